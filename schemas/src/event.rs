@@ -1,0 +1,752 @@
+//! Past-tense facts of record: the log's vocabulary.
+//!
+//! One event is one decision, not one replica: a round that places 500 replicas on a node is one
+//! event. Each event names its writers, the subject it is published on, and the entities under
+//! which history finds it again.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::command::Problem;
+use crate::id::{
+    AppKey, CLUSTER_TENANT, CommandId, DEFAULT_TENANT, Digest, NodeName, ReplicaId, WorkloadName,
+    Writer,
+};
+use crate::spec::{AppSpec, Protocol};
+
+/// The most entries in one event; a larger decision is split.
+pub const ENTRIES_MAX: usize = 500;
+
+/// Declares the events once: the struct, the writers that may state it, and its fields.
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:ident by $writers:expr => {
+        $($(#[$field_doc:meta])* $field:ident : $type:ty),* $(,)?
+    })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+            pub struct $name {
+                $($(#[$field_doc])* pub $field: $type),*
+            }
+
+            impl From<$name> for Event {
+                fn from(event: $name) -> Self {
+                    Self::$name(event)
+                }
+            }
+        )*
+
+        /// An event, decoded.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum Event {
+            $($(#[$doc])* $name($name)),*
+        }
+
+        impl Event {
+            /// Every type of event there is, with the writers that may state it.
+            pub const TYPES: &'static [(&'static str, By)] = &[$((stringify!($name), $writers)),*];
+
+            /// The type, as the envelope names it.
+            #[must_use]
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$name(_) => stringify!($name)),* }
+            }
+
+            /// Decodes the data of a type. `None` when this release does not know the type.
+            #[must_use]
+            pub fn decode(kind: &str, data: &str) -> Option<Result<Self, serde_json::Error>> {
+                Some(match kind {
+                    $(stringify!($name) => serde_json::from_str(data).map(Self::$name),)*
+                    _ => return None,
+                })
+            }
+
+            /// The data, as JSON.
+            #[must_use]
+            pub fn data(&self) -> String {
+                match self {
+                    $(Self::$name(data) => {
+                        serde_json::to_string(data).expect("an event has string keys only")
+                    })*
+                }
+            }
+
+            /// The JSON Schema of every event's data by type.
+            #[must_use]
+            pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
+                vec![$((stringify!($name), schemars::schema_for!($name))),*]
+            }
+        }
+    };
+}
+
+/// Who may state a type of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The sequencer alone; never part of an append request.
+    EventLog,
+    /// The controller.
+    Controller,
+    /// The scheduler.
+    Scheduler,
+    /// The health service.
+    Health,
+    /// A node's agent, about its own node.
+    Agent,
+    /// Every writer that can lead, about its own leadership.
+    Leader,
+}
+
+impl By {
+    /// Whether `writer` may state it.
+    #[must_use]
+    pub fn allows(self, writer: &Writer) -> bool {
+        match self {
+            Self::EventLog => *writer == Writer::EventLog,
+            Self::Controller => *writer == Writer::Controller,
+            Self::Scheduler => *writer == Writer::Scheduler,
+            Self::Health => *writer == Writer::Health,
+            Self::Agent => matches!(writer, Writer::Agent(_)),
+            Self::Leader => *writer != Writer::EventLog,
+        }
+    }
+}
+
+events! {
+    /// An instance of event-log became the sequencer. Voids a batch that was left unfinished.
+    SequencerTaken by By::EventLog => {
+        /// The instance that took.
+        instance: String,
+        /// The last position before it.
+        after: u64,
+        /// The id of this history, random; only in the first entry of all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        genesis: Option<String>,
+    }
+    /// Something stood in the stream at this position that the log never wrote.
+    PositionVoided by By::EventLog => {
+        /// SHA-256 of what stood there.
+        sha256: Digest,
+    }
+    /// An instance became the one that decides for its service (or its node).
+    LeadershipTaken by By::Leader => {
+        /// For what.
+        writer: Writer,
+        /// The number of this leadership: one more than the last.
+        term: u64,
+        /// The instance.
+        instance: String,
+    }
+    /// A leader stopped cleanly.
+    LeadershipReleased by By::Leader => {
+        /// For what.
+        writer: Writer,
+        /// The leadership that ended.
+        term: u64,
+    }
+
+    /// A command will be carried out.
+    CommandAccepted by By::Controller => {
+        /// Its id.
+        command: CommandId,
+        /// Its `noun.verb`.
+        verb: String,
+        /// Its sequence in the commands stream.
+        sequence: u64,
+        /// Whether the broker proved who sent it.
+        proved: bool,
+        /// Why, in the sender's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    }
+    /// A command will not be carried out.
+    CommandRejected by By::Controller => {
+        /// Its id.
+        command: CommandId,
+        /// Its `noun.verb`.
+        verb: String,
+        /// Its sequence in the commands stream.
+        sequence: u64,
+        /// What is wrong with it.
+        problem: Problem,
+    }
+
+    /// An app was declared anew.
+    AppDeployed by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The number of this declaration, from 1.
+        revision: u64,
+        /// The whole of it.
+        spec: AppSpec,
+    }
+    /// Everything that was declared runs as declared.
+    AppConverged by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The revision that runs.
+        revision: u64,
+    }
+    /// An app does not get to what was declared.
+    AppStalled by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The revision that does not come to run.
+        revision: u64,
+        /// The workload that holds it up.
+        workload: WorkloadName,
+        /// Why.
+        reason: String,
+    }
+    /// An app is being ended.
+    AppDeleteStarted by By::Controller => {
+        /// The app.
+        app: AppKey,
+    }
+    /// Nothing of an app is left but its volumes.
+    AppDeleted by By::Controller => {
+        /// The app.
+        app: AppKey,
+    }
+    /// The number of a workload's replicas was set.
+    WorkloadScaled by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// How many there were.
+        from: u32,
+        /// How many there should be.
+        to: u32,
+    }
+    /// Every replica of a workload is to be replaced by one of the same spec.
+    WorkloadRestarted by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// How often it was restarted; replicas of a lower generation are replaced.
+        generation: u64,
+    }
+    /// Replicas must exist, and await a node.
+    ReplicasRequested by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// The revision they belong to.
+        revision: u64,
+        /// The generation they belong to.
+        generation: u64,
+        /// The digest of the workload's spec.
+        spec: Digest,
+        /// The replicas.
+        replicas: Vec<RequestedReplica>,
+    }
+    /// Replicas must end. One that has no node yet has thereby ended.
+    ReplicasRetired by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// The replicas.
+        replicas: Vec<ReplicaId>,
+        /// Why.
+        reason: RetireReason,
+    }
+    /// A file was stored.
+    ConfigStored by By::Controller => {
+        /// SHA-256 of its content.
+        digest: Digest,
+        /// Its content in base64.
+        content_base64: String,
+    }
+    /// Somebody left a note.
+    NoteAdded by By::Controller => {
+        /// What it is about.
+        object: String,
+        /// The note.
+        text: String,
+        /// Anything more, by key.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        fields: BTreeMap<String, String>,
+    }
+    /// Nothing new is placed on a node.
+    NodeCordoned by By::Controller => {
+        /// The node.
+        node: NodeName,
+        /// Whether its replicas move elsewhere as well.
+        drain: bool,
+    }
+    /// A node may have replicas again.
+    NodeUncordoned by By::Controller => {
+        /// The node.
+        node: NodeName,
+    }
+    /// The labels of a node were set.
+    NodeLabelled by By::Controller => {
+        /// The node.
+        node: NodeName,
+        /// All labels that a command gave it.
+        labels: BTreeMap<String, String>,
+    }
+    /// A node was forgotten, and what was on it has ended.
+    NodeRemoved by By::Controller => {
+        /// The node.
+        node: NodeName,
+    }
+    /// A person said that a silent node is gone.
+    NodeDeclaredLost by By::Controller => {
+        /// The node.
+        node: NodeName,
+    }
+
+    /// Replicas were bound to a node, for good: a replica never moves.
+    ReplicasPlaced by By::Scheduler => {
+        /// The node.
+        node: NodeName,
+        /// The replicas, all of one tenant.
+        replicas: Vec<ReplicaId>,
+        /// How many nodes fitted, and why this one.
+        chosen: String,
+    }
+    /// Replicas of a workload fit nowhere.
+    ReplicasUnplaced by By::Scheduler => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// How many wait.
+        waiting: u64,
+        /// Everything that fails, on how many nodes, and what would make it fit.
+        reasons: Vec<Unfit>,
+    }
+
+    /// A node was not heard for a while: nothing new is placed there.
+    NodeSuspected by By::Health => {
+        /// The node.
+        node: NodeName,
+        /// How long it had been silent.
+        silent_ms: u64,
+    }
+    /// A node was not heard for so long that its replicas are replaced.
+    NodeLost by By::Health => {
+        /// The node.
+        node: NodeName,
+        /// How long it had been silent.
+        silent_ms: u64,
+    }
+    /// A suspected or lost node is heard again.
+    NodeReturned by By::Health => {
+        /// The node.
+        node: NodeName,
+        /// How long it had been silent.
+        silent_ms: u64,
+    }
+    /// So many nodes are silent that none is declared lost.
+    EvictionPaused by By::Health => {
+        /// How many are silent.
+        silent: u64,
+        /// Of how many.
+        nodes: u64,
+    }
+    /// Few enough nodes are silent again.
+    EvictionResumed by By::Health => {
+        /// How many are silent.
+        silent: u64,
+        /// Of how many.
+        nodes: u64,
+    }
+
+    /// What a node is and has, stated when its agent starts and when it changes.
+    NodeDescribed by By::Agent => {
+        /// The node.
+        node: NodeName,
+        /// What it is and has.
+        description: NodeDescription,
+    }
+    /// What an image reference of a spec means for all its replicas. The first statement wins.
+    ImageResolved by By::Agent => {
+        /// The app.
+        app: AppKey,
+        /// The spec that names the image.
+        spec: Digest,
+        /// The reference, as declared.
+        reference: String,
+        /// The image: `<repository>@sha256:…`, or an engine's image id where there is no registry.
+        image: String,
+    }
+    /// A run of a replica could not be started. The agent tries again.
+    RunFailed by By::Agent => {
+        /// The replica.
+        replica: ReplicaId,
+        /// The run.
+        run: u32,
+        /// What the agent was doing: `resolve`, `pull`, `create`, `start`.
+        step: String,
+        /// What the engine said.
+        error: String,
+        /// When it tries again, from now.
+        retry_ms: u64,
+    }
+    /// A run of a replica began.
+    RunStarted by By::Agent => {
+        /// The replica.
+        replica: ReplicaId,
+        /// The run.
+        run: u32,
+        /// The engine's id of the container.
+        container: String,
+        /// Where its ports can be reached.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        endpoints: Vec<Endpoint>,
+    }
+    /// A run of a replica ended.
+    RunEnded by By::Agent => {
+        /// The replica.
+        replica: ReplicaId,
+        /// The run.
+        run: u32,
+        /// What was found.
+        evidence: Evidence,
+        /// When the next run starts, from now; none when the replica ends with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_ms: Option<u64>,
+    }
+    /// A replica is healthy, and may be given work.
+    ReplicaReady by By::Agent => {
+        /// The replica.
+        replica: ReplicaId,
+        /// The run.
+        run: u32,
+    }
+    /// A replica that was ready is not healthy any more.
+    ReplicaUnready by By::Agent => {
+        /// The replica.
+        replica: ReplicaId,
+        /// The run.
+        run: u32,
+        /// What the probe said.
+        output: String,
+    }
+    /// Nothing of a replica runs any more, nor ever will.
+    ReplicaEnded by By::Agent => {
+        /// The replica.
+        replica: ReplicaId,
+        /// How.
+        outcome: Outcome,
+    }
+    /// A container of ours was not in the node's document, and was removed.
+    StrayRemoved by By::Agent => {
+        /// The node.
+        node: NodeName,
+        /// The container's name.
+        container: String,
+    }
+}
+
+/// A replica that must exist.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct RequestedReplica {
+    /// Its id.
+    pub id: ReplicaId,
+    /// The replica it replaces, which ends when this one is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<ReplicaId>,
+    /// The node it is for, when its workload is global.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+}
+
+/// Why a replica must end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetireReason {
+    /// There are more than declared.
+    ScaledDown,
+    /// A replica of the new revision or generation has taken its place.
+    Replaced,
+    /// Its workload or app is not declared any more.
+    Deleted,
+    /// Its node is being drained.
+    Drained,
+    /// Its node was lost, and another has taken its place.
+    NodeLost,
+    /// It came back before its replacement was ready, which is not needed any more.
+    NotNeeded,
+    /// It ended by itself and another has taken its place, or it was the node's document that ended it.
+    Failed,
+}
+
+/// How a replica ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was asked to.
+    Stopped,
+    /// Its last run exited with 0, and its restart policy asks for no other.
+    Completed,
+    /// Its restart policy gave up.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A reason why replicas fit nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Unfit {
+    /// What fails, in words: `cpu: 500 millis needed, at most 200 free`.
+    pub reason: String,
+    /// On how many nodes.
+    pub nodes: u64,
+    /// What would make it fit.
+    pub remedy: String,
+}
+
+/// What a node is and has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct NodeDescription {
+    /// The address at which others reach published ports of this node.
+    pub address: String,
+    /// The architecture, as images name it: `amd64`, `arm64`.
+    pub arch: String,
+    /// The operating system, in words.
+    pub os: String,
+    /// The engine's version.
+    pub engine: String,
+    /// The agent's version.
+    pub agent: String,
+    /// Cpu that replicas may be given.
+    pub cpu_millis: u64,
+    /// Memory that replicas may be given.
+    pub memory_bytes: u64,
+    /// Disk that the engine's data is on.
+    pub disk_bytes: u64,
+    /// Labels that the node's configuration gives it.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Where a port of a run can be reached.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Endpoint {
+    /// The container's port.
+    pub container: u16,
+    /// The transport.
+    pub protocol: Protocol,
+    /// The node's address.
+    pub address: String,
+    /// The node's port.
+    pub port: u16,
+}
+
+/// What was found when a run had ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// The exit code, when the engine knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// Whether the kernel killed it for lack of memory.
+    #[serde(default)]
+    pub out_of_memory: bool,
+    /// Why it ended, in words: `exited with 1`, `unhealthy`, `removed by hand`.
+    pub cause: String,
+    /// Its last lines of output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
+}
+
+/// What an event is about: the tokens of its subject, and the entities that history finds it under.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The noun: `app`, `node`, `replica`.
+    pub noun: &'static str,
+    /// The id of that noun, as one subject token.
+    pub id: String,
+    /// The verb, past tense.
+    pub verb: &'static str,
+    /// Every entity it concerns, as `<noun>/<id>`.
+    pub entities: Vec<String>,
+}
+
+/// The entity of an app.
+#[must_use]
+pub fn app_entity(app: &AppKey) -> String {
+    format!("app/{app}")
+}
+
+/// The entity of a workload.
+#[must_use]
+pub fn workload_entity(app: &AppKey, workload: &WorkloadName) -> String {
+    format!("workload/{app}/{workload}")
+}
+
+/// The entity of a command's receipt.
+#[must_use]
+pub fn command_entity(command: &CommandId) -> String {
+    format!("command/{command}")
+}
+
+/// The entity of an image's resolution.
+#[must_use]
+pub fn image_entity(app: &AppKey, spec: &Digest) -> String {
+    format!("image/{app}/{spec}")
+}
+
+/// The entity of a replica.
+#[must_use]
+pub fn replica_entity(replica: &ReplicaId) -> String {
+    format!("replica/{replica}")
+}
+
+/// The entity of a node.
+#[must_use]
+pub fn node_entity(node: &NodeName) -> String {
+    format!("node/{node}")
+}
+
+impl Event {
+    /// Who may state it.
+    #[must_use]
+    pub fn by(&self) -> By {
+        let kind = self.kind();
+        Self::TYPES.iter().find(|(name, _)| *name == kind).map_or(By::EventLog, |(_, by)| *by)
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn about(&self) -> About {
+        match self {
+            Self::SequencerTaken(_) => about("log", "sequencer", "taken", []),
+            Self::PositionVoided(_) => about("log", "position", "voided", []),
+            Self::LeadershipTaken(e) => of_leader(&e.writer, "taken"),
+            Self::LeadershipReleased(e) => of_leader(&e.writer, "released"),
+            Self::CommandAccepted(e) => of_command(&e.command, "accepted"),
+            Self::CommandRejected(e) => of_command(&e.command, "rejected"),
+            Self::AppDeployed(e) => of_app(&e.app, "deployed"),
+            Self::AppConverged(e) => of_app(&e.app, "converged"),
+            Self::AppStalled(e) => of_app(&e.app, "stalled"),
+            Self::AppDeleteStarted(e) => of_app(&e.app, "delete-started"),
+            Self::AppDeleted(e) => of_app(&e.app, "deleted"),
+            Self::WorkloadScaled(e) => of_workload(&e.app, &e.workload, "scaled"),
+            Self::WorkloadRestarted(e) => of_workload(&e.app, &e.workload, "restarted"),
+            Self::ReplicasRequested(e) => of_workload(&e.app, &e.workload, "requested").and(
+                e.replicas.iter().flat_map(|r| std::iter::once(&r.id).chain(r.replaces.as_ref())),
+            ),
+            Self::ReplicasRetired(e) => {
+                of_workload(&e.app, &e.workload, "retired").and(&e.replicas)
+            }
+            Self::ReplicasUnplaced(e) => of_workload(&e.app, &e.workload, "unplaced"),
+            Self::ConfigStored(e) => {
+                about("config", e.digest.as_str(), "stored", [format!("config/{}", e.digest)])
+            }
+            Self::NoteAdded(e) => about("note", "all", "added", [e.object.clone()]),
+            Self::NodeCordoned(e) => of_node(&e.node, "cordoned"),
+            Self::NodeUncordoned(e) => of_node(&e.node, "uncordoned"),
+            Self::NodeLabelled(e) => of_node(&e.node, "labelled"),
+            Self::NodeRemoved(e) => of_node(&e.node, "removed"),
+            Self::NodeDeclaredLost(e) => of_node(&e.node, "declared-lost"),
+            Self::ReplicasPlaced(e) => of_node(&e.node, "placed").and(&e.replicas),
+            Self::NodeSuspected(e) => of_node(&e.node, "suspected"),
+            Self::NodeLost(e) => of_node(&e.node, "lost"),
+            Self::NodeReturned(e) => of_node(&e.node, "returned"),
+            Self::EvictionPaused(_) => about("log", "eviction", "paused", []),
+            Self::EvictionResumed(_) => about("log", "eviction", "resumed", []),
+            Self::NodeDescribed(e) => of_node(&e.node, "described"),
+            Self::StrayRemoved(e) => of_node(&e.node, "stray-removed"),
+            Self::ImageResolved(e) => {
+                let mut about = of_app(&e.app, "image-resolved");
+                about.entities.push(image_entity(&e.app, &e.spec));
+                about
+            }
+            Self::RunFailed(e) => of_replica(&e.replica, "run-failed"),
+            Self::RunStarted(e) => of_replica(&e.replica, "run-started"),
+            Self::RunEnded(e) => of_replica(&e.replica, "run-ended"),
+            Self::ReplicaReady(e) => of_replica(&e.replica, "ready"),
+            Self::ReplicaUnready(e) => of_replica(&e.replica, "unready"),
+            Self::ReplicaEnded(e) => of_replica(&e.replica, "ended"),
+        }
+    }
+
+    /// The tenant of the event's subject, when the event itself says it.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        match self {
+            Self::AppDeployed(AppDeployed { app, .. })
+            | Self::AppConverged(AppConverged { app, .. })
+            | Self::AppStalled(AppStalled { app, .. })
+            | Self::AppDeleteStarted(AppDeleteStarted { app })
+            | Self::AppDeleted(AppDeleted { app })
+            | Self::WorkloadScaled(WorkloadScaled { app, .. })
+            | Self::WorkloadRestarted(WorkloadRestarted { app, .. })
+            | Self::ReplicasRequested(ReplicasRequested { app, .. })
+            | Self::ReplicasRetired(ReplicasRetired { app, .. })
+            | Self::ReplicasUnplaced(ReplicasUnplaced { app, .. })
+            | Self::ImageResolved(ImageResolved { app, .. }) => app.tenant.as_str(),
+            Self::CommandAccepted(_)
+            | Self::CommandRejected(_)
+            | Self::ConfigStored(_)
+            | Self::NoteAdded(_)
+            | Self::RunFailed(_)
+            | Self::RunStarted(_)
+            | Self::RunEnded(_)
+            | Self::ReplicaReady(_)
+            | Self::ReplicaUnready(_)
+            | Self::ReplicaEnded(_) => DEFAULT_TENANT,
+            _ => CLUSTER_TENANT,
+        }
+    }
+}
+
+fn about<const N: usize>(
+    noun: &'static str,
+    id: &str,
+    verb: &'static str,
+    entities: [String; N],
+) -> About {
+    About { noun, id: id.to_owned(), verb, entities: entities.into() }
+}
+
+fn of_leader(writer: &Writer, verb: &'static str) -> About {
+    match writer {
+        Writer::Agent(node) => About {
+            noun: "agent",
+            id: node.to_string(),
+            verb,
+            entities: vec![format!("leader/{writer}"), node_entity(node)],
+        },
+        service => about("leader", &service.to_string(), verb, [format!("leader/{service}")]),
+    }
+}
+
+fn of_command(command: &CommandId, verb: &'static str) -> About {
+    about("command", command.as_str(), verb, [command_entity(command)])
+}
+
+fn of_app(app: &AppKey, verb: &'static str) -> About {
+    about("app", app.name.as_str(), verb, [app_entity(app)])
+}
+
+fn of_workload(app: &AppKey, workload: &WorkloadName, verb: &'static str) -> About {
+    let id = format!("{}:{workload}", app.name);
+    about("workload", &id, verb, [app_entity(app), workload_entity(app, workload)])
+}
+
+fn of_node(node: &NodeName, verb: &'static str) -> About {
+    about("node", node.as_str(), verb, [node_entity(node)])
+}
+
+fn of_replica(replica: &ReplicaId, verb: &'static str) -> About {
+    about("replica", replica.as_str(), verb, [replica_entity(replica)])
+}
+
+impl About {
+    fn and<'a>(mut self, replicas: impl IntoIterator<Item = &'a ReplicaId>) -> Self {
+        self.entities.extend(replicas.into_iter().map(replica_entity));
+        self
+    }
+}

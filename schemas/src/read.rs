@@ -1,0 +1,195 @@
+//! Reads: what event-log answers on `muster.v1.api.<verb>`. An answer names the place it is true for.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::id::{AppKey, AppName, NodeName, ReplicaId, Tenant, WorkloadName};
+use crate::place::Place;
+
+/// The largest page of an answer, in bytes.
+pub const PAGE_BYTES_MAX: usize = 512 * 1024;
+
+/// `head`: where the log ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Head {
+    /// The published head: the last place anyone may see.
+    pub place: Place,
+    /// The id of this history.
+    pub genesis: String,
+    /// The version of the fold.
+    pub fold_version: u32,
+    /// The hash of the state at `place`.
+    pub state_hash: String,
+    /// Impossible events that the fold met.
+    pub anomalies: u64,
+}
+
+/// `log`: events by position, of one entity if wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogRequest {
+    /// The first position. Default 1.
+    pub from: u64,
+    /// The most events. Default and bound: as many as fit a page.
+    pub limit: Option<u64>,
+    /// Only of this entity: `app/main/shop`, `replica/<id>`, `node/<name>`, `command/<id>`.
+    pub entity: Option<String>,
+    /// The newest `limit` events instead of the first ones; still in order.
+    pub newest: bool,
+    /// Answer only when the log has got this far.
+    pub at_least: Option<u64>,
+}
+
+/// A page of events.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LogPage {
+    /// The published head.
+    pub place: Place,
+    /// The events as they were published, byte for byte.
+    pub events: Vec<Box<RawValue>>,
+    /// Where the next page begins; none when this is the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// `state`: the declared and observed state, of one app if wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateRequest {
+    /// Only this tenant's. Default: every tenant's.
+    pub tenant: Option<Tenant>,
+    /// Only this app.
+    pub app: Option<AppName>,
+    /// Only replicas after this id: the `next` of the page before.
+    pub after: Option<ReplicaId>,
+    /// Answer only when the log has got this far.
+    pub at_least: Option<u64>,
+}
+
+/// A page of the state: all apps and nodes that match, and as many replicas as fit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StatePage {
+    /// The place it is true for.
+    pub place: Place,
+    /// The apps.
+    pub apps: Vec<AppView>,
+    /// The nodes.
+    pub nodes: Vec<NodeView>,
+    /// The replicas.
+    pub replicas: Vec<ReplicaView>,
+    /// Where the next page begins; none when this is the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<ReplicaId>,
+}
+
+/// An app, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AppView {
+    /// The app.
+    pub app: AppKey,
+    /// The revision that is declared.
+    pub revision: u64,
+    /// `converging`, `converged`, `stalled`, `deleting`.
+    pub status: String,
+    /// Why, when stalled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The workloads by name.
+    pub workloads: BTreeMap<WorkloadName, WorkloadView>,
+}
+
+/// A workload, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkloadView {
+    /// The image reference.
+    pub image: String,
+    /// How many replicas are declared; none for a global workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<u32>,
+    /// How many there are that are not to end.
+    pub replicas: u64,
+    /// How many of them are ready, and of the declared revision.
+    pub ready: u64,
+    /// How many completed, for a job.
+    pub completed: u64,
+    /// Why replicas fit nowhere, when they do not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unplaced: Vec<String>,
+}
+
+/// A node, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeView {
+    /// The node.
+    pub node: NodeName,
+    /// `ready`, `suspected`, `lost`.
+    pub status: String,
+    /// Whether it takes new replicas: `open`, `cordoned`, `draining`.
+    pub admission: String,
+    /// Its address.
+    pub address: String,
+    /// Cpu it has, and cpu its replicas reserve.
+    pub cpu_millis: (u64, u64),
+    /// Memory it has, and memory its replicas reserve.
+    pub memory_bytes: (u64, u64),
+    /// How many replicas it has.
+    pub replicas: u64,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A replica, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplicaView {
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Its app.
+    pub app: AppKey,
+    /// Its workload.
+    pub workload: WorkloadName,
+    /// Its revision.
+    pub revision: u64,
+    /// `pending`, `placed`, `starting`, `running`, `ready`, `waiting`, `ending`, `unknown`.
+    pub status: String,
+    /// Its node, once it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// The number of its last run.
+    pub run: u32,
+    /// When it was requested.
+    pub since_ms: u64,
+    /// What was last wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Where its ports can be reached, as `address:port -> container port`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<String>,
+}
+
+/// `snapshot`: a part of the newest snapshot of the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnapshotRequest {
+    /// The version of the fold that must have made it.
+    pub fold_version: u32,
+    /// The position of the snapshot that is being read; none for the newest.
+    pub position: Option<u64>,
+    /// The first byte wanted.
+    pub offset: u64,
+}
+
+/// A part of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotPart {
+    /// The place of the snapshot; [`Place::START`] when there is none.
+    pub place: Place,
+    /// The hash that the state must have once it is loaded.
+    pub state_hash: String,
+    /// How long the whole is, in bytes.
+    pub bytes: u64,
+    /// The part, as text: a snapshot is JSON.
+    pub part: String,
+}

@@ -1,0 +1,1 @@
+//! Which message goes where: the architecture as data.

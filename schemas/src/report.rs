@@ -1,0 +1,90 @@
+//! Observations that are not of record: newest per subject, in memory, never replayed.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Digest, NodeName, ReplicaId, Writer};
+use crate::place::Place;
+
+/// How often an agent says that it is there, in ms.
+pub const HEARTBEAT_MS: u64 = 1_000;
+
+/// How often a leader says that it is there, in ms.
+pub const BEAT_MS: u64 = 250;
+
+/// After how many missed beats another instance claims the leadership.
+pub const BEATS_MISSED: u64 = 3;
+
+/// An agent is there, and this is the document it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Heartbeat {
+    /// The node.
+    pub node: NodeName,
+    /// The agent's instance.
+    pub instance: String,
+    /// The agent's leadership of its node.
+    pub term: u64,
+    /// When it was sent, by the node's clock.
+    pub time_ms: u64,
+    /// The place of the document it holds.
+    pub place: Place,
+    /// The digest of that document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Digest>,
+    /// Facts that wait in its spool.
+    pub spooled: u64,
+    /// Free bytes on the disk of the engine's data.
+    pub disk_free_bytes: u64,
+}
+
+/// A deciding service's leader is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Beat {
+    /// The service.
+    pub writer: Writer,
+    /// Its leadership.
+    pub term: u64,
+    /// The instance that leads.
+    pub instance: String,
+    /// The place it has folded.
+    pub place: Place,
+    /// The hash of its state at the last position that is a multiple of [`MARK_EVERY`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+}
+
+/// At which positions services compare their states.
+pub const MARK_EVERY: u64 = 1_000;
+
+/// The hash of a state at a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Mark {
+    /// The place.
+    pub place: Place,
+    /// The version of the fold that made the state; only equal versions compare.
+    pub fold_version: u32,
+    /// The state's hash.
+    pub state_hash: String,
+}
+
+/// What the replicas of a node use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UsageReport {
+    /// The node.
+    pub node: NodeName,
+    /// When it was sampled, by the node's clock.
+    pub time_ms: u64,
+    /// One entry a replica.
+    pub replicas: Vec<Usage>,
+}
+
+/// What one replica uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Usage {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Cpu since the last sample, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Memory without the page cache.
+    pub memory_bytes: u64,
+}

@@ -1,0 +1,1 @@
+//! Accepts or rejects commands; decides which replicas must exist.

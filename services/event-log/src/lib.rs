@@ -1,0 +1,1 @@
+//! The sequencer: order, fsync, hash chain, reads and snapshots.

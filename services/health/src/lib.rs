@@ -1,0 +1,1 @@
+//! Decides which nodes are suspected, lost and back.

@@ -1,0 +1,1 @@
+//! Typed publish and consume over JetStream.

@@ -1,0 +1,1 @@
+//! The fold: cluster state from events. Pure.

@@ -1,0 +1,1 @@
+//! What every deciding service does alike: follow, claim, decide, append. Pure.

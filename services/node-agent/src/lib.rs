@@ -1,0 +1,1 @@
+//! Makes its node match its document, and states what happened.

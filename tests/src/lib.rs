@@ -1,0 +1,1 @@
+//! Fixtures that the test layers share.
