@@ -68,15 +68,17 @@ have_engine() { timeout 10 docker -H "unix://$socket" version >/dev/null 2>&1; }
 
 apt_lists_updated=
 apt_update() {
-  [[ -n $apt_lists_updated ]] || retry apt-get -q update || die "apt-get update failed (see above): check /etc/apt and the network"
+  [[ -z $apt_lists_updated ]] || return 0
   apt_lists_updated=1
+  # One broken source of others must not stop us: what we cannot do without will say so itself.
+  retry apt-get -q update --error-on=any || say "apt-get update failed (see above): going on with the package lists there are" >&2
 }
 
 apt_install() {
   apt_update
   say "installing $*"
-  DEBIAN_FRONTEND=noninteractive retry apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends "$@" ||
-    die "apt-get install failed for: $* (see above)"
+  DEBIAN_FRONTEND=noninteractive retry apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
+    install --no-install-recommends "$@" || die "apt-get install failed for: $* (see above): check /etc/apt and the network"
 }
 
 install_packages() {
@@ -107,7 +109,7 @@ install_nats() {
     -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
     -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=-
     -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache")
-  retry "${private[@]}" update || die "cannot read Debian unstable's package list (see above): check the network"
+  retry "${private[@]}" update --error-on=any || die "cannot read Debian unstable's package list (see above): check the network"
   (cd "$apt" && retry "${private[@]}" download nats-server) || die "cannot download nats-server from Debian unstable (see above)"
   dpkg -x "$apt"/nats-server_*.deb "$apt/unpacked"
   mv -f "$apt/unpacked/usr/sbin/nats-server" "$tools/nats-server"

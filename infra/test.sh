@@ -9,15 +9,18 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# No pipe to wait for: a process that a test left behind would hold its end for ever.
-cargo test --workspace --no-fail-fast "$@" > >(exec tee "$log") 2>&1
+# Shown and kept at once. The end of tee is not waited for: a process that a test left behind would delay it for ever.
+exec 3> >(exec tee "$log")
+tee=$!
+cargo test --workspace --no-fail-fast "$@" >&3 2>&1 3>&-
 status=$?
+exec 3>&-
 for _ in {1..20}; do
-  kill -0 $! 2>/dev/null || break
+  kill -0 "$tee" 2>/dev/null || break
   sleep 0.1
 done
-if kill $! 2>/dev/null; then
-  echo "test: a process that a test started outlives the tests: it still holds their output" >&2
+if kill "$tee" 2>/dev/null; then
+  echo "test: a process that a test started has outlived the tests: it still holds their output"
 fi
 
 # count WORD: the sum of that word's numbers over lines like 'test result: ok. 5 passed; 0 failed; ...'.

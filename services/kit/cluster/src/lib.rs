@@ -1,1 +1,17 @@
-//! The fold: cluster state from events. Pure.
+//! The fold: the cluster's state, from its events and nothing else.
+//!
+//! Every service that decides, and event-log when it answers reads, folds the same events with this
+//! crate and so has the same state. `apply` is total and pure: an event already happened, so it
+//! cannot be refused; what its writer could not have written is counted in [`State::anomalies`].
+//!
+//! Not here: deciding anything, reading a clock, any IO, and any way of getting at the events.
+
+pub mod fold;
+pub mod section;
+pub mod state;
+pub mod view;
+
+mod apply;
+
+pub use fold::{Applied, FOLD_VERSION, Fold, FoldError};
+pub use state::State;

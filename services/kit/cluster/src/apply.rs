@@ -1,0 +1,105 @@
+//! What each event means for the state. Total and pure: one function per event.
+//!
+//! An event that another writer overtook between its basis and its position is lawful, and its
+//! function says what it then means: mostly nothing. One that its writer could not have written at
+//! its basis is an anomaly, and is counted.
+
+mod app;
+mod command;
+mod node;
+mod replica;
+
+use schemas::envelope::{Envelope, Header};
+use schemas::event::Event;
+
+use crate::state::{ANOMALIES_MAX, Anomaly, Cause, Leader, State};
+
+/// Applies one event.
+pub(crate) fn apply(state: &mut State, envelope: &Envelope) {
+    let at = &envelope.header;
+    match &envelope.event {
+        Event::SequencerTaken(e) => {
+            if let Some(genesis) = &e.genesis {
+                state.cluster.genesis.clone_from(genesis);
+            }
+        }
+        Event::LeadershipTaken(e) => {
+            if e.term != state.term(&e.writer) + 1 {
+                state.anomaly(at, format!("{} took term {} out of turn", e.writer, e.term));
+            }
+            let leader =
+                Leader { term: e.term, instance: e.instance.clone(), released: false };
+            state.leaders.insert(e.writer.clone(), leader);
+        }
+        Event::LeadershipReleased(e) => {
+            let released = state.leaders.update(&e.writer, |leader| {
+                leader.released = leader.term == e.term;
+                leader.released
+            });
+            if released != Some(true) {
+                state.anomaly(at, format!("{} released term {}", e.writer, e.term));
+            }
+        }
+
+        Event::CommandAccepted(e) => state.receipt(at, &e.command, e.sequence, None),
+        Event::CommandRejected(e) => {
+            state.receipt(at, &e.command, e.sequence, Some(e.problem.clone()));
+        }
+        Event::ConfigStored(e) => {
+            state.configs.insert(e.digest.clone(), e.content_base64.clone());
+        }
+
+        Event::AppDeployed(e) => state.app_deployed(at, e),
+        Event::AppConverged(e) => state.app_converged(at, e),
+        Event::AppStalled(e) => state.app_stalled(at, e),
+        Event::AppDeleteStarted(e) => state.app_delete_started(at, e),
+        Event::AppDeleted(e) => state.app_deleted(at, e),
+        Event::WorkloadScaled(e) => state.workload_scaled(at, e),
+        Event::WorkloadRestarted(e) => state.workload_restarted(at, e),
+        Event::ReplicasUnplaced(e) => state.replicas_unplaced(e),
+        Event::ImageResolved(e) => state.image_resolved(e),
+
+        Event::ReplicasRequested(e) => state.replicas_requested(at, e),
+        Event::ReplicasRetired(e) => state.replicas_retired(at, e),
+        Event::ReplicasPlaced(e) => state.replicas_placed(at, e),
+        Event::RunFailed(e) => state.run_failed(at, e),
+        Event::RunStarted(e) => state.run_started(at, e),
+        Event::RunEnded(e) => state.run_ended(at, e),
+        Event::ReplicaReady(e) => state.replica_ready(at, e),
+        Event::ReplicaUnready(e) => state.replica_unready(at, e),
+        Event::ReplicaEnded(e) => state.replica_ended(at, e),
+
+        Event::NodeDescribed(e) => state.node_described(at, e),
+        Event::NodeCordoned(e) => state.node_cordoned(at, e),
+        Event::NodeUncordoned(e) => state.node_uncordoned(at, e),
+        Event::NodeLabelled(e) => state.node_labelled(at, e),
+        Event::NodeRemoved(e) => state.node_removed(e),
+        Event::NodeDeclaredLost(e) => state.node_lost(at, &e.node),
+        Event::NodeSuspected(e) => state.node_suspected(at, &e.node),
+        Event::NodeLost(e) => state.node_lost(at, &e.node),
+        Event::NodeReturned(e) => state.node_returned(at, &e.node),
+        Event::EvictionPaused(_) => state.cluster.eviction_paused = true,
+        Event::EvictionResumed(_) => state.cluster.eviction_paused = false,
+
+        // Of record, and of no consequence for what is.
+        Event::PositionVoided(_) | Event::NoteAdded(_) | Event::StrayRemoved(_) => {}
+    }
+}
+
+impl State {
+    /// Counts an impossible event.
+    pub(crate) fn anomaly(&mut self, at: &Header, what: String) {
+        self.cluster.anomalies += 1;
+        if self.cluster.anomalous.len() < ANOMALIES_MAX {
+            self.cluster.anomalous.push(Anomaly { position: at.position, what });
+        }
+    }
+}
+
+/// The cause that an event is for what follows from it.
+pub(crate) fn cause(at: &Header) -> Cause {
+    Cause { correlation: at.correlation.clone(), position: at.position }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Apps and their workloads.
+
+use schemas::envelope::Header;
+use schemas::event::{
+    AppConverged, AppDeleteStarted, AppDeleted, AppDeployed, AppStalled, ImageResolved,
+    ReplicasUnplaced, WorkloadRestarted, WorkloadScaled,
+};
+use schemas::id::{AppKey, Digest, WorkloadName};
+use schemas::spec::WorkloadSpec;
+
+use super::cause;
+use crate::state::{App, AppStatus, State, Workload};
+
+impl State {
+    pub(crate) fn app_deployed(&mut self, at: &Header, e: &AppDeployed) {
+        let expected = self.apps.get(&e.app).map_or(1, |app| app.revision + 1);
+        if e.revision != expected {
+            self.anomaly(at, format!("{} went to revision {}", e.app, e.revision));
+        }
+        let mut app = self.apps.remove(&e.app).unwrap_or_else(|| App {
+            revision: 0,
+            status: AppStatus::Converging,
+            workloads: Default::default(),
+            specs: Default::default(),
+            images: Default::default(),
+            changed_at: 0,
+            since_ms: 0,
+            cause: cause(at),
+        });
+        app.revision = e.revision;
+        app.status = AppStatus::Converging;
+        app.changed_at = at.position;
+        app.since_ms = at.recorded_ms;
+        app.cause = cause(at);
+        for (name, workload) in &mut app.workloads {
+            if !e.spec.workloads.contains_key(name) && workload.declared {
+                workload.declared = false;
+                workload.replicas = 0;
+                workload.cause = cause(at);
+            }
+        }
+        for (name, spec) in &e.spec.workloads {
+            declare(&mut app, at, name, spec);
+        }
+        self.apps.insert(e.app.clone(), app);
+        self.drop_unused(&e.app);
+        self.touched.apps.insert(e.app.clone());
+    }
+
+    pub(crate) fn app_converged(&mut self, at: &Header, e: &AppConverged) {
+        self.set_status(at, &e.app, AppStatus::Converged);
+    }
+
+    pub(crate) fn app_stalled(&mut self, at: &Header, e: &AppStalled) {
+        let status =
+            AppStatus::Stalled { workload: e.workload.clone(), reason: e.reason.clone() };
+        self.set_status(at, &e.app, status);
+    }
+
+    pub(crate) fn app_delete_started(&mut self, at: &Header, e: &AppDeleteStarted) {
+        self.set_status(at, &e.app, AppStatus::Deleting);
+        self.apps.update(&e.app, |app| {
+            app.changed_at = at.position;
+            app.cause = cause(at);
+            for workload in app.workloads.values_mut() {
+                workload.declared = false;
+                workload.replicas = 0;
+                workload.cause = cause(at);
+            }
+        });
+    }
+
+    pub(crate) fn app_deleted(&mut self, at: &Header, e: &AppDeleted) {
+        if self.index.by_workload.keys().any(|(app, _)| *app == e.app) {
+            self.anomaly(at, format!("{} was deleted before its replicas ended", e.app));
+        }
+        if self.apps.remove(&e.app).is_none() {
+            self.anomaly(at, format!("{} was deleted without being there", e.app));
+        }
+    }
+
+    fn set_status(&mut self, at: &Header, key: &AppKey, status: AppStatus) {
+        let done = self.apps.update(key, |app| {
+            app.status = status;
+            app.since_ms = at.recorded_ms;
+        });
+        if done.is_none() {
+            self.anomaly(at, format!("{key} is told of without being there"));
+        }
+        self.touched.apps.insert(key.clone());
+    }
+
+    pub(crate) fn workload_scaled(&mut self, at: &Header, e: &WorkloadScaled) {
+        self.change_workload(at, &e.app, &e.workload, |workload| {
+            workload.replicas = e.to;
+            workload.cause = cause(at);
+        });
+    }
+
+    pub(crate) fn workload_restarted(&mut self, at: &Header, e: &WorkloadRestarted) {
+        self.change_workload(at, &e.app, &e.workload, |workload| {
+            workload.generation = e.generation;
+            workload.begin_anew();
+            workload.cause = cause(at);
+        });
+    }
+
+    fn change_workload(
+        &mut self,
+        at: &Header,
+        key: &AppKey,
+        name: &WorkloadName,
+        change: impl FnOnce(&mut Workload),
+    ) {
+        let done = self.apps.update(key, |app| {
+            app.status = AppStatus::Converging;
+            app.since_ms = at.recorded_ms;
+            app.changed_at = at.position;
+            app.cause = cause(at);
+            app.workloads.get_mut(name).map(change)
+        });
+        if done.flatten().is_none() {
+            self.anomaly(at, format!("{key}/{name} is told of without being there"));
+        }
+        self.touched.apps.insert(key.clone());
+    }
+
+    /// Lawful when the app has gone meanwhile: the scheduler told of what it saw.
+    pub(crate) fn replicas_unplaced(&mut self, e: &ReplicasUnplaced) {
+        self.apps.update(&e.app, |app| {
+            if let Some(workload) = app.workloads.get_mut(&e.workload) {
+                workload.unplaced.clone_from(&e.reasons);
+            }
+        });
+        self.touched.apps.insert(e.app.clone());
+    }
+
+    /// Lawful when the app has gone meanwhile, or declares another spec by now.
+    pub(crate) fn image_resolved(&mut self, e: &ImageResolved) {
+        self.apps.update(&e.app, |app| {
+            if app.specs.contains_key(&e.spec) {
+                app.images.insert(e.spec.clone(), e.image.clone());
+            }
+        });
+        let replicas = self.replicas.iter().filter(|(_, r)| r.app == e.app && r.spec == e.spec);
+        self.touched.nodes.extend(replicas.filter_map(|(_, r)| r.node.clone()));
+    }
+
+    /// Forgets the specs, images and workloads of an app that nothing has any more.
+    pub(crate) fn drop_unused(&mut self, key: &AppKey) {
+        let Some(app) = self.apps.get(key) else { return };
+        let idle = |name: &WorkloadName| self.replicas_of(key, name).next().is_none();
+        let gone: Vec<WorkloadName> = app
+            .workloads
+            .iter()
+            .filter(|(name, workload)| !workload.declared && idle(name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let used = |digest: &Digest| {
+            let declared = app.workloads.values().any(|w| w.declared && w.spec == *digest);
+            declared
+                || app.workloads.keys().any(|name| {
+                    self.replicas_of(key, name).any(|(_, replica)| replica.spec == *digest)
+                })
+        };
+        let unused: Vec<Digest> = app.specs.keys().filter(|d| !used(d)).cloned().collect();
+        if gone.is_empty() && unused.is_empty() {
+            return;
+        }
+        self.apps.update(key, |app| {
+            for name in &gone {
+                app.workloads.remove(name);
+            }
+            for digest in &unused {
+                app.specs.remove(digest);
+                app.images.remove(digest);
+            }
+        });
+    }
+}
+
+fn declare(app: &mut App, at: &Header, name: &WorkloadName, spec: &WorkloadSpec) {
+    let digest = spec.digest();
+    app.specs.insert(digest.clone(), spec.clone());
+    let revision = app.revision;
+    let workload = app.workloads.entry(name.clone()).or_insert_with(|| Workload {
+        declared: true,
+        spec: digest.clone(),
+        revision,
+        replicas: spec.replicas,
+        generation: 0,
+        requested: 0,
+        completed: 0,
+        failures: 0,
+        failed_ms: 0,
+        failure: String::new(),
+        was_ready: false,
+        unplaced: Vec::new(),
+        cause: cause(at),
+    });
+    if workload.spec != digest || !workload.declared {
+        workload.spec = digest;
+        workload.revision = revision;
+        workload.begin_anew();
+    }
+    workload.declared = true;
+    workload.replicas = spec.replicas;
+    workload.cause = cause(at);
+}
+
+impl Workload {
+    /// Forgets how replicas of another spec or generation fared.
+    fn begin_anew(&mut self) {
+        self.completed = 0;
+        self.failures = 0;
+        self.failed_ms = 0;
+        self.failure.clear();
+        self.was_ready = false;
+        self.unplaced.clear();
+    }
+}

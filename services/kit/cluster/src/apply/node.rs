@@ -1,0 +1,92 @@
+//! Nodes.
+
+use schemas::envelope::Header;
+use schemas::event::{NodeCordoned, NodeDescribed, NodeLabelled, NodeRemoved, NodeUncordoned};
+use schemas::id::{NodeName, ReplicaId};
+
+use super::cause;
+use crate::state::{Admission, Node, NodeStatus, State};
+
+impl State {
+    pub(crate) fn node_described(&mut self, at: &Header, e: &NodeDescribed) {
+        let known = self.nodes.update(&e.node, |node| {
+            node.description.clone_from(&e.description);
+            node.described_at = at.position;
+        });
+        if known.is_none() {
+            let node = Node {
+                description: e.description.clone(),
+                status: NodeStatus::Ready,
+                admission: Admission::Open,
+                labels: Default::default(),
+                described_at: at.position,
+                cause: cause(at),
+            };
+            self.nodes.insert(e.node.clone(), node);
+            self.index.loads.entry(e.node.clone()).or_default();
+            self.touch_all_apps();
+        }
+        self.touched.nodes.insert(e.node.clone());
+        self.touched.room = true;
+    }
+
+    pub(crate) fn node_cordoned(&mut self, at: &Header, e: &NodeCordoned) {
+        let to = if e.drain { Admission::Draining } else { Admission::Cordoned };
+        self.change_node(at, &e.node, |node| node.admission = to);
+    }
+
+    pub(crate) fn node_uncordoned(&mut self, at: &Header, e: &NodeUncordoned) {
+        self.change_node(at, &e.node, |node| node.admission = Admission::Open);
+        self.touched.room = true;
+    }
+
+    pub(crate) fn node_labelled(&mut self, at: &Header, e: &NodeLabelled) {
+        self.change_node(at, &e.node, |node| node.labels.clone_from(&e.labels));
+        self.touched.room = true;
+    }
+
+    pub(crate) fn node_suspected(&mut self, at: &Header, name: &NodeName) {
+        self.change_node(at, name, |node| {
+            if node.status == NodeStatus::Ready {
+                node.status = NodeStatus::Suspected;
+            }
+        });
+    }
+
+    pub(crate) fn node_lost(&mut self, at: &Header, name: &NodeName) {
+        self.change_node(at, name, |node| node.status = NodeStatus::Lost);
+    }
+
+    pub(crate) fn node_returned(&mut self, at: &Header, name: &NodeName) {
+        self.change_node(at, name, |node| node.status = NodeStatus::Ready);
+        self.touched.room = true;
+    }
+
+    /// Lawful for a node that has been removed meanwhile: nothing is left to change.
+    fn change_node(&mut self, at: &Header, name: &NodeName, change: impl FnOnce(&mut Node)) {
+        self.nodes.update(name, |node| {
+            change(node);
+            node.cause = cause(at);
+        });
+        self.touched.nodes.insert(name.clone());
+        self.touch_all_apps();
+    }
+
+    /// What was on the node has ended, as far as the cluster is concerned.
+    pub(crate) fn node_removed(&mut self, e: &NodeRemoved) {
+        let replicas: Vec<ReplicaId> =
+            self.replicas_on(&e.node).map(|(id, _)| id.clone()).collect();
+        for id in &replicas {
+            self.forget_replica(id);
+        }
+        self.nodes.remove(&e.node);
+        self.index.loads.remove(&e.node);
+        self.touched.nodes.insert(e.node.clone());
+        self.touch_all_apps();
+    }
+
+    /// A node's fate may concern any app: through its replicas, or because it is global.
+    fn touch_all_apps(&mut self) {
+        self.touched.apps.extend(self.apps.iter().map(|(key, _)| key.clone()));
+    }
+}

@@ -1,0 +1,244 @@
+//! Replicas: requested, placed, run, retired, ended. Only ever forward.
+
+use schemas::envelope::Header;
+use schemas::event::{
+    Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced, ReplicasRequested,
+    ReplicasRetired, RunEnded, RunFailed, RunStarted,
+};
+use schemas::id::{NodeName, ReplicaId, Writer};
+
+use super::cause;
+use crate::state::{Need, Phase, Replica, State};
+
+impl State {
+    pub(crate) fn replicas_requested(&mut self, at: &Header, e: &ReplicasRequested) {
+        let spec = self.apps.get(&e.app).and_then(|app| app.specs.get(&e.spec));
+        let Some(need) = spec.map(Need::of) else {
+            self.anomaly(at, format!("replicas of unknown {}/{} requested", e.app, e.workload));
+            return;
+        };
+        for requested in &e.replicas {
+            if self.replicas.contains(&requested.id) {
+                self.anomaly(at, format!("replica {} requested twice", requested.id));
+                continue;
+            }
+            let replica = Replica {
+                app: e.app.clone(),
+                workload: e.workload.clone(),
+                revision: e.revision,
+                generation: e.generation,
+                spec: e.spec.clone(),
+                replaces: requested.replaces.clone(),
+                only_node: requested.node.clone(),
+                node: None,
+                phase: Phase::Pending,
+                run: 0,
+                retired: None,
+                endpoints: Vec::new(),
+                trouble: None,
+                requested_ms: at.recorded_ms,
+                ready_ms: None,
+                need: need.clone(),
+                cause: cause(at),
+            };
+            self.index.add(&requested.id, &replica);
+            self.replicas.insert(requested.id.clone(), replica);
+        }
+        let count = u64::try_from(e.replicas.len()).unwrap_or(u64::MAX);
+        self.apps.update(&e.app, |app| {
+            if let Some(workload) = app.workloads.get_mut(&e.workload) {
+                workload.requested += count;
+            }
+        });
+        self.touched.apps.insert(e.app.clone());
+        self.touched.room = true;
+    }
+
+    /// Lawful for a replica that has ended, or a node that was removed, since the scheduler looked.
+    pub(crate) fn replicas_placed(&mut self, at: &Header, e: &ReplicasPlaced) {
+        if !self.nodes.contains(&e.node) {
+            self.touched.room = true;
+            return;
+        }
+        for id in &e.replicas {
+            let Some(mut replica) = self.replicas.get(id).cloned() else { continue };
+            if let Some(node) = &replica.node {
+                self.anomaly(at, format!("{id} is on {node} and was placed on {} too", e.node));
+                continue;
+            }
+            self.touched.apps.insert(replica.app.clone());
+            replica.node = Some(e.node.clone());
+            replica.phase = Phase::Placed;
+            replica.cause = cause_of(at, &replica);
+            let (app, workload) = (replica.app.clone(), replica.workload.clone());
+            self.index.add(id, &replica);
+            self.replicas.insert(id.clone(), replica);
+            self.clear_unplaced(&app, &workload);
+        }
+        self.touched.nodes.insert(e.node.clone());
+        self.check_load(at, &e.node);
+    }
+
+    /// More than the node has is a bug of the scheduler, unless the node said anew what it has.
+    fn check_load(&mut self, at: &Header, node: &NodeName) {
+        let (Some(load), Some(known)) = (self.index.loads.get(node), self.nodes.get(node)) else {
+            return;
+        };
+        let has = &known.description;
+        let over = load.cpu_millis > has.cpu_millis || load.memory_bytes > has.memory_bytes;
+        let redescribed = at.basis.is_some_and(|basis| known.described_at > basis.position);
+        if over && !redescribed {
+            self.anomaly(at, format!("{node} was given more than it has"));
+        }
+    }
+
+    fn clear_unplaced(&mut self, app: &schemas::id::AppKey, name: &schemas::id::WorkloadName) {
+        let told = self.apps.get(app).and_then(|app| app.workloads.get(name));
+        let waits = || self.replicas_of(app, name).any(|(_, replica)| replica.node.is_none());
+        if told.is_some_and(|workload| !workload.unplaced.is_empty()) && !waits() {
+            self.apps.update(app, |app| {
+                if let Some(workload) = app.workloads.get_mut(name) {
+                    workload.unplaced.clear();
+                }
+            });
+        }
+    }
+
+    /// Lawful for a replica that has ended meanwhile. One without a node has thereby ended.
+    pub(crate) fn replicas_retired(&mut self, at: &Header, e: &ReplicasRetired) {
+        for id in &e.replicas {
+            let Some(replica) = self.replicas.get(id) else { continue };
+            let Some(node) = replica.node.clone() else {
+                self.forget_replica(id);
+                continue;
+            };
+            self.touched.nodes.insert(node);
+            self.replicas.update(id, |replica| {
+                if replica.retired.is_none() {
+                    replica.retired = Some(e.reason.clone());
+                    replica.cause = cause_of(at, replica);
+                }
+            });
+        }
+        self.touched.apps.insert(e.app.clone());
+    }
+
+    pub(crate) fn run_failed(&mut self, at: &Header, e: &RunFailed) {
+        self.observe(at, &e.replica, |replica| {
+            replica.phase = Phase::Waiting;
+            replica.run = e.run;
+            replica.trouble = Some(format!("cannot {}: {}", e.step, e.error));
+        });
+    }
+
+    pub(crate) fn run_started(&mut self, at: &Header, e: &RunStarted) {
+        self.observe(at, &e.replica, |replica| {
+            replica.phase = Phase::Running;
+            replica.run = e.run;
+            replica.endpoints.clone_from(&e.endpoints);
+        });
+    }
+
+    pub(crate) fn run_ended(&mut self, at: &Header, e: &RunEnded) {
+        self.observe(at, &e.replica, |replica| {
+            replica.phase = Phase::Waiting;
+            replica.run = e.run;
+            replica.ready_ms = None;
+            replica.endpoints.clear();
+            replica.trouble = Some(e.evidence.cause.clone());
+        });
+    }
+
+    pub(crate) fn replica_ready(&mut self, at: &Header, e: &ReplicaReady) {
+        self.observe(at, &e.replica, |replica| {
+            replica.phase = Phase::Ready;
+            replica.ready_ms = Some(at.recorded_ms);
+        });
+        let Some(replica) = self.replicas.get(&e.replica) else { return };
+        let (app, name) = (replica.app.clone(), replica.workload.clone());
+        let (spec, generation) = (replica.spec.clone(), replica.generation);
+        let news = self.apps.get(&app).and_then(|app| app.workloads.get(&name)).is_some_and(|w| {
+            w.spec == spec && w.generation == generation && (!w.was_ready || w.failures > 0)
+        });
+        if news {
+            self.apps.update(&app, |app| {
+                if let Some(workload) = app.workloads.get_mut(&name) {
+                    workload.was_ready = true;
+                    workload.failures = 0;
+                }
+            });
+        }
+    }
+
+    pub(crate) fn replica_unready(&mut self, at: &Header, e: &ReplicaUnready) {
+        self.observe(at, &e.replica, |replica| {
+            replica.phase = Phase::Running;
+            replica.ready_ms = None;
+            replica.trouble = Some(e.output.clone());
+        });
+    }
+
+    pub(crate) fn replica_ended(&mut self, at: &Header, e: &ReplicaEnded) {
+        let Some(replica) = self.observed(at, &e.replica) else { return };
+        let (app, name) = (replica.app.clone(), replica.workload.clone());
+        let (spec, generation) = (replica.spec.clone(), replica.generation);
+        let retired = replica.retired.is_some();
+        self.apps.update(&app, |app| {
+            let Some(workload) = app.workloads.get_mut(&name) else { return };
+            if workload.spec != spec || workload.generation != generation {
+                return;
+            }
+            match &e.outcome {
+                Outcome::Completed => workload.completed += 1,
+                Outcome::Failed { reason } if !retired => {
+                    workload.failures = workload.failures.saturating_add(1);
+                    workload.failed_ms = at.recorded_ms;
+                    workload.failure.clone_from(reason);
+                }
+                Outcome::Failed { .. } | Outcome::Stopped => {}
+            }
+        });
+        self.forget_replica(&e.replica);
+    }
+
+    /// A replica that an agent may speak of, or nothing when it has ended meanwhile (lawful).
+    fn observed(&mut self, at: &Header, id: &ReplicaId) -> Option<&Replica> {
+        let replica = self.replicas.get(id)?;
+        let fits = match (&at.writer, &replica.node) {
+            (Writer::Agent(speaks), Some(node)) => speaks == node,
+            _ => false,
+        };
+        if !fits {
+            self.anomaly(at, format!("{} told of {id}, which is not its own", at.writer));
+            return None;
+        }
+        self.replicas.get(id)
+    }
+
+    fn observe(&mut self, at: &Header, id: &ReplicaId, change: impl FnOnce(&mut Replica)) {
+        let Some(app) = self.observed(at, id).map(|replica| replica.app.clone()) else { return };
+        self.replicas.update(id, change);
+        self.touched.apps.insert(app);
+    }
+
+    /// Takes a replica out of the state: nothing of it runs any more.
+    pub(crate) fn forget_replica(&mut self, id: &ReplicaId) {
+        let Some(replica) = self.replicas.remove(id) else { return };
+        self.index.remove(id, &replica);
+        self.touched.nodes.extend(replica.node.clone());
+        self.touched.room = true;
+        self.clear_unplaced(&replica.app, &replica.workload);
+        self.drop_unused(&replica.app);
+        self.touched.apps.insert(replica.app);
+    }
+}
+
+/// What follows from a replica goes back to the command that first asked for it, unless the event
+/// names another.
+fn cause_of(at: &Header, replica: &Replica) -> crate::state::Cause {
+    let mut cause = cause(at);
+    if cause.correlation.is_none() {
+        cause.correlation.clone_from(&replica.cause.correlation);
+    }
+    cause
+}

@@ -1,0 +1,1 @@
+//! What the fold does with histories.

@@ -1,0 +1,528 @@
+//! What the cluster's state is made of.
+//!
+//! Declared and observed are separate fields. A replica's node never changes once it has one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemas::command::Problem;
+use schemas::event::{Endpoint, NodeDescription, RetireReason, Unfit};
+use schemas::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, WorkloadName, Writer};
+use schemas::spec::{Protocol, WorkloadSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::section::{Section, hash_of};
+
+/// How many receipts the state holds; older ones are in the log only.
+pub const RECEIPTS_MAX: usize = 10_000;
+
+/// How many anomalies the state describes; all are counted.
+pub const ANOMALIES_MAX: usize = 100;
+
+/// Everything that the events of a history say, at one place of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Who leads what.
+    pub leaders: Section<Writer, Leader>,
+    /// The nodes.
+    pub nodes: Section<NodeName, Node>,
+    /// The apps.
+    pub apps: Section<AppKey, App>,
+    /// The replicas that have not ended.
+    pub replicas: Section<ReplicaId, Replica>,
+    /// What was answered to commands, newest [`RECEIPTS_MAX`].
+    pub receipts: Section<CommandId, Receipt>,
+    /// Stored files: their content in base64.
+    pub configs: Section<Digest, String>,
+    /// What there is one of.
+    pub cluster: Cluster,
+
+    /// What follows from the rest and is not saved: who is where, and how full nodes are.
+    #[serde(skip)]
+    pub index: Index,
+    /// What changed since somebody last asked.
+    #[serde(skip)]
+    pub touched: Touched,
+}
+
+/// What there is one of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The id of this history.
+    pub genesis: String,
+    /// The highest sequence of the commands stream that has a receipt.
+    pub commands_read: u64,
+    /// Whether so many nodes are silent that none is declared lost.
+    pub eviction_paused: bool,
+    /// How many impossible events were met.
+    pub anomalies: u64,
+    /// The first of them.
+    pub anomalous: Vec<Anomaly>,
+}
+
+/// An event that its writer could not have written on what it had folded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Anomaly {
+    /// Where it stands.
+    pub position: u64,
+    /// What is impossible about it.
+    pub what: String,
+}
+
+/// A leadership of a service or of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Leader {
+    /// Its number.
+    pub term: u64,
+    /// The instance that has it.
+    pub instance: String,
+    /// Whether it was given up cleanly.
+    pub released: bool,
+}
+
+/// Where something came from, to be carried on into what follows from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Cause {
+    /// The command at its root.
+    pub correlation: Option<CommandId>,
+    /// The event that came right before.
+    pub position: u64,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Node {
+    /// What it is and has.
+    pub description: NodeDescription,
+    /// Whether it is heard.
+    pub status: NodeStatus,
+    /// Whether it takes new replicas.
+    pub admission: Admission,
+    /// Labels that commands gave it, over those of its description.
+    pub labels: BTreeMap<String, String>,
+    /// When its description last changed.
+    pub described_at: u64,
+    /// What last changed its status or admission.
+    pub cause: Cause,
+}
+
+impl Node {
+    /// The value of an attribute that constraints name: `node`, `arch`, `label.<key>`.
+    #[must_use]
+    pub fn attribute<'a>(&'a self, name: &'a NodeName, attribute: &str) -> Option<&'a str> {
+        match attribute {
+            "node" => Some(name.as_str()),
+            "arch" => Some(&self.description.arch),
+            _ => self.label(attribute.strip_prefix("label.")?),
+        }
+    }
+
+    /// The value of a label.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let given = self.labels.get(key).or_else(|| self.description.labels.get(key))?;
+        (!given.is_empty()).then_some(given.as_str())
+    }
+
+    /// Whether new replicas may be placed here.
+    #[must_use]
+    pub fn takes_replicas(&self) -> bool {
+        self.status == NodeStatus::Ready && self.admission == Admission::Open
+    }
+}
+
+/// Whether a node is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeStatus {
+    /// It is.
+    Ready,
+    /// Not for a while.
+    Suspected,
+    /// Not for so long that its replicas are replaced. They may still run.
+    Lost,
+}
+
+impl NodeStatus {
+    /// As users read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Suspected => "suspected",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// Whether a node takes new replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admission {
+    /// It does.
+    Open,
+    /// It keeps what it has.
+    Cordoned,
+    /// What it has moves elsewhere.
+    Draining,
+}
+
+impl Admission {
+    /// As users read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Cordoned => "cordoned",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// An app.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct App {
+    /// The number of its newest declaration.
+    pub revision: u64,
+    /// How far it got.
+    pub status: AppStatus,
+    /// Its workloads, those included that are not declared any more and still have replicas.
+    pub workloads: BTreeMap<WorkloadName, Workload>,
+    /// The specs that its workloads or replicas have.
+    pub specs: BTreeMap<Digest, WorkloadSpec>,
+    /// What the image references of those specs mean.
+    pub images: BTreeMap<Digest, String>,
+    /// The position of its last command; `expect_position` compares with it.
+    pub changed_at: u64,
+    /// When its status last began to be what it is.
+    pub since_ms: u64,
+    /// What its present declaration or deletion came from.
+    pub cause: Cause,
+}
+
+/// How far an app got.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AppStatus {
+    /// On its way to what is declared.
+    Converging,
+    /// As declared.
+    Converged,
+    /// Not getting there.
+    Stalled {
+        /// The workload that holds it up.
+        workload: WorkloadName,
+        /// Why.
+        reason: String,
+    },
+    /// On its way to nothing.
+    Deleting,
+}
+
+impl AppStatus {
+    /// As users read it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Converging => "converging",
+            Self::Converged => "converged",
+            Self::Stalled { .. } => "stalled",
+            Self::Deleting => "deleting",
+        }
+    }
+}
+
+/// A workload of an app.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Workload {
+    /// Whether the newest revision declares it.
+    pub declared: bool,
+    /// Its spec.
+    pub spec: Digest,
+    /// The revision that last changed its spec.
+    pub revision: u64,
+    /// How many replicas are declared.
+    pub replicas: u32,
+    /// How often it was restarted.
+    pub generation: u64,
+    /// How many replicas were ever requested; the next one's id follows from it.
+    pub requested: u64,
+    /// How many replicas of this spec and generation completed.
+    pub completed: u64,
+    /// How many replicas in a row failed without one having been ready.
+    pub failures: u32,
+    /// When the last of them failed.
+    pub failed_ms: u64,
+    /// Why.
+    pub failure: String,
+    /// Whether a replica of this spec and generation was ever ready.
+    pub was_ready: bool,
+    /// Why replicas fit nowhere.
+    pub unplaced: Vec<Unfit>,
+    /// What its present declaration, count or generation came from.
+    pub cause: Cause,
+}
+
+/// A replica that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Replica {
+    /// Its app.
+    pub app: AppKey,
+    /// Its workload.
+    pub workload: WorkloadName,
+    /// Its revision.
+    pub revision: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// Its spec.
+    pub spec: Digest,
+    /// The replica it replaces.
+    pub replaces: Option<ReplicaId>,
+    /// The only node it may go to.
+    pub only_node: Option<NodeName>,
+    /// Its node, for good.
+    pub node: Option<NodeName>,
+    /// What was last observed of it.
+    pub phase: Phase,
+    /// The number of its last run.
+    pub run: u32,
+    /// Why it must end, if it must.
+    pub retired: Option<RetireReason>,
+    /// Where its ports can be reached.
+    pub endpoints: Vec<Endpoint>,
+    /// What was last wrong with it.
+    pub trouble: Option<String>,
+    /// When it was requested.
+    pub requested_ms: u64,
+    /// Since when it is ready.
+    pub ready_ms: Option<u64>,
+    /// What it reserves.
+    pub need: Need,
+    /// What it came from, then what placed it, then what ended it.
+    pub cause: Cause,
+}
+
+/// What was last observed of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It awaits a node.
+    Pending,
+    /// It has a node; no run has begun.
+    Placed,
+    /// A run is on, and not (or no longer) healthy.
+    Running,
+    /// A run is on and healthy.
+    Ready,
+    /// A run ended or could not start; the next one comes.
+    Waiting,
+}
+
+/// What a replica takes of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Need {
+    /// Cpu.
+    pub cpu_millis: u64,
+    /// Memory.
+    pub memory_bytes: u64,
+    /// Ports of the node.
+    pub host_ports: Vec<(Protocol, u16)>,
+}
+
+impl Need {
+    /// What a replica of a spec takes.
+    #[must_use]
+    pub fn of(spec: &WorkloadSpec) -> Self {
+        Self {
+            cpu_millis: spec.resources.reserved_cpu_millis(),
+            memory_bytes: spec.resources.reserved_memory_bytes(),
+            host_ports: spec
+                .ports
+                .iter()
+                .filter_map(|port| Some((port.protocol, port.host?)))
+                .collect(),
+        }
+    }
+}
+
+/// What was answered to a command.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Where the answer stands.
+    pub position: u64,
+    /// The command's sequence in the commands stream.
+    pub sequence: u64,
+    /// What was wrong with it; none when it was accepted.
+    pub problem: Option<Problem>,
+}
+
+/// What follows from the state and is kept beside it, so that rules need not search.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    /// Replicas by workload.
+    pub by_workload: BTreeMap<(AppKey, WorkloadName), BTreeSet<ReplicaId>>,
+    /// Replicas by node.
+    pub by_node: BTreeMap<NodeName, BTreeSet<ReplicaId>>,
+    /// Replicas that await a node.
+    pub pending: BTreeSet<ReplicaId>,
+    /// How full nodes are.
+    pub loads: BTreeMap<NodeName, Load>,
+    /// Receipts by position, oldest first.
+    pub receipts: BTreeMap<u64, CommandId>,
+}
+
+/// How full a node is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Reserved cpu.
+    pub cpu_millis: u64,
+    /// Reserved memory.
+    pub memory_bytes: u64,
+    /// How many replicas.
+    pub replicas: u64,
+    /// Ports that are taken.
+    pub host_ports: BTreeSet<(Protocol, u16)>,
+}
+
+/// What changed since somebody last asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Apps whose declaration or replicas changed.
+    pub apps: BTreeSet<AppKey>,
+    /// Nodes whose document may have changed.
+    pub nodes: BTreeSet<NodeName>,
+    /// Whether something may fit that did not before.
+    pub room: bool,
+}
+
+impl State {
+    /// The hash of everything that is saved, as 32 hex digits.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let sections = [
+            self.leaders.hash(),
+            self.nodes.hash(),
+            self.apps.hash(),
+            self.replicas.hash(),
+            self.receipts.hash(),
+            self.configs.hash(),
+            hash_of(&self.cluster),
+        ];
+        format!("{:032x}", hash_of(&sections))
+    }
+
+    /// How many impossible events were met. Always 0, or there is a bug in a writer.
+    #[must_use]
+    pub fn anomalies(&self) -> u64 {
+        self.cluster.anomalies
+    }
+
+    /// The current leadership of a writer: 0 when there never was one.
+    #[must_use]
+    pub fn term(&self, writer: &Writer) -> u64 {
+        self.leaders.get(writer).map_or(0, |leader| leader.term)
+    }
+
+    /// The replicas of a workload, in order of their ids.
+    pub fn replicas_of<'a>(
+        &'a self,
+        app: &AppKey,
+        workload: &WorkloadName,
+    ) -> impl Iterator<Item = (&'a ReplicaId, &'a Replica)> + use<'a> {
+        let ids = self.index.by_workload.get(&(app.clone(), workload.clone()));
+        ids.into_iter().flatten().filter_map(|id| Some((id, self.replicas.get(id)?)))
+    }
+
+    /// The replicas on a node, in order of their ids.
+    pub fn replicas_on<'a>(
+        &'a self,
+        node: &NodeName,
+    ) -> impl Iterator<Item = (&'a ReplicaId, &'a Replica)> + use<'a> {
+        let ids = self.index.by_node.get(node);
+        ids.into_iter().flatten().filter_map(|id| Some((id, self.replicas.get(id)?)))
+    }
+
+    /// The spec of a replica.
+    #[must_use]
+    pub fn spec_of(&self, replica: &Replica) -> Option<&WorkloadSpec> {
+        self.apps.get(&replica.app)?.specs.get(&replica.spec)
+    }
+
+    /// Whether nobody knows how a replica is, because its node is lost.
+    #[must_use]
+    pub fn is_unknown(&self, replica: &Replica) -> bool {
+        let node = replica.node.as_ref().and_then(|node| self.nodes.get(node));
+        node.is_some_and(|node| node.status == NodeStatus::Lost)
+    }
+
+    /// Puts the index beside a state that was read back, and touches everything.
+    pub(crate) fn rebuild_index(&mut self) {
+        let mut index = Index::default();
+        for (name, _) in self.nodes.iter() {
+            index.loads.insert(name.clone(), Load::default());
+        }
+        for (id, replica) in self.replicas.iter() {
+            index.add(id, replica);
+        }
+        for (id, receipt) in self.receipts.iter() {
+            index.receipts.insert(receipt.position, id.clone());
+        }
+        self.index = index;
+        self.touch_everything();
+    }
+
+    /// Makes everything count as changed, for one who begins to decide.
+    pub fn touch_everything(&mut self) {
+        self.touched.apps = self.apps.iter().map(|(key, _)| key.clone()).collect();
+        self.touched.nodes = self.nodes.iter().map(|(name, _)| name.clone()).collect();
+        self.touched.room = true;
+    }
+}
+
+impl Index {
+    /// Notes a replica where it belongs.
+    pub(crate) fn add(&mut self, id: &ReplicaId, replica: &Replica) {
+        let key = (replica.app.clone(), replica.workload.clone());
+        self.by_workload.entry(key).or_default().insert(id.clone());
+        match &replica.node {
+            None => {
+                self.pending.insert(id.clone());
+            }
+            Some(node) => {
+                self.pending.remove(id);
+                self.by_node.entry(node.clone()).or_default().insert(id.clone());
+                let load = self.loads.entry(node.clone()).or_default();
+                load.cpu_millis += replica.need.cpu_millis;
+                load.memory_bytes += replica.need.memory_bytes;
+                load.replicas += 1;
+                load.host_ports.extend(replica.need.host_ports.iter().copied());
+            }
+        }
+    }
+
+    /// Forgets a replica.
+    pub(crate) fn remove(&mut self, id: &ReplicaId, replica: &Replica) {
+        let key = (replica.app.clone(), replica.workload.clone());
+        if let Some(ids) = self.by_workload.get_mut(&key) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_workload.remove(&key);
+            }
+        }
+        self.pending.remove(id);
+        let Some(node) = &replica.node else { return };
+        if let Some(ids) = self.by_node.get_mut(node) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_node.remove(node);
+            }
+        }
+        if let Some(load) = self.loads.get_mut(node) {
+            load.cpu_millis = load.cpu_millis.saturating_sub(replica.need.cpu_millis);
+            load.memory_bytes = load.memory_bytes.saturating_sub(replica.need.memory_bytes);
+            load.replicas = load.replicas.saturating_sub(1);
+            for port in &replica.need.host_ports {
+                load.host_ports.remove(port);
+            }
+        }
+    }
+}
