@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AppKey, Digest, NodeName, ReplicaId, WorkloadName};
+use crate::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, WorkloadName};
 use crate::place::Place;
 use crate::spec::WorkloadSpec;
 
@@ -52,6 +52,9 @@ pub struct Assignment {
     /// Whether it must end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub end: bool,
+    /// The command at the root of it being here, or of its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<CommandId>,
     /// The position of the event that put it here or ended it: the cause of what the agent does.
     pub cause: u64,
 }

@@ -1,1 +1,17 @@
-//! Accepts or rejects commands; decides which replicas must exist.
+//! The controller: accepts or rejects commands, and decides which replicas must exist.
+//!
+//! [`commands`] answers a command with the events that should follow, or says why none should.
+//! [`reconcile`] compares what an app declares with the replicas it has, and requests and retires
+//! replicas until they agree. Both are pure; [`rules`] makes one service of them.
+//!
+//! Not here: which node a replica goes to (scheduler), starting anything (node-agent).
+
+pub mod commands;
+pub mod config;
+pub mod reconcile;
+pub mod rules;
+pub mod service;
+
+
+pub use rules::Controller;
+

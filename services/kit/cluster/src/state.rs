@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::command::Problem;
 use schemas::event::{Endpoint, NodeDescription, RetireReason, Unfit};
-use schemas::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, WorkloadName, Writer};
-use schemas::spec::{Protocol, WorkloadSpec};
+use schemas::id::{
+    AppKey, CommandId, Digest, NodeName, ReplicaId, VolumeName, WorkloadName, Writer,
+};
+use schemas::spec::{Constraint, MountSource, Protocol, WorkloadSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::section::{Section, hash_of};
@@ -123,6 +125,13 @@ impl Node {
         (!given.is_empty()).then_some(given.as_str())
     }
 
+    /// Whether the node is as a constraint wants it.
+    #[must_use]
+    pub fn meets(&self, name: &NodeName, constraint: &Constraint) -> bool {
+        let value = self.attribute(name, &constraint.attribute);
+        (value == Some(constraint.value.as_str())) == constraint.equal
+    }
+
     /// Whether new replicas may be placed here.
     #[must_use]
     pub fn takes_replicas(&self) -> bool {
@@ -191,6 +200,8 @@ pub struct App {
     pub specs: BTreeMap<Digest, WorkloadSpec>,
     /// What the image references of those specs mean.
     pub images: BTreeMap<Digest, String>,
+    /// The nodes its volumes live on: those of the first replica that had them.
+    pub volumes: BTreeMap<VolumeName, NodeName>,
     /// The position of its last command; `expect_position` compares with it.
     pub changed_at: u64,
     /// When its status last began to be what it is.
@@ -326,6 +337,14 @@ pub struct Need {
     pub memory_bytes: u64,
     /// Ports of the node.
     pub host_ports: Vec<(Protocol, u16)>,
+}
+
+/// The volumes that a replica of a spec has.
+pub fn volumes_of(spec: &WorkloadSpec) -> impl Iterator<Item = &VolumeName> {
+    spec.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Volume(name) => Some(name),
+        MountSource::Path(_) => None,
+    })
 }
 
 impl Need {

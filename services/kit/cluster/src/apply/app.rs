@@ -23,6 +23,7 @@ impl State {
             workloads: Default::default(),
             specs: Default::default(),
             images: Default::default(),
+            volumes: Default::default(),
             changed_at: 0,
             since_ms: 0,
             cause: cause(at),

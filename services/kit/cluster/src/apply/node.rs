@@ -79,6 +79,15 @@ impl State {
         for id in &replicas {
             self.forget_replica(id);
         }
+        let homes: Vec<_> = self
+            .apps
+            .iter()
+            .filter(|(_, app)| app.volumes.values().any(|home| *home == e.node))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in homes {
+            self.apps.update(&key, |app| app.volumes.retain(|_, home| *home != e.node));
+        }
         self.nodes.remove(&e.node);
         self.index.loads.remove(&e.node);
         self.touched.nodes.insert(e.node.clone());

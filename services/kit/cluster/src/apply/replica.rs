@@ -8,7 +8,7 @@ use schemas::event::{
 use schemas::id::{NodeName, ReplicaId, Writer};
 
 use super::cause;
-use crate::state::{Need, Phase, Replica, State};
+use crate::state::{Need, Phase, Replica, State, volumes_of};
 
 impl State {
     pub(crate) fn replicas_requested(&mut self, at: &Header, e: &ReplicasRequested) {
@@ -73,6 +73,7 @@ impl State {
             let (app, workload) = (replica.app.clone(), replica.workload.clone());
             self.index.add(id, &replica);
             self.replicas.insert(id.clone(), replica);
+            self.settle_volumes(&app, id, &e.node);
             self.clear_unplaced(&app, &workload);
         }
         self.touched.nodes.insert(e.node.clone());
@@ -90,6 +91,22 @@ impl State {
         if over && !redescribed {
             self.anomaly(at, format!("{node} was given more than it has"));
         }
+    }
+
+    /// A volume lives where its first replica went.
+    fn settle_volumes(&mut self, key: &schemas::id::AppKey, id: &ReplicaId, node: &NodeName) {
+        let Some(spec) = self.replicas.get(id).and_then(|replica| self.spec_of(replica)) else {
+            return;
+        };
+        let volumes: Vec<_> = volumes_of(spec).cloned().collect();
+        if volumes.is_empty() {
+            return;
+        }
+        self.apps.update(key, |app| {
+            for volume in volumes {
+                app.volumes.entry(volume).or_insert_with(|| node.clone());
+            }
+        });
     }
 
     fn clear_unplaced(&mut self, app: &schemas::id::AppKey, name: &schemas::id::WorkloadName) {

@@ -1,0 +1,259 @@
+//! What an app lacks, or has too much of, compared with what it declares.
+//!
+//! Level-triggered: it looks at the state and never at what changed, so a lost wake-up costs time
+//! and nothing else. When declared and actual agree it says nothing.
+
+mod dependencies;
+mod global;
+mod replacement;
+mod roster;
+mod workload;
+
+use cluster::State;
+use cluster::state::{App, AppStatus, Cause, Phase, Workload};
+use schemas::event::{
+    AppConverged, AppDeleted, AppStalled, ENTRIES_MAX, Event, ReplicasRequested, ReplicasRetired,
+    RequestedReplica, RetireReason,
+};
+use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
+use schemas::spec::{Mode, WorkloadSpec};
+
+use roster::Roster;
+
+/// After how many replicas in a row that failed an app counts as stalled.
+const FAILURES_STALLED: u32 = 3;
+
+/// The longest wait before another replica is requested after failed ones, in ms.
+const BACKOFF_MS_MAX: u64 = 60_000;
+
+/// What should follow for one app.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The events, and what each follows from.
+    pub events: Vec<(Event, Cause)>,
+    /// When to look again if nothing happens before, in ms since 1970.
+    pub again_at_ms: Option<u64>,
+}
+
+impl Plan {
+    fn say(&mut self, event: impl Into<Event>, cause: &Cause) {
+        self.events.push((event.into(), cause.clone()));
+    }
+
+    fn again_at(&mut self, at_ms: u64) {
+        self.again_at_ms = Some(self.again_at_ms.map_or(at_ms, |earlier| earlier.min(at_ms)));
+    }
+}
+
+/// One workload, and all that is needed to judge it.
+struct Subject<'a> {
+    state: &'a State,
+    key: &'a AppKey,
+    app: &'a App,
+    name: &'a WorkloadName,
+    workload: &'a Workload,
+    spec: &'a WorkloadSpec,
+    now_ms: u64,
+}
+
+/// Judges one app.
+#[must_use]
+pub fn app(state: &State, key: &AppKey, now_ms: u64) -> Plan {
+    let mut plan = Plan::default();
+    let Some(app) = state.apps.get(key) else { return plan };
+    for (name, workload) in &app.workloads {
+        let Some(spec) = app.specs.get(&workload.spec) else { continue };
+        let subject = Subject { state, key, app, name, workload, spec, now_ms };
+        if !workload.declared {
+            dependencies::end(&subject, &mut plan);
+        } else if spec.mode == Mode::Global {
+            global::reconcile(&subject, &mut plan);
+        } else {
+            workload::reconcile(&subject, &mut plan);
+        }
+    }
+    if plan.events.is_empty() {
+        judge(state, key, app, now_ms, &mut plan);
+    }
+    plan
+}
+
+/// Says how far the app got, when that is news.
+fn judge(state: &State, key: &AppKey, app: &App, now_ms: u64, plan: &mut Plan) {
+    let has_replicas = app.workloads.keys().any(|name| state.replicas_of(key, name).next().is_some());
+    if app.status == AppStatus::Deleting {
+        if !has_replicas {
+            plan.say(AppDeleted { app: key.clone() }, &app.cause);
+        }
+        return;
+    }
+    let mut all_done = true;
+    for (name, workload) in &app.workloads {
+        let Some(spec) = app.specs.get(&workload.spec) else { continue };
+        let subject = Subject { state, key, app, name, workload, spec, now_ms };
+        if subject.is_done() {
+            continue;
+        }
+        all_done = false;
+        if let Some(reason) = subject.stalled(plan) {
+            let told = matches!(&app.status, AppStatus::Stalled { workload, .. } if workload == name);
+            if !told {
+                let stalled = AppStalled {
+                    app: key.clone(),
+                    revision: app.revision,
+                    workload: name.clone(),
+                    reason,
+                };
+                plan.say(stalled, &app.cause);
+            }
+            return;
+        }
+    }
+    if all_done && app.status != AppStatus::Converged {
+        let converged = AppConverged { app: key.clone(), revision: app.revision };
+        plan.say(converged, &app.cause);
+    }
+}
+
+impl Subject<'_> {
+    /// Whether a replica has the spec and the generation that are declared.
+    fn is_current(&self, replica: &cluster::state::Replica) -> bool {
+        replica.spec == self.workload.spec && replica.generation == self.workload.generation
+    }
+
+    /// Whether actual is as declared.
+    fn is_done(&self) -> bool {
+        let roster = Roster::of(self);
+        if !self.workload.declared {
+            return self.state.replicas_of(self.key, self.name).next().is_none();
+        }
+        let settled = roster.members.iter().all(|member| {
+            self.is_current(member.replica)
+                && member.replacement.is_none()
+                && member.replica.phase == Phase::Ready
+                && !self.state.is_unknown(member.replica)
+        });
+        let declared = u64::from(self.workload.replicas);
+        match self.spec.mode {
+            Mode::Job => self.workload.completed >= declared && roster.members.is_empty(),
+            Mode::Global => settled,
+            Mode::Replicated => settled && roster.len() == declared,
+        }
+    }
+
+    /// Why the workload does not get to what is declared, once it has had its time.
+    fn stalled(&self, plan: &mut Plan) -> Option<String> {
+        let workload = self.workload;
+        if workload.failures >= FAILURES_STALLED {
+            return Some(format!("{} replicas failed: {}", workload.failures, workload.failure));
+        }
+        if self.app.status == AppStatus::Converged {
+            return None;
+        }
+        let replicas = self.state.replicas_of(self.key, self.name);
+        for (id, replica) in replicas.filter(|(_, r)| r.retired.is_none()) {
+            if !self.is_current(replica) || replica.phase == Phase::Ready || self.spec.mode == Mode::Job {
+                continue;
+            }
+            let since = replica.requested_ms.max(self.app.since_ms);
+            let deadline = since + self.spec.update.deadline_ms;
+            if self.now_ms < deadline {
+                plan.again_at(deadline);
+                continue;
+            }
+            let why = replica.trouble.clone().or_else(|| {
+                workload.unplaced.first().map(|unfit| format!("fits nowhere: {}", unfit.reason))
+            });
+            let why = why.unwrap_or_else(|| "nothing was heard of it".to_owned());
+            let waited = self.spec.update.deadline_ms;
+            return Some(format!("{id} was not ready after {waited} ms: {why}"));
+        }
+        None
+    }
+
+    /// When another replica may be requested: at once, or a while after others failed.
+    fn may_request_at(&self) -> u64 {
+        match self.workload.failures {
+            0 => 0,
+            n => {
+                let wait = 1_000_u64.saturating_mul(1 << n.min(10).saturating_sub(1));
+                self.workload.failed_ms + wait.min(BACKOFF_MS_MAX)
+            }
+        }
+    }
+
+    /// Requests replicas: each of no particular place, or instead of another, or for one node.
+    fn request(&self, wanted: Vec<Wanted>, cause: &Cause, plan: &mut Plan) {
+        if wanted.is_empty() {
+            return;
+        }
+        let at = self.may_request_at();
+        if self.now_ms < at {
+            plan.again_at(at);
+            return;
+        }
+        let already: usize = plan.events.iter().map(|(event, _)| requested(event, self.name)).sum();
+        let first = self.workload.requested + u64::try_from(already).unwrap_or(0);
+        let replicas: Vec<RequestedReplica> = (first..)
+            .zip(wanted)
+            .map(|(serial, wanted)| RequestedReplica {
+                id: self.fresh_id(serial),
+                replaces: wanted.replaces,
+                node: wanted.node,
+            })
+            .collect();
+        for part in replicas.chunks(ENTRIES_MAX) {
+            let event = ReplicasRequested {
+                app: self.key.clone(),
+                workload: self.name.clone(),
+                revision: self.app.revision,
+                generation: self.workload.generation,
+                spec: self.workload.spec.clone(),
+                replicas: part.to_vec(),
+            };
+            plan.say(event, cause);
+        }
+    }
+
+    /// The id that follows from a serial number. Two in 33 million are alike; the next is taken then.
+    fn fresh_id(&self, serial: u64) -> ReplicaId {
+        let tries = (0_u64..).map(|i| serial.wrapping_add(i << 40));
+        let mut ids = tries.map(|serial| ReplicaId::derive(self.key, self.name, serial));
+        ids.find(|id| !self.state.replicas.contains(id)).expect("there are more ids than replicas")
+    }
+
+    fn retire(
+        &self,
+        replicas: Vec<ReplicaId>,
+        reason: RetireReason,
+        cause: &Cause,
+        plan: &mut Plan,
+    ) {
+        for part in replicas.chunks(ENTRIES_MAX) {
+            let event = ReplicasRetired {
+                app: self.key.clone(),
+                workload: self.name.clone(),
+                replicas: part.to_vec(),
+                reason: reason.clone(),
+            };
+            plan.say(event, cause);
+        }
+    }
+}
+
+fn requested(event: &Event, name: &WorkloadName) -> usize {
+    match event {
+        Event::ReplicasRequested(e) if e.workload == *name => e.replicas.len(),
+        _ => 0,
+    }
+}
+
+/// A replica that should be requested.
+#[derive(Clone, Default)]
+struct Wanted {
+    replaces: Option<ReplicaId>,
+    node: Option<NodeName>,
+}
+
+#[cfg(test)]
+mod tests;

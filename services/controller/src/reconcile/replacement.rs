@@ -1,0 +1,92 @@
+//! Replacing a replica by another: the new one first, and the old one when the new one is ready.
+
+use cluster::state::{Admission, Cause, Phase, Replica, volumes_of};
+use schemas::event::RetireReason;
+
+use super::roster::Member;
+use super::{Plan, Subject};
+
+/// Why a replica must be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its node is lost. It may still run.
+    Lost,
+    /// Its node is being drained.
+    Drained,
+    /// It is of another spec or generation than declared.
+    Outdated,
+}
+
+impl Why {
+    pub(super) fn reason(self) -> RetireReason {
+        match self {
+            Self::Lost => RetireReason::NodeLost,
+            Self::Drained => RetireReason::Drained,
+            Self::Outdated => RetireReason::Replaced,
+        }
+    }
+}
+
+/// Whether a replica must be replaced, and what that follows from.
+pub(super) fn needed(subject: &Subject<'_>, replica: &Replica) -> Option<(Why, Cause)> {
+    let node = replica.node.as_ref().and_then(|node| subject.state.nodes.get(node));
+    // What lives on the node cannot go elsewhere: moving it would start it without its data.
+    let bound = volumes_of(subject.spec).next().is_some() || replica.only_node.is_some();
+    if let Some(node) = node.filter(|_| !bound) {
+        if subject.state.is_unknown(replica) {
+            return Some((Why::Lost, carried(&node.cause, replica)));
+        }
+        if node.admission == Admission::Draining {
+            return Some((Why::Drained, carried(&node.cause, replica)));
+        }
+    }
+    (!subject.is_current(replica)).then(|| (Why::Outdated, subject.workload.cause.clone()))
+}
+
+/// A node's fate comes right before; the command that once asked for the replica stays the root,
+/// unless a command decided the node's fate.
+fn carried(node: &Cause, replica: &Replica) -> Cause {
+    let correlation = node.correlation.clone().or_else(|| replica.cause.correlation.clone());
+    Cause { correlation, position: node.position }
+}
+
+/// Whether the old one must end before the new one can begin.
+pub(super) fn stop_first(subject: &Subject<'_>) -> bool {
+    subject.spec.ports.iter().any(|port| port.host.is_some())
+        || volumes_of(subject.spec).next().is_some()
+}
+
+/// What to do about a member that has a replacement. Says whether it is still on its way.
+pub(super) fn pursue(subject: &Subject<'_>, member: &Member<'_>, plan: &mut Plan) -> bool {
+    let Some((new_id, new)) = member.replacement else { return false };
+    let needed = needed(subject, member.replica);
+    let of_use = subject.is_current(new) && self::needed(subject, new).is_none();
+    if !of_use {
+        let cause = &subject.workload.cause;
+        subject.retire(vec![new_id.clone()], RetireReason::NotNeeded, cause, plan);
+        return true;
+    }
+    match needed {
+        None if member.replica.phase == Phase::Ready => {
+            let cause = &member.replica.cause;
+            subject.retire(vec![new_id.clone()], RetireReason::NotNeeded, cause, plan);
+            true
+        }
+        None => true,
+        Some((why, _)) => {
+            let Some(ready_at) = new.ready_ms.filter(|_| new.phase == Phase::Ready) else {
+                return true;
+            };
+            let proven_at = match why {
+                Why::Outdated => ready_at + subject.spec.update.healthy_for_ms,
+                Why::Lost | Why::Drained => ready_at,
+            };
+            if subject.now_ms < proven_at {
+                plan.again_at(proven_at);
+                return true;
+            }
+            subject.retire(vec![member.id.clone()], why.reason(), &new.cause, plan);
+            false
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The controller as one set of rules: commands first, then the apps that something touched.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use cluster::State;
+use decider::{Decision, Now, Rules, draft};
+use schemas::append::{Draft, EVENTS_MAX};
+use schemas::id::{AppKey, CommandId, Writer};
+use schemas::place::Place;
+
+use crate::commands::{self, CommandMessage};
+use crate::reconcile;
+
+/// How many commands are answered at once.
+const COMMANDS_AT_ONCE: usize = 64;
+
+/// Up to how many bytes of event data go into one batch; a request may hold twice that.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// The controller's rules.
+#[derive(Debug, Default)]
+pub struct Controller {
+    /// Commands without a receipt in the state, in the order of the stream.
+    inbox: VecDeque<CommandMessage>,
+    /// When apps that wait for time to pass are looked at again, in ms since 1970.
+    alarms: BTreeMap<AppKey, u64>,
+}
+
+impl Controller {
+    /// How many commands wait for an answer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.inbox.len()
+    }
+
+    fn answer_commands(&mut self, state: &State, now: Now, batch: &mut Batch) {
+        self.inbox.retain(|message| !state.receipts.contains(message.id()));
+        let mut objects = Vec::new();
+        for message in self.inbox.iter().take(COMMANDS_AT_ONCE) {
+            let answer = commands::answer(state, message, now);
+            // One command an object at a time: the next one is judged by what this one changed.
+            if objects.contains(&answer.object) || !batch.fits(&answer.events) {
+                break;
+            }
+            batch.absent.push(schemas::event::command_entity(message.id()));
+            batch.add(answer.events);
+            batch.touched.extend(answer.app);
+            objects.push(answer.object);
+        }
+    }
+
+    fn reconcile_apps(&mut self, state: &mut State, now: Now, batch: &mut Batch) {
+        let due: Vec<AppKey> = self
+            .alarms
+            .iter()
+            .filter(|(_, at)| **at <= now.utc_ms)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in due {
+            self.alarms.remove(&key);
+            state.touched.apps.insert(key);
+        }
+        let touched: Vec<AppKey> = state.touched.apps.iter().cloned().collect();
+        for key in touched {
+            // What a command of this batch changes is not in the state yet.
+            if batch.touched.contains(&key) {
+                continue;
+            }
+            let plan = reconcile::app(state, &key, now.utc_ms);
+            let events: Vec<Draft> = plan
+                .events
+                .into_iter()
+                .map(|(event, cause)| {
+                    draft(event, Some(&key.tenant), &Writer::Controller.to_string(), &cause, now)
+                })
+                .collect();
+            if !batch.fits(&events) {
+                break;
+            }
+            batch.add(events);
+            state.touched.apps.remove(&key);
+            match plan.again_at_ms {
+                Some(at) => self.alarms.insert(key, at),
+                None => self.alarms.remove(&key),
+            };
+        }
+    }
+}
+
+/// One decision in the making.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Draft>,
+    absent: Vec<String>,
+    touched: Vec<AppKey>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn fits(&self, events: &[Draft]) -> bool {
+        let bytes: usize = events.iter().map(|event| event.data.get().len()).sum();
+        self.events.is_empty()
+            || (self.events.len() + events.len() <= EVENTS_MAX && self.bytes + bytes <= BATCH_BYTES)
+    }
+
+    fn add(&mut self, events: Vec<Draft>) {
+        self.bytes += events.iter().map(|event| event.data.get().len()).sum::<usize>();
+        self.events.extend(events);
+    }
+}
+
+impl Rules for Controller {
+    type Input = CommandMessage;
+    type Output = std::convert::Infallible;
+
+    fn writer(&self) -> Writer {
+        Writer::Controller
+    }
+
+    fn input(&mut self, message: CommandMessage, state: &State, _now: Now) {
+        let known = state.receipts.contains(message.id())
+            || self.inbox.iter().any(|waiting| waiting.id() == message.id());
+        if !known {
+            self.inbox.push_back(message);
+        }
+    }
+
+    fn decide(&mut self, state: &mut State, now: Now) -> Decision {
+        let mut batch = Batch::default();
+        self.answer_commands(state, now, &mut batch);
+        self.reconcile_apps(state, now, &mut batch);
+        let mut decision =
+            Decision { events: batch.events, absent: batch.absent, wake_ms: None };
+        if let Some(at) = self.alarms.values().min() {
+            decision.wake_at(now.mono_ms + at.saturating_sub(now.utc_ms).max(1));
+        }
+        decision
+    }
+
+    fn reflect(&mut self, _: &mut State, _: Place, _: Now) -> Vec<Self::Output> {
+        Vec::new()
+    }
+
+    /// A command that was answered so long ago that the state has forgotten its receipt.
+    fn exists(&mut self, entity: &str) {
+        let id = entity.strip_prefix("command/").and_then(|id| CommandId::new(id).ok());
+        self.inbox.retain(|message| Some(message.id()) != id.as_ref());
+    }
+
+    fn lead(&mut self, _: &State, _: Now) {
+        self.alarms.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

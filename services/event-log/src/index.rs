@@ -1,0 +1,290 @@
+//! What the indexes hold, as it follows from the entries alone.
+//!
+//! One code makes it when entries are stored, when they are read back from the stream, and when the
+//! indexes are put back. A batch counts when its last event is there; one that was left unfinished
+//! and followed by `SequencerTaken` never counts: its number was not used, its entities do not
+//! exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+
+use schemas::envelope::{Batch, Header};
+use schemas::event::Event;
+use schemas::id::{NodeName, Series, Writer};
+
+use crate::entry;
+use crate::store::{Commit, Rollback, Row, SeriesRow, Store, StoreError, WriterRow};
+
+/// What a finished batch changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Effects {
+    writer: Writer,
+    series: Series,
+    n: u64,
+    position: u64,
+    entities: BTreeSet<(String, u64)>,
+    leads: Vec<Lead>,
+}
+
+/// What an event says about a leadership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lead {
+    Taken { writer: Writer, term: u64, instance: String },
+    Released { writer: Writer },
+    /// The node is lost or removed: any instance may claim its agent's leadership.
+    Lost(NodeName),
+    /// The node is heard again: the holder keeps it.
+    Returned(NodeName),
+}
+
+/// Reads entries in order and says what each finished batch changes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Indexer {
+    open: Option<(Batch, Effects)>,
+}
+
+/// What an entry did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Whether its place is the end of a batch.
+    pub(crate) ends: bool,
+    /// What the batch it finished changes.
+    pub(crate) effects: Option<Effects>,
+}
+
+impl Indexer {
+    /// Whether an entry may come next, by its batch.
+    pub(crate) fn fits(&self, header: &Header, event: Option<&Event>) -> bool {
+        let batch = &header.batch;
+        match (event, &self.open) {
+            (Some(Event::SequencerTaken(_)), _) => batch.i == 0 && batch.of == 1,
+            (Some(Event::PositionVoided(_)), _) => true,
+            (_, None) => batch.i == 0 && batch.of > 0,
+            (_, Some((open, _))) => {
+                (&open.series, open.n, open.of) == (&batch.series, batch.n, batch.of)
+                    && batch.i == open.i + 1
+            }
+        }
+    }
+
+    /// Reads the next entry.
+    pub(crate) fn push(&mut self, header: &Header, event: Option<&Event>) -> Step {
+        match event {
+            Some(Event::PositionVoided(_)) => {
+                return Step { ends: self.open.is_none(), effects: None };
+            }
+            Some(Event::SequencerTaken(_)) => self.open = None,
+            _ => {}
+        }
+        let (_, mut effects) =
+            self.open.take().unwrap_or_else(|| (header.batch.clone(), Effects::none(header)));
+        effects.add(header.position, event);
+        if header.batch.ends() {
+            return Step { ends: true, effects: Some(effects) };
+        }
+        self.open = Some((header.batch.clone(), effects));
+        Step { ends: false, effects: None }
+    }
+
+    /// The indexer as it is behind the entry at `position`.
+    pub(crate) fn behind<S: Store>(store: &S, position: u64) -> Result<Self, StoreError> {
+        let mut from = position;
+        while from > 0 && store.row(from)?.is_some_and(|row| !row.ends) {
+            from -= 1;
+        }
+        let mut indexer = Self::default();
+        replay(store, from + 1, position, &mut |_, header, event| {
+            indexer.push(header, event);
+        })?;
+        Ok(indexer)
+    }
+}
+
+impl Effects {
+    fn none(header: &Header) -> Self {
+        Self {
+            writer: header.writer.clone(),
+            series: header.batch.series.clone(),
+            n: header.batch.n,
+            position: header.position,
+            entities: BTreeSet::new(),
+            leads: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, position: u64, event: Option<&Event>) {
+        self.position = position;
+        let Some(event) = event else { return };
+        self.entities.extend(event.about().entities.into_iter().map(|name| (name, position)));
+        let lead = match event {
+            Event::LeadershipTaken(e) => Lead::Taken {
+                writer: e.writer.clone(),
+                term: e.term,
+                instance: e.instance.clone(),
+            },
+            Event::LeadershipReleased(e) => Lead::Released { writer: e.writer.clone() },
+            Event::NodeLost(e) => Lead::Lost(e.node.clone()),
+            Event::NodeDeclaredLost(e) => Lead::Lost(e.node.clone()),
+            Event::NodeRemoved(e) => Lead::Lost(e.node.clone()),
+            Event::NodeReturned(e) => Lead::Returned(e.node.clone()),
+            _ => return,
+        };
+        self.leads.push(lead);
+    }
+
+    /// Writes the changes into a commit. `stored` is asked for what the commit does not hold yet.
+    pub(crate) fn apply<E>(
+        self,
+        commit: &mut Commit,
+        stored: &mut dyn FnMut(&Writer) -> Result<Option<WriterRow>, E>,
+    ) -> Result<(), E> {
+        let Self { writer, series, n, position, entities, leads } = self;
+        commit.entities.extend(entities);
+        for lead in leads {
+            lead.apply(commit, stored)?;
+        }
+        if writer != Writer::EventLog
+            && let Some(row) = row_of(&writer, commit, stored)?
+        {
+            row.position = position;
+        }
+        commit.series.insert(series, SeriesRow { writer, n, position });
+        Ok(())
+    }
+}
+
+impl Lead {
+    fn apply<E>(
+        self,
+        commit: &mut Commit,
+        stored: &mut dyn FnMut(&Writer) -> Result<Option<WriterRow>, E>,
+    ) -> Result<(), E> {
+        match self {
+            Self::Taken { writer, term, instance } => {
+                let row = WriterRow { term, instance, released: false, lost: false, position: 0 };
+                commit.writers.insert(writer, row);
+            }
+            Self::Released { writer } => {
+                if let Some(row) = row_of(&writer, commit, stored)? {
+                    row.released = true;
+                }
+            }
+            Self::Lost(node) => {
+                if let Some(row) = row_of(&Writer::Agent(node), commit, stored)? {
+                    row.lost = true;
+                }
+            }
+            Self::Returned(node) => {
+                if let Some(row) = row_of(&Writer::Agent(node), commit, stored)? {
+                    row.lost = false;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn row_of<'a, E>(
+    writer: &Writer,
+    commit: &'a mut Commit,
+    stored: &mut dyn FnMut(&Writer) -> Result<Option<WriterRow>, E>,
+) -> Result<Option<&'a mut WriterRow>, E> {
+    if !commit.writers.contains_key(writer)
+        && let Some(row) = stored(writer)?
+    {
+        commit.writers.insert(writer.clone(), row);
+    }
+    Ok(commit.writers.get_mut(writer))
+}
+
+impl Effects {
+    /// Every writer whose leadership they change.
+    fn writers(&self) -> BTreeSet<Writer> {
+        let mut writers = BTreeSet::from([self.writer.clone()]);
+        for lead in &self.leads {
+            writers.insert(match lead {
+                Lead::Taken { writer, .. } | Lead::Released { writer } => writer.clone(),
+                Lead::Lost(node) | Lead::Returned(node) => Writer::Agent(node.clone()),
+            });
+        }
+        writers.remove(&Writer::EventLog);
+        writers
+    }
+}
+
+/// What it takes to put the log back to `keep`.
+///
+/// The rows are read from the beginning: what a series or a leadership was before the tail stands
+/// only in the log. That is slow on a long log, and happens only when a foreign message was met.
+pub(crate) fn rollback<S: Store>(store: &S, keep: u64) -> Result<Rollback, StoreError> {
+    let head = store.head()?.position;
+    let mut rollback = Rollback::default();
+    let mut tail = Indexer::behind(store, keep)?;
+    replay(store, keep + 1, head, &mut |row, header, event| {
+        rollback.forgets_genesis |= event.and_then(entry::genesis_of).is_some();
+        if let Some(effects) = tail.push(header, event).effects {
+            rollback.writers.extend(effects.writers().into_iter().map(|writer| (writer, None)));
+            rollback.entities.extend(effects.entities);
+            rollback.series.insert(effects.series, None);
+        }
+        rollback.rows.push(row.clone());
+    })?;
+
+    let mut kept = Leaderships::default();
+    let mut indexer = Indexer::default();
+    replay(store, 1, keep, &mut |row, header, event| {
+        rollback.head = row.place;
+        if let Some(effects) = indexer.push(header, event).effects {
+            let (series, row, _) = kept.take(effects);
+            rollback.series.entry(series).and_modify(|before| *before = Some(row));
+        }
+    })?;
+    for (writer, before) in &mut rollback.writers {
+        *before = kept.0.remove(writer);
+    }
+    Ok(rollback)
+}
+
+/// Reads stored entries and hands each to `each`, decoded. The event is none when its type is
+/// unknown and may be skipped.
+pub(crate) fn replay<S: Store>(
+    store: &S,
+    from: u64,
+    to: u64,
+    each: &mut dyn FnMut(&Row, &Header, Option<&Event>),
+) -> Result<(), StoreError> {
+    let mut failed = None;
+    store.scan(from, to, &mut |row| match entry::decode(&row.bytes) {
+        Ok((header, event)) => {
+            each(&row, &header, event.as_ref());
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            let what = error.to_string();
+            failed = Some(StoreError::Damaged { position: row.position(), what });
+            ControlFlow::Break(())
+        }
+    })?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// The leaderships as they follow from the log.
+#[derive(Debug, Default)]
+pub(crate) struct Leaderships(pub(crate) BTreeMap<Writer, WriterRow>);
+
+impl Leaderships {
+    /// Takes in a finished batch, and gives back the other rows that it writes.
+    pub(crate) fn take(
+        &mut self,
+        effects: Effects,
+    ) -> (Series, SeriesRow, BTreeSet<(String, u64)>) {
+        let mut commit = Commit { writers: std::mem::take(&mut self.0), ..Commit::default() };
+        let series = effects.series.clone();
+        let row =
+            SeriesRow { writer: effects.writer.clone(), n: effects.n, position: effects.position };
+        let Ok(()) = effects.apply(&mut commit, &mut |_| Ok::<_, Infallible>(None));
+        self.0 = commit.writers;
+        (series, row, commit.entities)
+    }
+}

@@ -1,0 +1,120 @@
+//! The node documents: for each node what it must run, as the state says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster::State;
+use schemas::document::{Assignment, NodeDocument, SpecDocument};
+use schemas::id::{Digest, NodeName};
+use schemas::place::Place;
+use schemas::report::Heartbeat;
+use schemas::spec::WorkloadSpec;
+
+use decider::Now;
+
+/// How long an agent may take to hold a document before it is written again, in ms.
+const WRITE_AGAIN_MS: u64 = 3_000;
+
+/// A document to write, after the specs it refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The document.
+    pub document: NodeDocument,
+    /// Specs that were not written for this node before.
+    pub specs: Vec<SpecDocument>,
+}
+
+/// What this leadership has written.
+#[derive(Debug, Default)]
+pub struct Documents {
+    written: BTreeMap<NodeName, Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    digest: Digest,
+    specs: BTreeSet<Digest>,
+    at_ms: u64,
+}
+
+impl Documents {
+    /// Forgets what was written: a new leadership writes everything once.
+    pub fn clear(&mut self) {
+        self.written.clear();
+    }
+
+    /// Writes what touched nodes must run, where that is not what was written last.
+    pub fn reflect(&mut self, state: &mut State, place: Place, now: Now) -> Vec<Write> {
+        let touched = std::mem::take(&mut state.touched.nodes);
+        touched.iter().filter_map(|node| self.write(state, node, place, now)).collect()
+    }
+
+    /// Takes note of the document that an agent holds. When it is not the one that was written, and
+    /// there was time to get it, that is written again.
+    pub fn heard(&mut self, heartbeat: &Heartbeat, now: Now) -> bool {
+        let Some(written) = self.written.get(&heartbeat.node) else { return false };
+        let differs = heartbeat.document.as_ref() != Some(&written.digest);
+        let late = now.mono_ms >= written.at_ms + WRITE_AGAIN_MS;
+        if differs && late {
+            self.written.remove(&heartbeat.node);
+        }
+        differs && late
+    }
+
+    fn write(
+        &mut self,
+        state: &State,
+        node: &NodeName,
+        place: Place,
+        now: Now,
+    ) -> Option<Write> {
+        let (document, specs) = document(state, node, place);
+        let digest = document.digest();
+        let before = self.written.get(node);
+        if before.is_some_and(|before| before.digest == digest) {
+            return None;
+        }
+        let known = |digest: &Digest| before.is_some_and(|before| before.specs.contains(digest));
+        let fresh: Vec<SpecDocument> = specs
+            .iter()
+            .filter(|(digest, _)| !known(digest))
+            .map(|(digest, spec)| spec_document(state, digest, spec))
+            .collect();
+        let specs = specs.into_keys().collect();
+        self.written.insert(node.clone(), Written { digest, specs, at_ms: now.mono_ms });
+        Some(Write { document, specs: fresh })
+    }
+}
+
+fn document<'a>(
+    state: &'a State,
+    node: &NodeName,
+    place: Place,
+) -> (NodeDocument, BTreeMap<Digest, &'a WorkloadSpec>) {
+    let mut replicas = BTreeMap::new();
+    let mut specs = BTreeMap::new();
+    for (id, replica) in state.replicas_on(node) {
+        let (Some(app), Some(spec)) = (state.apps.get(&replica.app), state.spec_of(replica)) else {
+            continue;
+        };
+        let assignment = Assignment {
+            app: replica.app.clone(),
+            workload: replica.workload.clone(),
+            revision: replica.revision,
+            spec: replica.spec.clone(),
+            image: app.images.get(&replica.spec).cloned(),
+            end: replica.retired.is_some(),
+            correlation: replica.cause.correlation.clone(),
+            cause: replica.cause.position,
+        };
+        specs.insert(replica.spec.clone(), spec);
+        replicas.insert(id.clone(), assignment);
+    }
+    (NodeDocument { node: node.clone(), place, replicas }, specs)
+}
+
+fn spec_document(state: &State, digest: &Digest, spec: &WorkloadSpec) -> SpecDocument {
+    let configs = spec.configs.values().filter_map(|file| {
+        Some((file.digest.clone(), state.configs.get(&file.digest)?.clone()))
+    });
+    SpecDocument { digest: digest.clone(), spec: spec.clone(), configs: configs.collect() }
+}

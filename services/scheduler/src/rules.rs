@@ -1,0 +1,116 @@
+//! The scheduler as one set of rules: a round when something may fit, documents when nodes changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster::State;
+use decider::{Decision, Now, Rules, draft};
+use schemas::event::{ENTRIES_MAX, ReplicasPlaced, ReplicasUnplaced, Unfit};
+use schemas::id::{NodeName, ReplicaId, Writer};
+use schemas::place::Place;
+use schemas::report::Heartbeat;
+
+use crate::documents::{Documents, Write};
+use crate::place::{Placed, Round, round};
+
+/// How many replicas one round places: 500 bytes each at most, well below what a batch may hold.
+const REPLICAS_PER_ROUND: usize = 2_000;
+
+/// The scheduler's rules.
+#[derive(Debug, Default)]
+pub struct Scheduler {
+    documents: Documents,
+    /// Nodes whose agents do not hold what was written for them.
+    again: BTreeSet<NodeName>,
+}
+
+impl Rules for Scheduler {
+    type Input = Heartbeat;
+    type Output = Write;
+
+    fn writer(&self) -> Writer {
+        Writer::Scheduler
+    }
+
+    fn input(&mut self, heartbeat: Heartbeat, state: &State, now: Now) {
+        if state.nodes.contains(&heartbeat.node) && self.documents.heard(&heartbeat, now) {
+            self.again.insert(heartbeat.node);
+        }
+    }
+
+    fn decide(&mut self, state: &mut State, now: Now) -> Decision {
+        if !state.touched.room {
+            return Decision::default();
+        }
+        let round = round(state, REPLICAS_PER_ROUND);
+        let decision = decision(state, round, now);
+        // With something in flight the state will change, and what is left is looked at again.
+        state.touched.room = !decision.events.is_empty();
+        decision
+    }
+
+    fn reflect(&mut self, state: &mut State, place: Place, now: Now) -> Vec<Write> {
+        state.touched.nodes.extend(std::mem::take(&mut self.again));
+        self.documents.reflect(state, place, now)
+    }
+
+    fn exists(&mut self, _: &str) {}
+
+    fn lead(&mut self, _: &State, _: Now) {
+        self.documents.clear();
+    }
+}
+
+fn decision(state: &State, round: Round, now: Now) -> Decision {
+    let mut decision = Decision::default();
+    let actor = Writer::Scheduler.to_string();
+    for ((tenant, node), placed) in round.placed {
+        for (cause, chosen, replicas) in alike(placed) {
+            for part in replicas.chunks(ENTRIES_MAX) {
+                let event = ReplicasPlaced {
+                    node: node.clone(),
+                    replicas: part.to_vec(),
+                    chosen: chosen.clone(),
+                };
+                decision.events.push(draft(event, Some(&tenant), &actor, &cause, now));
+            }
+        }
+    }
+    for ((app, workload), unplaced) in round.unplaced {
+        let told = state.apps.get(&app).and_then(|known| known.workloads.get(&workload));
+        if told.is_some_and(|told| same_kinds(&told.unplaced, &unplaced.reasons)) {
+            continue;
+        }
+        let tenant = app.tenant.clone();
+        let event = ReplicasUnplaced {
+            app,
+            workload,
+            waiting: unplaced.waiting,
+            reasons: unplaced.reasons,
+        };
+        decision.events.push(draft(event, Some(&tenant), &actor, &unplaced.cause, now));
+    }
+    decision.events.truncate(schemas::append::EVENTS_MAX);
+    decision
+}
+
+/// Placements that follow from one event make one event.
+fn alike(placed: Vec<Placed>) -> Vec<(cluster::state::Cause, String, Vec<ReplicaId>)> {
+    let mut groups: BTreeMap<u64, (cluster::state::Cause, String, Vec<ReplicaId>)> =
+        BTreeMap::new();
+    for one in placed {
+        let group = groups
+            .entry(one.cause.position)
+            .or_insert_with(|| (one.cause.clone(), one.chosen.clone(), Vec::new()));
+        group.2.push(one.id);
+    }
+    groups.into_values().collect()
+}
+
+/// Whether two explanations differ in numbers only, which is no news worth an event.
+fn same_kinds(told: &[Unfit], now: &[Unfit]) -> bool {
+    let kinds = |reasons: &[Unfit]| -> Vec<(String, u64)> {
+        let kind = |unfit: &Unfit| unfit.reason.split(", at most").next().map(str::to_owned);
+        reasons.iter().map(|unfit| (kind(unfit).unwrap_or_default(), unfit.nodes)).collect()
+    };
+    kinds(told) == kinds(now)
+}
