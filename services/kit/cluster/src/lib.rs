@@ -7,6 +7,8 @@
 //! Not here: deciding anything, reading a clock, any IO, and any way of getting at the events.
 
 pub mod fold;
+#[cfg(any(test, feature = "testing"))]
+pub mod history;
 pub mod section;
 pub mod state;
 pub mod view;

@@ -1,0 +1,276 @@
+//! What a start does: the log against the stream, row by row of the design's table, for the one
+//! configured instance.
+//!
+//! Pure. The machine looks, asks [`judge`], acts, looks again, and so on until it may take. Each
+//! step is safe on its own, so a crash between two of them is just another start.
+
+use schemas::place::Place;
+
+/// The stream, as the server describes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// The sequence of its first message, or of the next one when it is empty.
+    pub first: u64,
+    /// The sequence of its last message ever.
+    pub last: u64,
+    /// How many messages it holds.
+    pub messages: u64,
+}
+
+/// Everything a start depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The last stored entry.
+    pub log: Place,
+    /// The id of the log's history.
+    pub genesis: Option<String>,
+    /// The published head, as the witness or this process knows it.
+    pub published: Place,
+    /// Whether the log's entry at the published head is that one. True when the log ends below it.
+    pub published_fits: bool,
+    /// The id of the history that the witness saw.
+    pub witnessed_genesis: Option<String>,
+    /// The highest position at or below the published head and the stream's last at which the log
+    /// holds an entry of its own, not a void. Equal there, the two are equal before it.
+    pub anchor: u64,
+    /// The stream.
+    pub stream: Stream,
+    /// How the stream's messages compare to the log's entries, once they were read.
+    pub compared: Option<Compared>,
+}
+
+/// How the stream compares to the log where both have something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// Equal, from where they were compared to the end of the shorter one.
+    Equal,
+    /// They differ from here on.
+    Differs {
+        /// The first position at which they do.
+        at: u64,
+        /// Whether an equal message was met before it, or the position is the first of all.
+        proven: bool,
+        /// Whether the message there is an event of some history.
+        event: bool,
+    },
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Begin a history.
+    Genesis,
+    /// Become the sequencer, by an event.
+    Take,
+    /// Read both from here to the end of the shorter one, and judge again.
+    Compare {
+        /// The first position.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
+    /// Publish stored entries again, byte for byte, one at a time.
+    Publish {
+        /// The first one.
+        from: u64,
+    },
+    /// Make the empty stream go on at this sequence.
+    Seat {
+        /// The sequence of its next message.
+        next: u64,
+    },
+    /// Move entries that were never published aside.
+    SetAside {
+        /// The first of them.
+        from: u64,
+    },
+    /// Take in what the stream has and the log has not.
+    CatchUp {
+        /// The first position.
+        from: u64,
+        /// Whether the log's end is known to be equal to the stream.
+        proven: bool,
+    },
+    /// Do not start.
+    Refuse(Refusal),
+}
+
+/// Why event-log does not start. Each is for a person to resolve: starting would lose or fork what
+/// somebody has already seen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The log lost what was published.
+    #[error(
+        "the log ends at {log} and was published up to {published}, which the events stream does \
+         not have either; restore the log from a backup that reaches {published}"
+    )]
+    BelowWitness {
+        /// The log's end.
+        log: Place,
+        /// What the witness saw.
+        published: Place,
+    },
+    /// The log is another one than the witness saw.
+    #[error(
+        "the log at position {position} is not what the witness file saw published there \
+         ({published}, hash {hash}); run `muster-event-log verify`, then restore the log or, if \
+         it is the right one, the witness file that belongs to it",
+        position = .published.position, hash = .published.hash
+    )]
+    NotTheWitnessed {
+        /// What the witness saw.
+        published: Place,
+    },
+    /// Two histories.
+    #[error(
+        "the log belongs to history {log}, the witness file beside it to {witness}; put the two \
+         that belong together into one folder"
+    )]
+    OtherGenesis {
+        /// The log's.
+        log: String,
+        /// The witness's.
+        witness: String,
+    },
+    /// The stream says something else than what was published.
+    #[error(
+        "the events stream differs from the log at position {at}, at or below the published head \
+         {published} (hash {hash}): one of the two is of another history; connect to the NATS of \
+         this log, or delete the stream {stream} to have it filled from this log",
+        hash = .published.hash, stream = schemas::stream::EVENTS.name
+    )]
+    Differs {
+        /// Where.
+        at: u64,
+        /// The log's published head.
+        published: Place,
+    },
+    /// The stream is ahead, and what lies between is nowhere.
+    #[error(
+        "the log ends at {log} and the events stream begins at {first} (last {last}): the events \
+         between are in neither; restore the log from a backup that reaches {first}, or, to begin \
+         a new history, delete the stream {stream}",
+        stream = schemas::stream::EVENTS.name
+    )]
+    Gap {
+        /// The log's end.
+        log: Place,
+        /// The stream's first sequence.
+        first: u64,
+        /// The stream's last sequence.
+        last: u64,
+    },
+    /// The stream was emptied behind the published head.
+    #[error(
+        "the events stream is empty and its last sequence is {last}, above the published head \
+         {published}: what stood between cannot be compared; delete the stream {stream} to have \
+         it filled from this log",
+        stream = schemas::stream::EVENTS.name
+    )]
+    Emptied {
+        /// The published head.
+        published: Place,
+        /// The stream's last sequence.
+        last: u64,
+    },
+    /// The stream misses a message that the log does not have.
+    #[error(
+        "the events stream has no message at sequence {at}, and the log ends before it; restore \
+         the log from a backup that reaches {at}"
+    )]
+    Hole {
+        /// The missing sequence.
+        at: u64,
+    },
+    /// An entry of a newer release.
+    #[error("position {at} cannot be read by this release: {what}; start a newer release")]
+    Newer {
+        /// Where.
+        at: u64,
+        /// What does not decode.
+        what: String,
+    },
+}
+
+/// What to do next, given what is known.
+#[must_use]
+pub fn judge(facts: &Facts) -> Action {
+    if let (Some(log), Some(witness)) = (&facts.genesis, &facts.witnessed_genesis)
+        && log != witness
+    {
+        let (log, witness) = (log.clone(), witness.clone());
+        return Action::Refuse(Refusal::OtherGenesis { log, witness });
+    }
+    if !facts.published_fits {
+        return Action::Refuse(Refusal::NotTheWitnessed { published: facts.published });
+    }
+    if facts.stream.messages == 0 { empty(facts) } else { filled(facts) }
+}
+
+/// The stream holds nothing.
+fn empty(facts: &Facts) -> Action {
+    let Facts { log, published, stream, .. } = facts;
+    if log.position < published.position {
+        return Action::Refuse(Refusal::BelowWitness { log: *log, published: *published });
+    }
+    if stream.last > log.position {
+        let (first, last) = (stream.first, stream.last);
+        return Action::Refuse(Refusal::Gap { log: *log, first, last });
+    }
+    if stream.last > published.position {
+        return Action::Refuse(Refusal::Emptied { published: *published, last: stream.last });
+    }
+    if log.position == 0 {
+        return Action::Genesis;
+    }
+    if stream.last < published.position {
+        return Action::Seat { next: published.position + 1 };
+    }
+    behind_or_equal(facts)
+}
+
+/// The stream holds messages.
+fn filled(facts: &Facts) -> Action {
+    let Facts { log, published, stream, .. } = facts;
+    if stream.first > log.position + 1 {
+        let (first, last) = (stream.first, stream.last);
+        return Action::Refuse(Refusal::Gap { log: *log, first, last });
+    }
+    let from = stream.first.max(facts.anchor).max(1);
+    let to = stream.last.min(log.position);
+    let compared = match facts.compared {
+        Some(compared) => Some(compared),
+        None if from <= to => return Action::Compare { from, to },
+        None => None,
+    };
+    match compared {
+        Some(Compared::Differs { at, proven, event }) => {
+            // Above the published head it is mine that goes, but only on a common ground: a whole
+            // stream of another history must not be taken for some foreign messages.
+            if at <= published.position || (event && !proven) {
+                return Action::Refuse(Refusal::Differs { at, published: *published });
+            }
+            Action::SetAside { from: at }
+        }
+        _ if stream.last > log.position => {
+            let proven = compared.is_some();
+            Action::CatchUp { from: log.position + 1, proven }
+        }
+        _ => behind_or_equal(facts),
+    }
+}
+
+/// Everything the stream holds is in the log.
+fn behind_or_equal(facts: &Facts) -> Action {
+    let Facts { log, published, stream, .. } = facts;
+    if log.position < published.position {
+        return Action::Refuse(Refusal::BelowWitness { log: *log, published: *published });
+    }
+    if stream.last < log.position {
+        return Action::Publish { from: stream.last + 1 };
+    }
+    Action::Take
+}
+
+#[cfg(test)]
+mod tests;
