@@ -40,6 +40,15 @@ impl Plan {
         self.events.push((event.into(), cause.clone()));
     }
 
+    /// The last event, when it is about this workload: one decision is one event, not one a replica.
+    fn last_of(&mut self, name: &WorkloadName) -> Option<&mut Event> {
+        self.events.last_mut().map(|(event, _)| event).filter(|event| match event {
+            Event::ReplicasRequested(e) => e.workload == *name,
+            Event::ReplicasRetired(e) => e.workload == *name,
+            _ => false,
+        })
+    }
+
     fn again_at(&mut self, at_ms: u64) {
         self.again_at_ms = Some(self.again_at_ms.map_or(at_ms, |earlier| earlier.min(at_ms)));
     }
@@ -202,6 +211,12 @@ impl Subject<'_> {
                 node: wanted.node,
             })
             .collect();
+        if let Some(Event::ReplicasRequested(last)) = plan.last_of(self.name)
+            && last.replicas.len() + replicas.len() <= ENTRIES_MAX
+        {
+            last.replicas.extend(replicas);
+            return;
+        }
         for part in replicas.chunks(ENTRIES_MAX) {
             let event = ReplicasRequested {
                 app: self.key.clone(),
@@ -229,6 +244,13 @@ impl Subject<'_> {
         cause: &Cause,
         plan: &mut Plan,
     ) {
+        if let Some(Event::ReplicasRetired(last)) = plan.last_of(self.name)
+            && last.reason == reason
+            && last.replicas.len() + replicas.len() <= ENTRIES_MAX
+        {
+            last.replicas.extend(replicas);
+            return;
+        }
         for part in replicas.chunks(ENTRIES_MAX) {
             let event = ReplicasRetired {
                 app: self.key.clone(),

@@ -1,1 +1,111 @@
-//! Tests of commands.
+//! Commands, as data: what was published, and what it was answered.
+
+use cluster::history::{History, app};
+use schemas::event::AppDeployed;
+use schemas::id::Writer;
+
+use super::*;
+
+/// A cluster with one node and one app of one workload, `shop/web`, at revision 1.
+fn history() -> History {
+    let mut history = History::default();
+    history.node("n1", 4, 4);
+    let payload = br#"{"app":{"name":"shop","workloads":{"web":
+        {"image":"web:1","ports":[{"container":80,"published":8080}]}}}}"#;
+    let Ok((_, Command::Deploy(deploy))) = Command::decode("app.deploy", payload) else {
+        panic!("it decodes")
+    };
+    let event = AppDeployed { app: app("shop"), revision: 1, spec: deploy.app };
+    history.add(&Writer::Controller, event);
+    history
+}
+
+fn publish(history: &History, verb: &str, payload: &str) -> Answer {
+    let subject = subject::command(verb);
+    let message =
+        CommandMessage::new(1, &subject, Some("c1"), None, 0, payload.as_bytes().to_vec());
+    answer(history.fold.state(), &message, Now::default())
+}
+
+#[track_caller]
+fn accepted(verb: &str, payload: &str, kinds: &[&str]) {
+    let answer = publish(&history(), verb, payload);
+    let got: Vec<&str> = answer.events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(got, kinds, "{:?}", answer.events);
+}
+
+#[track_caller]
+fn refused(verb: &str, payload: &str, code: &str, field: &str) {
+    let answer = publish(&history(), verb, payload);
+    let [event] = answer.events.as_slice() else { panic!("{:?}", answer.events) };
+    let Some(Ok(Event::CommandRejected(rejected))) = Event::decode(&event.kind, event.data.get())
+    else {
+        panic!("{event:?}")
+    };
+    let problem = rejected.problem;
+    assert_eq!((problem.code.as_str(), problem.field.as_str()), (code, field), "{problem}");
+    assert!(!problem.valid.is_empty());
+}
+
+fn deploy(workload: &str) -> String {
+    format!(r#"{{"app":{{"name":"new","workloads":{{"web":{workload}}}}}}}"#)
+}
+
+#[test]
+fn what_can_be_done_is_accepted() {
+    let and = |kind| ["CommandAccepted", kind];
+    accepted("app.deploy", &deploy(r#"{"image":"web:1"}"#), &and("AppDeployed"));
+    accepted("app.delete", r#"{"app":"shop"}"#, &and("AppDeleteStarted"));
+    accepted("workload.restart", r#"{"app":"shop","workload":"web"}"#, &and("WorkloadRestarted"));
+    let scale = r#"{"app":"shop","workload":"web","replicas":3,"reason":"more of it"}"#;
+    accepted("workload.scale", scale, &and("WorkloadScaled"));
+    accepted("node.drain", r#"{"node":"n1"}"#, &and("NodeCordoned"));
+    accepted("node.label", r#"{"node":"n1","labels":{"disk":"ssd"}}"#, &and("NodeLabelled"));
+    accepted("config.put", r#"{"content_base64":"aGVsbG8="}"#, &and("ConfigStored"));
+    accepted("note.add", r#"{"object":"app/main/shop","text":"T-1"}"#, &and("NoteAdded"));
+}
+
+#[test]
+fn what_cannot_says_where_and_what_would_be_valid() {
+    refused("app.delete", r#"{"app":"nope"}"#, "not_found", "app");
+    refused("app.delete", r#"{"app":"shop","tenant":"other"}"#, "not_found", "app");
+    refused("app.delete", r#"{"app":"shop","expect_position":1}"#, "changed_meanwhile", "expect_position");
+    refused("workload.scale", r#"{"app":"shop","workload":"db","replicas":1}"#, "not_found", "workload");
+    refused("workload.scale", r#"{"app":"shop","workload":"web","replicas":5000}"#, "invalid_value", "replicas");
+    refused("node.drain", r#"{"node":"n9"}"#, "not_found", "node");
+    refused("node.lost", r#"{"node":"n1"}"#, "node_is_heard", "node");
+    refused("config.put", r#"{"content_base64":"?"}"#, "invalid_value", "content_base64");
+}
+
+#[test]
+fn a_declaration_is_checked_before_anything_is_done() {
+    let at = |field: &str| format!("app.workloads.web.{field}");
+    let bad = |workload: &str, code: &str, field: &str| {
+        refused("app.deploy", &deploy(workload), code, &at(field));
+    };
+    bad(r#"{"image":""}"#, "invalid_value", "image");
+    bad(r#"{"image":"web one"}"#, "invalid_value", "image");
+    bad(r#"{"image":"w","resources":{"memory_limit_bytes":1}}"#, "invalid_value", "resources.memory_limit_bytes");
+    bad(r#"{"image":"w","resources":{"cpu_millis":9,"cpu_limit_millis":1}}"#, "invalid_value", "resources");
+    bad(r#"{"image":"w","ports":[{"container":80,"published":8080}]}"#, "port_taken", "ports");
+    bad(r#"{"image":"w","depends_on":{"db":"started"}}"#, "not_found", "depends_on");
+    bad(r#"{"image":"w","depends_on":{"web":"started"}}"#, "dependency_cycle", "depends_on");
+    bad(r#"{"image":"w","mounts":[{"source":{"path":"etc"},"target":"/x"}]}"#, "invalid_value", "mounts[0].source.path");
+    bad(r#"{"image":"w","probe":{"check":{"http":{"port":80,"path":"x"}}}}"#, "invalid_value", "probe");
+    bad(r#"{"image":"w","update":{"parallelism":0}}"#, "invalid_value", "update.parallelism");
+    refused("app.deploy", r#"{"app":{"name":"new","workloads":{}}}"#, "invalid_value", "app.workloads");
+}
+
+#[test]
+fn an_id_comes_from_the_header_the_body_or_the_message_itself() {
+    let message = |header: Option<&str>, payload: &str, sequence| {
+        let payload = payload.as_bytes().to_vec();
+        CommandMessage::new(sequence, "muster.v1.cmd.as.ana.app.delete", header, None, 7, payload)
+    };
+    assert_eq!(message(Some("h"), r#"{"id":"b"}"#, 1).id().as_str(), "h");
+    assert_eq!(message(None, r#"{"id":"b"}"#, 1).id().as_str(), "b");
+    let derived = message(None, "{}", 1);
+    assert_eq!(derived.id(), message(None, "{}", 1).id());
+    assert_ne!(derived.id(), message(None, "{}", 2).id());
+    assert_eq!((derived.actor.as_str(), derived.proved), ("ana", true));
+}

@@ -1,1 +1,310 @@
-//! Tests of reconcile.
+//! Reconciling, against a world that does what it is told: replicas are placed, start, become ready
+//! and end, one step at a time.
+
+use cluster::history::{History, app, node, workload};
+use cluster::state::State;
+use schemas::event::{
+    AppDeleteStarted, AppDeployed, NodeCordoned, NodeLost, NodeReturned, Outcome, ReplicaEnded,
+    ReplicaReady, ReplicasPlaced, RunStarted, WorkloadRestarted, WorkloadScaled,
+};
+use schemas::id::Writer;
+use schemas::spec::{AppSpec, Condition, Port};
+
+use super::*;
+
+struct World {
+    history: History,
+    /// Images whose replicas fail.
+    broken: Vec<&'static str>,
+    /// What was decided, in short.
+    said: Vec<String>,
+    /// The fewest ready replicas ever seen of `shop/web`, while that is watched.
+    floor: Option<usize>,
+}
+
+fn web(image: &str, replicas: u32) -> (WorkloadName, WorkloadSpec) {
+    (workload("web"), WorkloadSpec { replicas, ..WorkloadSpec::of_image(image) })
+}
+
+impl World {
+    fn new() -> Self {
+        let mut history = History::default();
+        history.node("n1", 4, 4).node("n2", 4, 4);
+        Self { history, broken: Vec::new(), said: Vec::new(), floor: None }
+    }
+
+    fn state(&self) -> &State {
+        self.history.fold.state()
+    }
+
+    fn deploy(&mut self, workloads: &[(WorkloadName, WorkloadSpec)]) {
+        let spec =
+            AppSpec { name: app("shop").name, workloads: workloads.iter().cloned().collect() };
+        let revision = self.state().apps.get(&app("shop")).map_or(1, |app| app.revision + 1);
+        let event = AppDeployed { app: app("shop"), revision, spec };
+        self.history.add(&Writer::Controller, event);
+    }
+
+    fn scale(&mut self, to: u32) {
+        let event =
+            WorkloadScaled { app: app("shop"), workload: workload("web"), from: 0, to };
+        self.history.add(&Writer::Controller, event);
+    }
+
+    /// One step of everybody: controller, scheduler, agents. Says whether anything happened.
+    fn step(&mut self) -> bool {
+        let before = self.history.entries.len();
+        let plan = super::app(self.state(), &app("shop"), self.history.now_ms);
+        for (event, _) in plan.events {
+            self.said.push(short(&event));
+            self.history.add(&Writer::Controller, event);
+        }
+        let pending: Vec<ReplicaId> = self.state().index.pending.iter().cloned().collect();
+        for id in pending {
+            let only = self.state().replicas.get(&id).and_then(|replica| replica.only_node.clone());
+            let open = |name: &NodeName| {
+                self.state().nodes.get(name).is_some_and(cluster::state::Node::takes_replicas)
+            };
+            let free = [node("n1"), node("n2")].into_iter().find(open);
+            let Some(node) = only.or(free) else { continue };
+            let event = ReplicasPlaced { node, replicas: vec![id], chosen: String::new() };
+            self.history.add(&Writer::Scheduler, event);
+        }
+        self.run_agents();
+        let ready = self.ready();
+        if let Some(floor) = &mut self.floor {
+            *floor = ready.min(*floor);
+        }
+        self.history.now_ms += 1_000;
+        self.history.entries.len() > before
+    }
+
+    fn run_agents(&mut self) {
+        let replicas: Vec<_> =
+            self.state().replicas.iter().map(|(id, r)| (id.clone(), r.clone())).collect();
+        for (id, replica) in replicas {
+            let Some(name) = replica.node.clone() else { continue };
+            if self.state().is_unknown(&replica) {
+                continue;
+            }
+            let agent = Writer::Agent(name);
+            let image = self.state().spec_of(&replica).map(|spec| spec.image.clone());
+            let broken = self.broken.iter().any(|broken| image.as_deref() == Some(broken));
+            let job = self.state().spec_of(&replica).is_some_and(|spec| spec.mode == Mode::Job);
+            let event: Event = match (replica.retired.is_some(), replica.phase) {
+                (true, _) => ReplicaEnded { replica: id, outcome: Outcome::Stopped }.into(),
+                (_, Phase::Placed) => RunStarted {
+                    replica: id,
+                    run: 1,
+                    container: "c".into(),
+                    endpoints: Vec::new(),
+                }
+                .into(),
+                (_, Phase::Running) if broken => {
+                    let outcome = Outcome::Failed { reason: "exited with 1".into() };
+                    ReplicaEnded { replica: id, outcome }.into()
+                }
+                (_, Phase::Running) if job => {
+                    ReplicaEnded { replica: id, outcome: Outcome::Completed }.into()
+                }
+                (_, Phase::Running) => ReplicaReady { replica: id, run: 1 }.into(),
+                _ => continue,
+            };
+            self.history.add(&agent, event);
+        }
+    }
+
+    /// Steps until nothing happens for longer than any wait of the rules.
+    fn settle(&mut self) -> Vec<String> {
+        let mut quiet = 0;
+        for _ in 0..2_000 {
+            quiet = if self.step() { 0 } else { quiet + 1 };
+            if quiet > 70 {
+                break;
+            }
+        }
+        assert!(quiet > 70, "it never came to rest: {:?}", self.said);
+        assert_eq!(self.state().anomalies(), 0, "{:?}", self.state().cluster.anomalous);
+        std::mem::take(&mut self.said)
+    }
+
+    fn ready(&self) -> usize {
+        let replicas = self.state().replicas_of(&app("shop"), &workload("web"));
+        replicas.filter(|(_, r)| r.phase == Phase::Ready && !self.state().is_unknown(r)).count()
+    }
+
+    fn count(&self) -> usize {
+        self.state().replicas.len()
+    }
+}
+
+fn short(event: &Event) -> String {
+    match event {
+        Event::ReplicasRequested(e) => format!("+{} {}", e.replicas.len(), e.workload),
+        Event::ReplicasRetired(e) => format!("-{} {} {:?}", e.replicas.len(), e.workload, e.reason),
+        other => other.kind().to_owned(),
+    }
+}
+
+#[test]
+fn what_is_declared_comes_to_be_and_then_nothing_more_is_said() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 3)]);
+    assert_eq!(world.settle(), ["+3 web", "AppConverged"]);
+    assert_eq!((world.ready(), world.count()), (3, 3));
+}
+
+#[test]
+fn scaling_requests_and_retires_the_difference() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 2)]);
+    world.settle();
+    world.scale(5);
+    assert_eq!(world.settle(), ["+3 web", "AppConverged"]);
+    world.scale(1);
+    assert_eq!(world.settle(), ["-4 web ScaledDown", "AppConverged"]);
+    assert_eq!(world.count(), 1);
+    world.scale(0);
+    world.settle();
+    assert_eq!(world.count(), 0);
+}
+
+#[test]
+fn a_changed_image_replaces_one_by_one_and_never_goes_below_what_is_declared() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 3)]);
+    world.settle();
+    world.floor = Some(3);
+    world.deploy(&[web("web:2", 3)]);
+    let said = world.settle();
+    let one = ["+1 web", "-1 web Replaced"];
+    let expected: Vec<&str> = one.repeat(3).into_iter().chain(["AppConverged"]).collect();
+    assert_eq!(said, expected);
+    assert_eq!((world.floor, world.count()), (Some(3), 3));
+}
+
+#[test]
+fn a_bad_revision_takes_one_replica_and_is_told_as_stalled() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 3)]);
+    world.settle();
+    world.broken = vec!["web:2"];
+    world.deploy(&[web("web:2", 3)]);
+    world.floor = Some(3);
+    for _ in 0..400 {
+        world.step();
+    }
+    assert!(world.said.iter().any(|said| said == "AppStalled"), "{:?}", world.said);
+    assert!(world.said.len() < 40, "it backs off: {:?}", world.said);
+    assert_eq!(world.floor, Some(3), "the old revision serves on");
+    world.deploy(&[web("web:1", 3)]);
+    assert_eq!(world.settle().last().map(String::as_str), Some("AppConverged"));
+    assert_eq!((world.ready(), world.count()), (3, 3));
+}
+
+#[test]
+fn a_restart_replaces_every_replica_by_one_of_the_same_spec() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 2)]);
+    world.settle();
+    let event =
+        WorkloadRestarted { app: app("shop"), workload: workload("web"), generation: 1 };
+    world.history.add(&Writer::Controller, event);
+    let expected =
+        ["+1 web", "-1 web Replaced", "+1 web", "-1 web Replaced", "AppConverged"];
+    assert_eq!(world.settle(), expected);
+}
+
+#[test]
+fn a_lost_node_s_replicas_are_replaced_and_end_when_it_comes_back() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 3)]);
+    world.settle();
+    world.history.add(&Writer::Health, NodeLost { node: node("n1"), silent_ms: 6_000 });
+    let said = world.settle();
+    assert_eq!(said, ["+3 web", "-3 web NodeLost"]);
+    assert_eq!((world.ready(), world.count()), (3, 6), "the lost ones may still run");
+    world.history.add(&Writer::Health, NodeReturned { node: node("n1"), silent_ms: 0 });
+    world.settle();
+    assert_eq!((world.ready(), world.count()), (3, 3));
+}
+
+#[test]
+fn a_node_that_returns_in_time_keeps_its_replicas() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 1)]);
+    world.settle();
+    let kept: Vec<ReplicaId> = world.state().replicas.iter().map(|(id, _)| id.clone()).collect();
+    world.history.add(&Writer::Health, NodeLost { node: node("n1"), silent_ms: 6_000 });
+    world.step();
+    world.history.add(&Writer::Health, NodeReturned { node: node("n1"), silent_ms: 0 });
+    let said = world.settle();
+    assert_eq!(said, ["+1 web", "-1 web NotNeeded"]);
+    let now: Vec<ReplicaId> = world.state().replicas.iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!(now, kept);
+}
+
+#[test]
+fn a_drained_node_is_left_one_by_one_after_replacements_are_ready() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 2)]);
+    world.settle();
+    world.floor = Some(2);
+    world.history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: true });
+    assert_eq!(world.settle(), ["+1 web", "-1 web Drained", "+1 web", "-1 web Drained"]);
+    assert_eq!(world.floor, Some(2));
+    assert_eq!(world.state().replicas_on(&node("n1")).count(), 0);
+}
+
+#[test]
+fn a_fixed_port_is_given_up_before_it_is_taken_again() {
+    let mut world = World::new();
+    let fixed = |image: &str| {
+        let port = Port { container: 80, published: None, host: Some(80), protocol: Default::default() };
+        let (name, spec) = web(image, 1);
+        (name, WorkloadSpec { ports: vec![port], ..spec })
+    };
+    world.deploy(&[fixed("web:1")]);
+    world.settle();
+    world.deploy(&[fixed("web:2")]);
+    assert_eq!(world.settle(), ["-1 web Replaced", "+1 web", "AppConverged"]);
+}
+
+#[test]
+fn dependencies_come_first_and_end_last() {
+    let mut world = World::new();
+    let job = WorkloadSpec { mode: Mode::Job, ..WorkloadSpec::of_image("migrate:1") };
+    let db = WorkloadSpec::of_image("db:1");
+    let (name, mut front) = web("web:1", 1);
+    front.depends_on = [
+        (workload("db"), Condition::Healthy),
+        (workload("migrate"), Condition::Completed),
+    ]
+    .into();
+    world.deploy(&[(name, front), (workload("db"), db), (workload("migrate"), job)]);
+    assert_eq!(world.settle(), ["+1 db", "+1 migrate", "+1 web", "AppConverged"]);
+    world.history.add(&Writer::Controller, AppDeleteStarted { app: app("shop") });
+    assert_eq!(world.settle(), ["-1 web Deleted", "-1 db Deleted", "AppDeleted"]);
+    assert!(world.state().apps.is_empty() && world.state().replicas.is_empty());
+}
+
+#[test]
+fn a_global_workload_is_on_every_node_that_takes_it() {
+    let mut world = World::new();
+    let global = |image: &str| {
+        let (name, spec) = web(image, 1);
+        (name, WorkloadSpec { mode: Mode::Global, ..spec })
+    };
+    world.deploy(&[global("web:1")]);
+    assert_eq!(world.settle(), ["+2 web", "AppConverged"]);
+    world.history.node("n3", 1, 1);
+    assert_eq!(world.settle(), ["+1 web"]);
+    world.history.add(&Writer::Controller, NodeCordoned { node: node("n3"), drain: true });
+    assert_eq!(world.settle(), ["-1 web Drained"]);
+    world.history.add(&Writer::Health, NodeLost { node: node("n1"), silent_ms: 6_000 });
+    assert_eq!(world.settle(), [""; 0], "there is no other node for it");
+    world.history.add(&Writer::Health, NodeReturned { node: node("n1"), silent_ms: 0 });
+    world.deploy(&[global("web:2")]);
+    world.settle();
+    assert_eq!((world.ready(), world.count()), (2, 2));
+}

@@ -1,1 +1,165 @@
-//! Tests of placement.
+//! Rounds of placement, as data: nodes, what is wanted, where it goes.
+
+use cluster::history::{History, app, node, workload};
+use schemas::event::{AppDeployed, NodeCordoned, ReplicasPlaced, ReplicasRequested, RequestedReplica};
+use schemas::id::Writer;
+use schemas::spec::{AppSpec, Constraint, Mount, MountSource, Port};
+
+use super::*;
+
+fn spec(cpu_millis: u64) -> WorkloadSpec {
+    let mut spec = WorkloadSpec::of_image("web:1");
+    spec.resources.cpu_millis = Some(cpu_millis);
+    spec
+}
+
+fn want(history: &mut History, spec: &WorkloadSpec, count: u64) {
+    let workloads = [(workload("web"), spec.clone())].into();
+    let app_spec = AppSpec { name: app("shop").name, workloads };
+    let known = history.fold.state().apps.get(&app("shop"));
+    let revision = known.map_or(1, |app| app.revision + 1);
+    let serial = known.map_or(0, |app| app.workloads[&workload("web")].requested);
+    history.add(
+        &Writer::Controller,
+        AppDeployed { app: app("shop"), revision, spec: app_spec },
+    );
+    let replicas = (serial..serial + count).map(|serial| RequestedReplica {
+        id: ReplicaId::derive(&app("shop"), &workload("web"), serial),
+        replaces: None,
+        node: None,
+    });
+    let event = ReplicasRequested {
+        app: app("shop"),
+        workload: workload("web"),
+        revision,
+        generation: 0,
+        spec: spec.digest(),
+        replicas: replicas.collect(),
+    };
+    history.add(&Writer::Controller, event);
+}
+
+/// Places a round, records it, and says how many went where and what keeps the rest.
+fn go(history: &mut History) -> (Vec<(String, usize)>, Vec<String>) {
+    let round = round(history.fold.state(), 1_000);
+    let mut went = Vec::new();
+    for ((_, node), placed) in round.placed {
+        went.push((node.to_string(), placed.len()));
+        let replicas = placed.into_iter().map(|placed| placed.id).collect();
+        let event = ReplicasPlaced { node, replicas, chosen: String::new() };
+        history.add(&Writer::Scheduler, event);
+    }
+    assert_eq!(history.fold.state().anomalies(), 0);
+    let reasons = round.unplaced.into_values().flat_map(|unplaced| unplaced.reasons);
+    (went, reasons.map(|unfit| format!("{} ({})", unfit.reason, unfit.nodes)).collect())
+}
+
+fn cluster(nodes: &[(&str, u64)]) -> History {
+    let mut history = History::default();
+    for (name, cores) in nodes {
+        history.node(name, *cores, 8);
+    }
+    history
+}
+
+#[track_caller]
+fn check(history: &mut History, went: &[(&str, usize)], reasons: &[&str]) {
+    let expected: Vec<(String, usize)> =
+        went.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    let (actual, told) = go(history);
+    assert_eq!(actual, expected);
+    assert_eq!(told, reasons);
+}
+
+#[test]
+fn spreading_fills_nodes_evenly_by_count() {
+    let mut history = cluster(&[("n1", 4), ("n2", 4), ("n3", 4)]);
+    want(&mut history, &spec(100), 7);
+    check(&mut history, &[("n1", 3), ("n2", 2), ("n3", 2)], &[]);
+}
+
+#[test]
+fn bin_packing_fills_one_node_first() {
+    let mut history = cluster(&[("n1", 1), ("n2", 1)]);
+    let mut packed = spec(250);
+    packed.placement.strategy = Strategy::BinPack;
+    want(&mut history, &packed, 5);
+    check(&mut history, &[("n1", 4), ("n2", 1)], &[]);
+}
+
+#[test]
+fn no_node_gets_more_than_it_has_and_the_rest_says_why() {
+    let mut history = cluster(&[("n1", 1), ("n2", 1)]);
+    want(&mut history, &spec(600), 3);
+    check(
+        &mut history,
+        &[("n1", 1), ("n2", 1)],
+        &["cpu: 600 millis needed, at most 400 free (2)"],
+    );
+    history.node("n3", 1, 8);
+    check(&mut history, &[("n3", 1)], &[]);
+}
+
+#[test]
+fn everything_that_fails_is_told_and_not_only_the_first() {
+    let mut history = cluster(&[("n1", 1), ("n2", 8)]);
+    history.add(&Writer::Controller, NodeCordoned { node: node("n2"), drain: false });
+    let mut picky = spec(2_000);
+    picky.placement.constraints = vec![Constraint {
+        attribute: "label.disk".to_owned(),
+        equal: true,
+        value: "ssd".to_owned(),
+    }];
+    want(&mut history, &picky, 1);
+    check(
+        &mut history,
+        &[],
+        &[
+            "admission: the node is cordoned (1)",
+            "constraint: label.disk == ssd (2)",
+            "cpu: 2000 millis needed, at most 1000 free (1)",
+        ],
+    );
+}
+
+#[test]
+fn a_fixed_port_is_had_once_a_node() {
+    let mut history = cluster(&[("n1", 4), ("n2", 4)]);
+    let mut fixed = spec(100);
+    fixed.ports =
+        vec![Port { container: 80, published: None, host: Some(80), protocol: Default::default() }];
+    want(&mut history, &fixed, 3);
+    check(&mut history, &[("n1", 1), ("n2", 1)], &["host port: 80/tcp is taken (2)"]);
+}
+
+#[test]
+fn replicas_go_where_their_volume_is() {
+    let mut history = cluster(&[("n1", 4), ("n2", 4)]);
+    let mut stateful = spec(100);
+    let source = MountSource::Volume(schemas::id::VolumeName::new("data").expect("a name"));
+    stateful.mounts = vec![Mount { source, target: "/data".to_owned(), read_only: false }];
+    want(&mut history, &stateful, 2);
+    check(&mut history, &[("n1", 1)], &[]);
+    check(&mut history, &[("n1", 1)], &[]);
+}
+
+#[test]
+fn a_label_is_spread_over_before_nodes_are() {
+    let mut history = cluster(&[("n1", 4), ("n2", 4), ("n3", 4)]);
+    for (name, zone) in [("n1", "a"), ("n2", "a"), ("n3", "b")] {
+        let labels = [("zone".to_owned(), zone.to_owned())].into();
+        let event = schemas::event::NodeLabelled { node: node(name), labels };
+        history.add(&Writer::Controller, event);
+    }
+    let mut zoned = spec(100);
+    zoned.placement.spread_over = Some("zone".to_owned());
+    want(&mut history, &zoned, 4);
+    check(&mut history, &[("n1", 1), ("n2", 1), ("n3", 2)], &[]);
+}
+
+#[test]
+fn a_cluster_without_nodes_says_so() {
+    let mut history = cluster(&[]);
+    want(&mut history, &spec(100), 1);
+    check(&mut history, &[], &["nodes: there is none (0)"]);
+}

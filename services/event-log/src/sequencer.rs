@@ -1,0 +1,566 @@
+//! The sequencer: a synchronous machine that puts events in order, stores them, and only then has
+//! them published and answers for them.
+//!
+//! It is handed what arrived and the time, and returns what to do. What is stored above the
+//! published head is provisional: it is never answered for. On the first refusal or unknown outcome
+//! it sends nothing more, waits for what is outstanding, looks at the stream and acts by the table
+//! in `start`; so a start, a reconnection and a foreign message are one case.
+//!
+//! Not here: the checks of a request (`admit`), what a start does (`recover`, `start`), IO, a clock
+//! or entropy (the pump in `service`).
+
+mod admit;
+mod flight;
+mod recover;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use schemas::append::{Answer, Verdict};
+use schemas::id::{NodeName, ReplicaId};
+use schemas::place::Place;
+
+use self::admit::{Decision, Group};
+use self::flight::{Flight, Message};
+use self::recover::Recovery;
+use crate::entry::{Entry, Tip};
+use crate::index::Indexer;
+use crate::start::{Refusal, Stream};
+use crate::store::{Row, Store, StoreError};
+use crate::witness::Heads;
+
+/// What the published state says about replicas: an agent may only speak for its own.
+pub trait Bindings {
+    /// The node that a replica is bound to, once it is.
+    fn node_of(&self, replica: &ReplicaId) -> Option<NodeName>;
+}
+
+/// How much the events stream keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// How many messages.
+    pub messages: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// The largest message, headers and subject included.
+    pub message_bytes: usize,
+}
+
+/// What a sequencer is made with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The id of this instance.
+    pub instance: String,
+    /// The id that a new history would get. Random: two histories never share one.
+    pub genesis: String,
+    /// What the witness remembers.
+    pub witnessed: Option<Heads>,
+    /// How much the events stream keeps.
+    pub window: Window,
+}
+
+/// An append request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its sequence in the append stream.
+    pub sequence: u64,
+    /// Its subject, which says who asks.
+    pub subject: String,
+    /// Where the answer goes.
+    pub inbox: Option<String>,
+    /// The request.
+    pub bytes: Bytes,
+}
+
+/// A message of the events stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Streamed {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its subject.
+    pub subject: String,
+    /// Its payload.
+    pub bytes: Bytes,
+}
+
+/// What became of a publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the stream at this sequence.
+    Stored(u64),
+    /// It is not in the stream.
+    Refused(String),
+    /// Nobody knows.
+    Unknown(String),
+}
+
+/// What arrives.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The connection is there, for the first time or again.
+    Connected,
+    /// [`Output::Inspect`] is done.
+    Stream(Stream),
+    /// [`Output::Read`] is done, or its first part: as many messages as came at once. None: there
+    /// is no message in the range.
+    Messages(Vec<Streamed>),
+    /// [`Output::Seat`] is done.
+    Seated,
+    /// What was asked for last, other than a publish, did not succeed.
+    Failed(String),
+    /// What became of publishes. Every [`Output::Publish`] has exactly one outcome.
+    Outcomes(Vec<(u64, Outcome)>),
+    /// Append requests, in the order of their stream.
+    Requests(Vec<Asked>),
+    /// Some time has passed; about ten times a second.
+    Tick,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// See that the streams exist, and how far the events stream is.
+    Inspect,
+    /// Read messages of the events stream.
+    Read {
+        /// The first sequence.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
+    /// Make the events stream go on at a sequence, by purging what is below.
+    Seat {
+        /// The sequence of its next message.
+        next: u64,
+    },
+    /// Publish an event under its checks.
+    Publish(Message),
+    /// Read append requests from their stream's first message on, or stop reading them.
+    Listen(bool),
+    /// The append stream need not keep requests up to this sequence.
+    Purge {
+        /// The sequence.
+        up_to: u64,
+    },
+    /// Answer a request.
+    Answer {
+        /// Where to.
+        inbox: String,
+        /// The answer.
+        answer: Answer,
+    },
+    /// The published head has moved. Entries up to it may be shown.
+    Published(Place),
+    /// Remember both heads.
+    Witness(Heads),
+    /// Something an operator should know.
+    Notice(String),
+    /// End the process.
+    Stop(Stop),
+}
+
+/// Why the sequencer cannot go on.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Stop {
+    /// The store failed, and only opening it anew tells what is on disk.
+    #[error(transparent)]
+    Store(#[from] std::sync::Arc<StoreError>),
+    /// A start would lose or fork history.
+    #[error(transparent)]
+    Refusal(#[from] Refusal),
+}
+
+impl PartialEq for Stop {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Stop {}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(std::sync::Arc::new(error))
+    }
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Groups that were stored.
+    pub groups: u64,
+    /// Requests that were recorded.
+    pub recorded: u64,
+    /// Events that were recorded.
+    pub events: u64,
+    /// Requests that were repeats.
+    pub duplicates: u64,
+    /// Requests that were refused, by code.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Messages on the append stream that are no requests.
+    pub junk: u64,
+    /// Times that a publish did not go as expected.
+    pub disturbed: u64,
+    /// Leaderships that were taken.
+    pub takes: u64,
+    /// Positions that hold something the log never wrote.
+    pub voided: u64,
+    /// Entries that were moved aside.
+    pub orphans: u64,
+}
+
+/// What the sequencer is doing.
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Waiting for a connection.
+    Idle,
+    /// Making the log and the stream equal.
+    Recovering(Recovery),
+    /// Its `SequencerTaken` is on its way.
+    Taking { position: u64 },
+    /// Ordering requests, under the `SequencerTaken` at this position.
+    Leading { fence: u64 },
+    /// Something went wrong: waiting for the outcomes of what was sent.
+    Draining,
+    /// Waiting before the next attempt.
+    Resting { ticks: u32 },
+    /// Done for.
+    Stopped,
+}
+
+/// An answer that waits until all that was stored before it is published.
+#[derive(Debug)]
+struct Held {
+    after: u64,
+    inbox: String,
+    answer: Answer,
+}
+
+/// What was published since the last `SequencerTaken`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Since {
+    messages: u64,
+    bytes: u64,
+}
+
+/// The sequencer.
+#[derive(Debug)]
+pub struct Sequencer<S, B> {
+    store: S,
+    bindings: B,
+    setup: Setup,
+    phase: Phase,
+    /// The stored head.
+    tip: Tip,
+    indexer: Indexer,
+    published: Place,
+    /// The highest epoch that was ever seen.
+    epoch: u64,
+    flight: Flight,
+    held: VecDeque<Held>,
+    since: Since,
+    attempts: u32,
+    counts: Counts,
+}
+
+/// The most ticks between two attempts: five seconds.
+const REST_TICKS_MAX: u32 = 50;
+
+/// What a message takes in the stream beside its payload: its subject, its headers and the server's
+/// own framing, generously.
+const FRAME_BYTES: usize = 512;
+
+impl<S: Store, B: Bindings> Sequencer<S, B> {
+    /// A sequencer on what the store holds.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn new(store: S, bindings: B, setup: Setup) -> Result<Self, StoreError> {
+        let mut epoch = store.epoch()?;
+        let mut published = Place::START;
+        if let Some(witnessed) = &setup.witnessed {
+            epoch = epoch.max(witnessed.stored.epoch).max(witnessed.published.epoch);
+            published = witnessed.published;
+        }
+        let mut sequencer = Self {
+            store,
+            bindings,
+            setup,
+            phase: Phase::Idle,
+            tip: Tip::default(),
+            indexer: Indexer::default(),
+            published,
+            epoch,
+            flight: Flight::default(),
+            held: VecDeque::new(),
+            since: Since::default(),
+            attempts: 0,
+            counts: Counts::default(),
+        };
+        sequencer.reload()?;
+        Ok(sequencer)
+    }
+
+    /// The stored head.
+    pub fn stored(&self) -> Place {
+        self.tip.place
+    }
+
+    /// The published head.
+    pub fn published(&self) -> Place {
+        self.published
+    }
+
+    /// Whether requests are taken.
+    pub fn leads(&self) -> bool {
+        matches!(self.phase, Phase::Leading { .. })
+    }
+
+    /// How many entries are stored and not published.
+    pub fn backlog(&self) -> u64 {
+        self.tip.place.position.saturating_sub(self.published.position)
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Takes in what arrived.
+    pub fn on(&mut self, input: Input, now_ms: u64) -> Vec<Output> {
+        let mut out = Vec::new();
+        if let Err(stop) = self.step(input, now_ms, &mut out) {
+            self.phase = Phase::Stopped;
+            out.push(Output::Stop(stop));
+        }
+        out
+    }
+
+    fn step(&mut self, input: Input, now_ms: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
+        match (input, &self.phase) {
+            (_, Phase::Stopped) => Ok(()),
+            (Input::Outcomes(outcomes), _) => self.outcomes(outcomes, out),
+            (Input::Requests(asked), Phase::Leading { fence }) => {
+                let fence = *fence;
+                self.group(&asked, fence, now_ms, out)
+            }
+            // They are still in their stream, and are read again from its first message on.
+            (Input::Requests(_), _) => Ok(()),
+            (Input::Connected, Phase::Idle | Phase::Resting { .. }) => {
+                self.inspect(out);
+                Ok(())
+            }
+            (Input::Connected, Phase::Leading { .. }) => {
+                self.disturbed("the connection to NATS was made anew", out);
+                Ok(())
+            }
+            (Input::Tick, Phase::Resting { ticks }) => {
+                match ticks.checked_sub(1) {
+                    Some(ticks) => self.phase = Phase::Resting { ticks },
+                    None => self.inspect(out),
+                }
+                Ok(())
+            }
+            (Input::Connected | Input::Tick, _) => Ok(()),
+            (input, _) => self.recovery(input, now_ms, out),
+        }
+    }
+
+    /// Orders a group: checks each request against the indexes and the group before it, stores what
+    /// was accepted in one commit, and has it published.
+    fn group(
+        &mut self,
+        asked: &[Asked],
+        fence: u64,
+        now_ms: u64,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Stop> {
+        let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
+        let mut fence_at = None;
+        if self.must_take_again() {
+            let entry = self.taken(now_ms)?;
+            fence_at = Some(entry.tip.place.position);
+            group.push([entry])?;
+        }
+        let mut answers = Vec::new();
+        for one in asked {
+            let decision =
+                admit::admit(one, &mut group, &self.bindings, &self.setup.window, now_ms)?;
+            answers.push((one.inbox.clone(), decision, group.tip().place.position));
+        }
+        let Some(up_to) = asked.last().map(|one| one.sequence) else { return Ok(()) };
+
+        let (commit, tip, indexer) = group.done();
+        if !commit.rows.is_empty() {
+            self.store.append(&commit)?;
+            self.counts.groups += 1;
+            self.tip = tip;
+            self.indexer = indexer;
+            self.epoch = self.epoch.max(tip.place.epoch);
+            self.send_rows(commit.rows, fence, fence_at, out);
+        }
+        for (inbox, decision, after) in answers {
+            self.hold(inbox, decision, after);
+        }
+        out.push(Output::Purge { up_to });
+        self.release(out);
+        Ok(())
+    }
+
+    fn send_rows(
+        &mut self,
+        rows: Vec<Row>,
+        mut fence: u64,
+        fence_at: Option<u64>,
+        out: &mut Vec<Output>,
+    ) {
+        for row in rows {
+            let position = row.position();
+            self.since.messages += 1;
+            self.since.bytes += (row.bytes.len() + row.subject.len() + FRAME_BYTES) as u64;
+            self.flight.push(Message::of(row, Some(fence)));
+            if fence_at == Some(position) {
+                // What comes behind it in the same connection stands or falls with it.
+                fence = position;
+                self.since = Since::default();
+                self.counts.takes += 1;
+            }
+        }
+        self.phase = Phase::Leading { fence };
+        self.flight.send(out);
+    }
+
+    /// The stream refuses everything once my `SequencerTaken` has left it.
+    fn must_take_again(&self) -> bool {
+        self.since.messages >= self.setup.window.messages / 2
+            || self.since.bytes >= self.setup.window.bytes / 2
+    }
+
+    /// A `SequencerTaken` behind the stored head.
+    fn taken(&self, now_ms: u64) -> Result<Entry, StoreError> {
+        let new = self.store.genesis()?.is_none();
+        let genesis = new.then(|| self.setup.genesis.clone());
+        Ok(Entry::taken(&self.tip, self.epoch + 1, &self.setup.instance, genesis, now_ms))
+    }
+
+    fn hold(&mut self, inbox: Option<String>, decision: Decision, after: u64) {
+        match &decision {
+            Decision::Junk => self.counts.junk += 1,
+            Decision::Answer(answer) => match &answer.verdict {
+                Verdict::Published(_) => self.counts.recorded += 1,
+                Verdict::Duplicate { .. } => self.counts.duplicates += 1,
+                Verdict::Refused { code, .. } => {
+                    *self.counts.refused.entry(admit::code_name(*code)).or_default() += 1;
+                }
+            },
+        }
+        if let (Some(inbox), Decision::Answer(answer)) = (inbox, decision) {
+            self.held.push_back(Held { after, inbox, answer });
+        }
+    }
+
+    /// Sends the answers for which all that was stored before them is published.
+    fn release(&mut self, out: &mut Vec<Output>) {
+        while let Some(held) = self.held.pop_front_if(|held| held.after <= self.published.position)
+        {
+            out.push(Output::Answer { inbox: held.inbox, answer: held.answer });
+        }
+    }
+
+    fn outcomes(
+        &mut self,
+        outcomes: Vec<(u64, Outcome)>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Stop> {
+        for (position, outcome) in outcomes {
+            let trouble = match outcome {
+                Outcome::Stored(sequence) if sequence == position => None,
+                Outcome::Stored(sequence) => Some(format!("it was stored at {sequence}")),
+                Outcome::Refused(what) | Outcome::Unknown(what) => Some(what),
+            };
+            match self.phase {
+                Phase::Leading { .. } | Phase::Draining => {
+                    self.flight.outcome(position, trouble.is_none());
+                    if let Some(what) = trouble
+                        && self.leads()
+                    {
+                        self.disturbed(&format!("publishing position {position}: {what}"), out);
+                    }
+                }
+                _ => self.recovery_outcome(position, trouble, out)?,
+            }
+        }
+        if let Some(place) = self.flight.advance() {
+            self.publish_head(place, out);
+        }
+        match self.phase {
+            Phase::Leading { .. } => self.flight.send(out),
+            Phase::Draining => self.drained(out),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Everything up to `place` is in the stream.
+    fn publish_head(&mut self, place: Place, out: &mut Vec<Output>) {
+        self.published = place;
+        out.push(Output::Published(place));
+        self.release(out);
+        out.push(Output::Witness(self.heads()));
+    }
+
+    fn heads(&self) -> Heads {
+        let genesis = self.store.genesis().ok().flatten();
+        Heads { stored: self.tip.place, published: self.published, genesis }
+    }
+
+    /// Sends nothing more until it is known what the stream holds.
+    fn disturbed(&mut self, why: &str, out: &mut Vec<Output>) {
+        self.counts.disturbed += 1;
+        out.push(Output::Notice(format!("looking at the events stream again: {why}")));
+        out.push(Output::Listen(false));
+        self.flight.stop();
+        self.phase = Phase::Draining;
+        self.drained(out);
+    }
+
+    fn drained(&mut self, out: &mut Vec<Output>) {
+        if self.flight.outstanding() == 0 {
+            self.flight = Flight::default();
+            self.attempt(out);
+        }
+    }
+
+    /// Looks at the stream: at once the first time, later and later after that.
+    fn attempt(&mut self, out: &mut Vec<Output>) {
+        self.attempts += 1;
+        match self.attempts {
+            1 => self.inspect(out),
+            more => {
+                let ticks = (1 << more.min(10)).min(REST_TICKS_MAX);
+                self.phase = Phase::Resting { ticks };
+            }
+        }
+    }
+
+    fn inspect(&mut self, out: &mut Vec<Output>) {
+        self.phase = Phase::Recovering(Recovery::Inspecting);
+        out.push(Output::Inspect);
+    }
+
+    /// Reads the stored head back from the store.
+    fn reload(&mut self) -> Result<(), StoreError> {
+        let place = self.store.head()?;
+        let mut recorded_ms = 0;
+        crate::index::replay(&self.store, place.position, place.position, &mut |_, header, _| {
+            recorded_ms = header.recorded_ms;
+        })?;
+        self.tip = Tip { place, recorded_ms };
+        self.indexer = Indexer::behind(&self.store, place.position)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,359 @@
+//! Making the log and the stream equal: what the table in `start` says, carried out step by step.
+//!
+//! Every step ends in looking again, until the two are equal and nothing is left but to take.
+
+use schemas::envelope::{DecodeError, Header};
+use schemas::event::Event;
+use schemas::id::Digest;
+use schemas::place::Place;
+
+use super::{Bindings, Input, Output, Phase, Sequencer, Since, Stop, Streamed};
+use crate::entry::{self, Entry};
+use crate::index;
+use crate::sequencer::admit::Group;
+use crate::sequencer::flight::Message;
+use crate::start::{Action, Compared, Facts, Refusal, Stream, judge};
+use crate::store::{Store, StoreError};
+
+/// Which step is under way.
+#[derive(Clone, Debug)]
+pub(super) enum Recovery {
+    /// Asked how far the stream is.
+    Inspecting,
+    /// Reading what both have.
+    Comparing { facts: Facts, next: u64, to: u64, proven: bool },
+    /// Reading what the log has not.
+    CatchingUp { next: u64, to: u64, proven: bool },
+    /// Moving the empty stream to where the log goes on.
+    Seating,
+    /// Publishing stored entries again, this one now.
+    Publishing { position: u64 },
+}
+
+/// What the stream holds at the next position.
+enum Met {
+    /// The next entry of this history.
+    Next(Box<Entry>),
+    /// An event of some other history.
+    Event,
+    /// No event at all.
+    Junk,
+}
+
+impl<S: Store, B: Bindings> Sequencer<S, B> {
+    /// What a step was waiting for has come, or something that no step waits for.
+    pub(super) fn recovery(
+        &mut self,
+        input: Input,
+        now_ms: u64,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Stop> {
+        let Phase::Recovering(recovery) = &self.phase else { return Ok(()) };
+        match (recovery.clone(), input) {
+            (Recovery::Inspecting, Input::Stream(stream)) => {
+                let facts = self.facts(stream)?;
+                self.act(judge(&facts), facts, now_ms, out)
+            }
+            (Recovery::Comparing { facts, next, to, proven }, Input::Messages(messages)) => {
+                self.compare(facts, (next, to), proven, &messages, now_ms, out)
+            }
+            (Recovery::CatchingUp { next, to, proven }, Input::Messages(messages)) => {
+                self.catch_up((next, to), proven, messages, out)
+            }
+            (Recovery::Seating, Input::Seated) => {
+                self.inspect(out);
+                Ok(())
+            }
+            (_, Input::Failed(what)) => {
+                out.push(Output::Notice(format!("not ready to take: {what}")));
+                self.attempt(out);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn facts(&self, stream: Stream) -> Result<Facts, StoreError> {
+        let log = self.tip.place;
+        let published = self.published;
+        let row = self.store.row(published.position)?;
+        let mut anchor = published.position.min(stream.last).min(log.position);
+        while anchor > 0 && self.is_void(anchor)? {
+            anchor -= 1;
+        }
+        Ok(Facts {
+            log,
+            genesis: self.store.genesis()?,
+            published,
+            published_fits: row.is_none_or(|row| row.place == published),
+            witnessed_genesis: self.setup.witnessed.as_ref().and_then(|w| w.genesis.clone()),
+            anchor,
+            stream,
+            compared: None,
+        })
+    }
+
+    fn is_void(&self, position: u64) -> Result<bool, StoreError> {
+        let mut void = false;
+        index::replay(&self.store, position, position, &mut |_, _, event| {
+            void = matches!(event, Some(Event::PositionVoided(_)));
+        })?;
+        Ok(void)
+    }
+
+    fn act(
+        &mut self,
+        action: Action,
+        facts: Facts,
+        now_ms: u64,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Stop> {
+        tracing::debug!(?action, ?facts, "a step towards equal log and stream");
+        let step = match action {
+            Action::Refuse(refusal) => return Err(refusal.into()),
+            Action::Genesis | Action::Take => return self.take(now_ms, out),
+            Action::SetAside { from } => return self.set_aside(from, out),
+            Action::Publish { from } => return self.publish_again(from, out),
+            Action::Seat { next } => {
+                out.push(Output::Seat { next });
+                Recovery::Seating
+            }
+            Action::Compare { from, to } => {
+                out.push(Output::Read { from, to });
+                // Before the first position all histories are equal.
+                Recovery::Comparing { facts, next: from, to, proven: from == 1 }
+            }
+            Action::CatchUp { from, proven } => {
+                let to = facts.stream.last;
+                let log = self.tip.place;
+                out.push(Output::Notice(format!("taking in {from} to {to}, log ends at {log}")));
+                out.push(Output::Read { from, to });
+                Recovery::CatchingUp { next: from, to, proven }
+            }
+        };
+        self.phase = Phase::Recovering(step);
+        Ok(())
+    }
+
+    fn compare(
+        &mut self,
+        facts: Facts,
+        (next, to): (u64, u64),
+        mut proven: bool,
+        messages: &[Streamed],
+        now_ms: u64,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Stop> {
+        let mut reached = next - 1;
+        let mut differs = None;
+        for message in messages.iter().take_while(|message| message.sequence <= to) {
+            let at = message.sequence;
+            let stored = self.store.row(at)?;
+            if !stored.is_some_and(|row| entry::stands_for(&row.bytes, &message.bytes)) {
+                let event = Header::decode(&message.bytes).is_ok();
+                differs = Some(Compared::Differs { at, proven, event });
+                break;
+            }
+            proven |= !self.is_void(at)?;
+            reached = at;
+        }
+        self.read_back(reached, out)?;
+        let compared = match differs {
+            Some(differs) => differs,
+            None if reached < to && reached >= next => {
+                out.push(Output::Read { from: reached + 1, to });
+                let next = reached + 1;
+                let step = Recovery::Comparing { facts, next, to, proven };
+                self.phase = Phase::Recovering(step);
+                return Ok(());
+            }
+            // What is missing at the end of the range was there once: sequences do not go back.
+            None => Compared::Equal,
+        };
+        let facts = Facts { compared: Some(compared), published: self.published, ..facts };
+        self.act(judge(&facts), facts, now_ms, out)
+    }
+
+    /// Everything up to `position` was read back equal.
+    fn read_back(&mut self, position: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
+        if position > self.published.position
+            && let Some(row) = self.store.row(position)?
+        {
+            self.publish_head(row.place, out);
+        }
+        Ok(())
+    }
+
+    fn catch_up(
+        &mut self,
+        (next, to): (u64, u64),
+        mut proven: bool,
+        messages: Vec<Streamed>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Stop> {
+        let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
+        let mut voided = 0;
+        let mut reached = next - 1;
+        for message in messages.into_iter().take_while(|message| message.sequence <= to) {
+            reached += 1;
+            if message.sequence != reached {
+                return Err(Refusal::Hole { at: reached }.into());
+            }
+            let sha256 = Digest::of(&message.bytes);
+            let entry = match meet(&group, message)? {
+                Met::Next(entry) => *entry,
+                // A whole stream of another history is not taken for some foreign messages.
+                Met::Event if !proven => {
+                    let published = self.published;
+                    return Err(Refusal::Differs { at: reached, published }.into());
+                }
+                Met::Event | Met::Junk => {
+                    voided += 1;
+                    Entry::voided(&group.tip(), sha256)
+                }
+            };
+            proven |= !matches!(entry.event, Some(Event::PositionVoided(_)));
+            group.push([entry])?;
+        }
+        if reached < next {
+            return Err(Refusal::Hole { at: next }.into());
+        }
+
+        let (commit, tip, indexer) = group.done();
+        self.store.append(&commit)?;
+        self.tip = tip;
+        self.indexer = indexer;
+        self.epoch = self.epoch.max(tip.place.epoch);
+        self.counts.voided += voided;
+        if voided > 0 {
+            let what = format!("{voided} positions up to {reached} hold what the log never wrote");
+            out.push(Output::Notice(what));
+        }
+        self.publish_head(tip.place, out);
+        if reached < to {
+            let next = reached + 1;
+            out.push(Output::Read { from: next, to });
+            self.phase = Phase::Recovering(Recovery::CatchingUp { next, to, proven });
+        } else {
+            self.inspect(out);
+        }
+        Ok(())
+    }
+
+    /// Moves what was never published aside. Nothing was answered for it: its writers offer it again.
+    fn set_aside(&mut self, from: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
+        let rollback = index::rollback(&self.store, from - 1)?;
+        let orphans = rollback.rows.len();
+        self.store.set_aside(&rollback)?;
+        self.counts.orphans += orphans as u64;
+        self.held.retain(|held| held.after < from);
+        self.reload()?;
+        out.push(Output::Notice(format!("{orphans} entries from {from} on were moved aside")));
+        out.push(Output::Witness(self.heads()));
+        self.inspect(out);
+        Ok(())
+    }
+
+    /// One at a time, under the expected last sequence alone: with nothing behind it in the
+    /// connection, that is a fence.
+    fn publish_again(&mut self, position: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
+        let Some(row) = self.store.row(position)? else {
+            let what = "it is below the stored head and not there".to_owned();
+            return Err(StoreError::Damaged { position, what }.into());
+        };
+        out.push(Output::Publish(Message::of(row, None)));
+        self.phase = Phase::Recovering(Recovery::Publishing { position });
+        Ok(())
+    }
+
+    fn take(&mut self, now_ms: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
+        let entry = self.taken(now_ms)?;
+        let position = entry.tip.place.position;
+        let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
+        group.push([entry])?;
+        let (commit, tip, indexer) = group.done();
+        self.store.append(&commit)?;
+        self.tip = tip;
+        self.indexer = indexer;
+        self.epoch = tip.place.epoch;
+        for row in commit.rows {
+            out.push(Output::Publish(Message::of(row, None)));
+        }
+        self.phase = Phase::Taking { position };
+        Ok(())
+    }
+
+    /// What became of a publish while not leading.
+    pub(super) fn recovery_outcome(
+        &mut self,
+        position: u64,
+        trouble: Option<String>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Stop> {
+        let awaited = match self.phase {
+            Phase::Taking { position } => position,
+            Phase::Recovering(Recovery::Publishing { position }) => position,
+            _ => return Ok(()),
+        };
+        if position != awaited {
+            return Ok(());
+        }
+        if let Some(what) = trouble {
+            self.counts.disturbed += 1;
+            out.push(Output::Notice(format!("publishing position {position}: {what}")));
+            self.attempt(out);
+            return Ok(());
+        }
+        let place = self.place_at(position)?;
+        if place.position > self.published.position {
+            self.publish_head(place, out);
+        }
+        if matches!(self.phase, Phase::Taking { .. }) {
+            self.lead(position, out);
+        } else if position < self.tip.place.position {
+            return self.publish_again(position + 1, out);
+        } else {
+            self.inspect(out);
+        }
+        Ok(())
+    }
+
+    fn lead(&mut self, position: u64, out: &mut Vec<Output>) {
+        self.phase = Phase::Leading { fence: position };
+        self.since = Since::default();
+        self.attempts = 0;
+        self.counts.takes += 1;
+        out.push(Output::Listen(true));
+    }
+
+    fn place_at(&self, position: u64) -> Result<Place, StoreError> {
+        match self.store.row(position)? {
+            Some(row) => Ok(row.place),
+            None => Err(StoreError::Damaged { position, what: "it is not there".to_owned() }),
+        }
+    }
+}
+
+/// What a message of the stream is to the log.
+fn meet<S: Store>(group: &Group<'_, S>, message: Streamed) -> Result<Met, Refusal> {
+    let Streamed { sequence: at, subject, bytes } = message;
+    let Ok((header, _)) = Header::decode(&bytes) else { return Ok(Met::Junk) };
+    let tip = group.tip().place;
+    if header.position != at || header.prev_hash != tip.hash {
+        return Ok(Met::Event);
+    }
+    // It follows from this very history, so event-log wrote it, perhaps of a newer release.
+    let (header, event) = match entry::decode(&bytes) {
+        Ok(decoded) => decoded,
+        Err(error @ (DecodeError::UnknownType { .. } | DecodeError::Schema { .. })) => {
+            return Err(Refusal::Newer { at, what: error.to_string() });
+        }
+        Err(_) => return Ok(Met::Event),
+    };
+    let takes = matches!(event, Some(Event::SequencerTaken(_)));
+    let epoch_fits = if takes { header.epoch > tip.epoch } else { header.epoch == tip.epoch };
+    if !epoch_fits || !group.fits(&header, event.as_ref()) {
+        return Ok(Met::Event);
+    }
+    Ok(Met::Next(Box::new(Entry::read(header, event, subject, bytes))))
+}

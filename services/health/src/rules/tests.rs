@@ -1,0 +1,107 @@
+//! Silence, step by step.
+
+use cluster::history::{History, node};
+use schemas::event::Event;
+use schemas::place::Place;
+
+use super::*;
+
+/// Health beside a history that takes in what it decides.
+struct Bench {
+    history: History,
+    rules: Health,
+    mono_ms: u64,
+}
+
+impl Bench {
+    fn of(nodes: &[&str]) -> Self {
+        let mut history = History::default();
+        for name in nodes {
+            history.node(name, 1, 1);
+        }
+        let mut rules = Health::default();
+        rules.connected(Now { utc_ms: 0, mono_ms: 0 });
+        Self { history, rules, mono_ms: 0 }
+    }
+
+    fn heard(&mut self, name: &str) {
+        let heartbeat = Heartbeat {
+            node: node(name),
+            instance: String::new(),
+            term: 1,
+            time_ms: 0,
+            place: Place::START,
+            document: None,
+            spooled: 0,
+            disk_free_bytes: 0,
+        };
+        let now = Now { utc_ms: 0, mono_ms: self.mono_ms };
+        self.rules.input(heartbeat, self.history.fold.state(), now);
+    }
+
+    /// Lets time pass in steps of a heartbeat in which only `alive` are heard; says what was decided.
+    fn pass(&mut self, ms: u64, alive: &[&str]) -> Vec<String> {
+        let mut said = Vec::new();
+        for _ in 0..ms / 500 {
+            self.mono_ms += 500;
+            for name in alive {
+                self.heard(name);
+            }
+            let now = Now { utc_ms: self.mono_ms, mono_ms: self.mono_ms };
+            let decision = self.rules.decide(self.history.fold.state_mut(), now);
+            for draft in decision.events {
+                let event = Event::decode(&draft.kind, draft.data.get());
+                let event = event.expect("known").expect("it decodes");
+                said.push(format!("{} {}", draft.kind, event.about().id));
+                self.history.add(&Writer::Health, event);
+            }
+        }
+        said
+    }
+}
+
+#[test]
+fn a_silent_node_is_suspected_then_lost_then_back() {
+    let mut bench = Bench::of(&["n1", "n2", "n3"]);
+    assert_eq!(bench.pass(2_500, &["n1", "n2"]), [""; 0]);
+    assert_eq!(bench.pass(1_000, &["n1", "n2"]), ["NodeSuspected n3"]);
+    assert_eq!(bench.pass(3_000, &["n1", "n2"]), ["NodeLost n3"]);
+    assert_eq!(bench.pass(5_000, &["n1", "n2"]), [""; 0]);
+    assert_eq!(bench.pass(500, &["n1", "n2", "n3"]), ["NodeReturned n3"]);
+    assert_eq!(bench.pass(5_000, &["n1", "n2", "n3"]), [""; 0]);
+}
+
+#[test]
+fn a_single_node_that_is_silent_is_lost_all_the_same() {
+    let mut bench = Bench::of(&["n1"]);
+    assert_eq!(bench.pass(7_000, &[]), ["NodeSuspected n1", "NodeLost n1"]);
+}
+
+#[test]
+fn when_most_are_silent_none_is_lost() {
+    let mut bench = Bench::of(&["n1", "n2", "n3"]);
+    let said = bench.pass(20_000, &["n1"]);
+    assert_eq!(said, ["EvictionPaused eviction", "NodeSuspected n2", "NodeSuspected n3"]);
+    let said = bench.pass(1_000, &["n1", "n2"]);
+    assert_eq!(said, ["EvictionResumed eviction", "NodeReturned n2", "NodeLost n3"].map(String::from).to_vec());
+}
+
+#[test]
+fn one_node_a_second_at_most_is_lost() {
+    let mut bench = Bench::of(&["n1", "n2", "n3", "n4", "n5", "n6"]);
+    let alive = ["n1", "n2", "n3", "n4"];
+    let said = bench.pass(6_000, &alive);
+    assert_eq!(said, ["NodeSuspected n5", "NodeSuspected n6", "NodeLost n5"]);
+    assert_eq!(bench.pass(500, &alive), [""; 0]);
+    assert_eq!(bench.pass(500, &alive), ["NodeLost n6"]);
+}
+
+#[test]
+fn silence_is_not_counted_across_our_own_absence() {
+    let mut bench = Bench::of(&["n1", "n2"]);
+    bench.pass(1_000, &["n1", "n2"]);
+    bench.mono_ms += 60_000;
+    bench.rules.connected(Now { utc_ms: 0, mono_ms: bench.mono_ms });
+    assert_eq!(bench.pass(2_500, &["n1"]), [""; 0]);
+    assert_eq!(bench.pass(500, &["n1"]), ["NodeSuspected n2"]);
+}
