@@ -13,5 +13,6 @@ pub mod rules;
 pub mod service;
 
 
+pub use config::Config;
 pub use rules::Controller;
-
+pub use service::run;

@@ -1,1 +1,19 @@
 //! The sequencer: order, fsync, hash chain, reads and snapshots.
+//!
+//! What anyone has ever seen is on disk: entries are stored in groups, each with one sync, and only
+//! then published. The bus is transport with a bounded memory, and is repaired from the log.
+//!
+//! Not here: any decision about the cluster. This service knows in which order events happened and
+//! who may state them, and nothing of what they are for.
+
+pub mod start;
+pub mod store;
+pub mod witness;
+
+pub mod sequencer;
+
+mod entry;
+mod index;
+
+#[cfg(test)]
+mod testing;

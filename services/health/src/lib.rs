@@ -10,4 +10,6 @@ pub mod config;
 pub mod rules;
 pub mod service;
 
+pub use config::Config;
 pub use rules::Health;
+pub use service::run;

@@ -14,4 +14,6 @@ pub mod place;
 pub mod rules;
 pub mod service;
 
+pub use config::Config;
 pub use rules::Scheduler;
+pub use service::run;

@@ -194,7 +194,11 @@ impl<R: Rules> Decider<R> {
 
     /// When to call again if nothing arrives, by the monotonic clock.
     pub fn next_ms(&self, now: Now) -> u64 {
-        let beat = self.beaten_ms.map_or(now.mono_ms, |at| at + BEAT_MS);
+        let beat = match (self.role, self.beaten_ms) {
+            (Role::Leading { .. }, None) => now.mono_ms,
+            (Role::Leading { .. }, Some(at)) => at + BEAT_MS,
+            _ => now.mono_ms + BEAT_MS,
+        };
         let wake = self.wake_ms.unwrap_or(u64::MAX).max(now.mono_ms + 1);
         beat.min(wake).clamp(now.mono_ms, now.mono_ms + BEAT_MS)
     }
@@ -399,6 +403,11 @@ impl<R: Rules> Decider<R> {
     ) -> schemas::append::Draft {
         let writer: Writer = self.rules.writer();
         draft(event, None, &writer.to_string(), &Cause::default(), now)
+    }
+
+    /// Whether nothing is in flight.
+    pub fn at_rest(&self) -> bool {
+        self.offers.free()
     }
 
     /// The place it has folded.

@@ -1,0 +1,6 @@
+//! The sequencer against a fake store and a fake stream.
+
+mod refuses;
+mod storm;
+mod stream;
+mod world;

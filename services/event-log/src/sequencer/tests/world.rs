@@ -1,0 +1,409 @@
+//! A fake stream with the server's own checks, and a sequencer wired to it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use schemas::append::{Answer, Code, Draft, Request, Verdict};
+use schemas::event::{Event, LeadershipTaken, NoteAdded};
+use schemas::id::{NodeName, ReplicaId, Series, Tenant, Writer};
+use schemas::place::{Basis, Place};
+use schemas::subject::{self, SEQUENCER_TAKEN};
+use serde_json::value::RawValue;
+
+use crate::index::{Indexer, Leaderships, replay};
+use crate::sequencer::flight::Message;
+use crate::sequencer::{
+    Asked, Bindings, Input, Outcome, Output, Sequencer, Setup, Stop, Streamed, Window,
+};
+use crate::start::Stream;
+use crate::store::Store;
+use crate::store::fake::FakeStore;
+use crate::witness::Heads;
+
+/// The events stream, with what a server checks.
+#[derive(Debug, Default)]
+pub(super) struct FakeStream {
+    pub(super) messages: VecDeque<Streamed>,
+    pub(super) last: u64,
+    /// How many messages it keeps.
+    pub(super) keeps: usize,
+}
+
+impl FakeStream {
+    pub(super) fn facts(&self) -> Stream {
+        let first = self.messages.front().map_or(self.last + 1, |message| message.sequence);
+        Stream { first, last: self.last, messages: self.messages.len() as u64 }
+    }
+
+    /// What the server does with a publish.
+    pub(super) fn publish(&mut self, message: &Message) -> Outcome {
+        if message.expected_last != self.last {
+            return Outcome::Refused(format!("wrong last sequence: {}", self.last));
+        }
+        let taken = self.messages.iter().rev().find(|m| m.subject == SEQUENCER_TAKEN);
+        if let Some(fence) = message.fence
+            && taken.map_or(0, |taken| taken.sequence) != fence
+        {
+            return Outcome::Refused("wrong last sequence on the subject".to_owned());
+        }
+        Outcome::Stored(self.add(&message.subject, message.bytes.clone()))
+    }
+
+    /// A publish by hand, under no check.
+    pub(super) fn add(&mut self, subject: &str, bytes: Bytes) -> u64 {
+        self.last += 1;
+        let subject = subject.to_owned();
+        self.messages.push_back(Streamed { sequence: self.last, subject, bytes });
+        if self.messages.len() > self.keeps {
+            self.messages.pop_front();
+        }
+        self.last
+    }
+
+    /// The server lost what it had not synced.
+    pub(super) fn lose_after(&mut self, sequence: u64) {
+        self.messages.retain(|message| message.sequence <= sequence);
+        self.last = self.last.min(sequence);
+    }
+}
+
+/// Which replica is on which node.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bound(pub(super) BTreeMap<ReplicaId, NodeName>);
+
+impl Bindings for Bound {
+    fn node_of(&self, replica: &ReplicaId) -> Option<NodeName> {
+        self.0.get(replica).cloned()
+    }
+}
+
+/// A sequencer with everything around it. Nothing moves but by [`World::settle`] or the storm.
+pub(super) struct World {
+    pub(super) store: FakeStore,
+    pub(super) stream: Rc<RefCell<FakeStream>>,
+    pub(super) sequencer: Sequencer<FakeStore, Bound>,
+    pub(super) bound: Bound,
+    pub(super) witnessed: Option<Heads>,
+    /// Publishes on their way to the server. They outlive the process that sent them.
+    pub(super) network: VecDeque<Message>,
+    /// Everything else that is to be done.
+    pub(super) todo: VecDeque<Output>,
+    pub(super) answers: Vec<(String, Answer)>,
+    pub(super) notices: Vec<String>,
+    pub(super) stopped: Option<Stop>,
+    pub(super) listening: bool,
+    pub(super) window: Window,
+    pub(super) now_ms: u64,
+    /// What was ever published, to notice when it changes.
+    pub(super) seen: BTreeMap<u64, Place>,
+    asked: u64,
+    starts: u64,
+}
+
+pub(super) const WINDOW: Window =
+    Window { messages: 1_000, bytes: 64 * 1024 * 1024, message_bytes: 1024 * 1024 };
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::on(FakeStore::new(), WINDOW)
+    }
+
+    pub(super) fn on(store: FakeStore, window: Window) -> Self {
+        let keeps = usize::try_from(window.messages).expect("small");
+        let stream = FakeStream { keeps, ..FakeStream::default() };
+        let bound = Bound::default();
+        let setup = Setup {
+            instance: "log-0".to_owned(),
+            genesis: "history-0".to_owned(),
+            witnessed: None,
+            window,
+        };
+        let sequencer =
+            Sequencer::new(store.clone(), bound.clone(), setup).expect("the store is readable");
+        Self {
+            store,
+            stream: Rc::new(RefCell::new(stream)),
+            sequencer,
+            bound,
+            witnessed: None,
+            network: VecDeque::new(),
+            todo: VecDeque::new(),
+            answers: Vec::new(),
+            notices: Vec::new(),
+            stopped: None,
+            listening: false,
+            window,
+            now_ms: 1_000,
+            seen: BTreeMap::new(),
+            asked: 0,
+            starts: 0,
+        }
+    }
+
+    /// A world that leads.
+    pub(super) fn leading() -> Self {
+        let mut world = Self::new();
+        world.input(Input::Connected);
+        world.settle();
+        assert!(world.sequencer.leads(), "{:?}", world.stopped);
+        world
+    }
+
+    /// The process ends, with whatever it had not done yet, and another one starts on the disk.
+    pub(super) fn restart(&mut self) {
+        self.starts += 1;
+        self.todo.clear();
+        self.listening = false;
+        self.stopped = None;
+        let setup = Setup {
+            instance: "log-0".to_owned(),
+            genesis: format!("history-{}", self.starts),
+            witnessed: self.witnessed.clone(),
+            window: self.window,
+        };
+        self.sequencer = Sequencer::new(self.store.clone(), self.bound.clone(), setup)
+            .expect("the store is readable");
+        self.input(Input::Connected);
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        self.now_ms += 1;
+        let outputs = self.sequencer.on(input, self.now_ms);
+        self.todo.extend(outputs);
+    }
+
+    /// Does the next thing. False when there is none.
+    pub(super) fn step(&mut self) -> bool {
+        let Some(output) = self.todo.pop_front() else { return false };
+        match output {
+            Output::Inspect => {
+                let facts = self.stream.borrow().facts();
+                self.input(Input::Stream(facts));
+            }
+            Output::Read { from, to } => {
+                let read = self.stream.borrow();
+                let messages = read.messages.iter();
+                let range = messages.filter(|m| (from..=to).contains(&m.sequence));
+                let part: Vec<Streamed> = range.take(7).cloned().collect();
+                drop(read);
+                self.input(Input::Messages(part));
+            }
+            Output::Seat { next } => {
+                let mut stream = self.stream.borrow_mut();
+                stream.messages.retain(|message| message.sequence >= next);
+                stream.last = stream.last.max(next - 1);
+                drop(stream);
+                self.input(Input::Seated);
+            }
+            Output::Publish(message) => self.network.push_back(message),
+            Output::Listen(listening) => self.listening = listening,
+            Output::Purge { .. } => {}
+            Output::Answer { inbox, answer } => self.answers.push((inbox, answer)),
+            Output::Published(place) => self.see(place),
+            Output::Witness(heads) => self.witnessed = Some(heads),
+            Output::Notice(what) => self.notices.push(what),
+            Output::Stop(stop) => self.stopped = Some(stop),
+        }
+        true
+    }
+
+    /// Lets the server take the next publish, and acknowledges it.
+    pub(super) fn deliver(&mut self) -> bool {
+        let Some(message) = self.network.pop_front() else { return false };
+        let position = message.place.position;
+        let outcome = self.serve(&message);
+        self.input(Input::Outcomes(vec![(position, outcome)]));
+        true
+    }
+
+    /// What the server does, and that it is never shown what a power cut would take back.
+    pub(super) fn serve(&mut self, message: &Message) -> Outcome {
+        let outcome = self.stream.borrow_mut().publish(message);
+        if let Outcome::Stored(at) = outcome {
+            let synced = self.store.synced_row(at);
+            assert_eq!(
+                synced.map(|row| row.bytes),
+                Some(message.bytes.clone()),
+                "position {at} is visible and not synced"
+            );
+        }
+        outcome
+    }
+
+    /// Until nothing is left to do.
+    pub(super) fn settle(&mut self) {
+        while self.step() || self.deliver() || self.rest() {}
+    }
+
+    /// Lets time pass when that is what the sequencer waits for.
+    fn rest(&mut self) -> bool {
+        if self.sequencer.leads() || self.stopped.is_some() {
+            return false;
+        }
+        self.input(Input::Tick);
+        true
+    }
+
+    /// What was published once stays as it is.
+    fn see(&mut self, head: Place) {
+        let from = self.seen.last_key_value().map_or(0, |(at, _)| *at) + 1;
+        for at in from..=head.position {
+            let row = self.store.row(at).expect("readable").expect("what is published is stored");
+            self.seen.insert(at, row.place);
+        }
+        assert_eq!(self.seen.get(&head.position), Some(&head), "published is what is stored");
+    }
+
+    /// Asks, and settles.
+    pub(super) fn ask(&mut self, request: &Request) -> Verdict {
+        let inbox = self.send(std::slice::from_ref(request));
+        self.settle();
+        self.verdict(&inbox[0])
+    }
+
+    /// Asks all at once.
+    pub(super) fn send(&mut self, requests: &[Request]) -> Vec<String> {
+        let asked: Vec<Asked> = requests.iter().map(|request| self.asked(request)).collect();
+        let inboxes = asked.iter().filter_map(|asked| asked.inbox.clone()).collect();
+        self.input(Input::Requests(asked));
+        inboxes
+    }
+
+    pub(super) fn asked(&mut self, request: &Request) -> Asked {
+        self.asked += 1;
+        Asked {
+            sequence: self.asked,
+            subject: subject::append(&request.writer),
+            inbox: Some(format!("inbox-{}", self.asked)),
+            bytes: serde_json::to_vec(request).expect("string keys").into(),
+        }
+    }
+
+    pub(super) fn verdict(&self, inbox: &str) -> Verdict {
+        let answer = self.answers.iter().find(|(to, _)| to == inbox);
+        answer.unwrap_or_else(|| panic!("no answer on {inbox}")).1.verdict.clone()
+    }
+
+    /// The last place that a reader may have folded.
+    pub(super) fn basis(&self) -> Basis {
+        let mut at = self.sequencer.published().position;
+        while at > 0 {
+            let row = self.store.row(at).expect("readable").expect("below the head");
+            if row.ends {
+                return row.place.basis();
+            }
+            at -= 1;
+        }
+        Place::START.basis()
+    }
+
+    /// Claims a leadership, and settles.
+    pub(super) fn claim(&mut self, writer: &Writer, instance: &str, term: u64) -> Verdict {
+        let request = self.claim_request(writer, instance, term);
+        self.ask(&request)
+    }
+
+    pub(super) fn claim_request(&self, writer: &Writer, instance: &str, term: u64) -> Request {
+        let taken =
+            LeadershipTaken { writer: writer.clone(), term, instance: instance.to_owned() };
+        let series = Series::derive(&format!("claim/{writer}/{instance}"), term);
+        let events = vec![draft(taken)];
+        self.request(writer, instance, term, &series, 1, events)
+    }
+
+    pub(super) fn request(
+        &self,
+        writer: &Writer,
+        instance: &str,
+        term: u64,
+        series: &Series,
+        n: u64,
+        events: Vec<Draft>,
+    ) -> Request {
+        let decides = !matches!(writer, Writer::Agent(_));
+        Request {
+            writer: writer.clone(),
+            term,
+            instance: instance.to_owned(),
+            series: series.clone(),
+            n,
+            basis: decides.then(|| self.basis()),
+            absent: Vec::new(),
+            events,
+        }
+    }
+
+    /// Everything that must hold of a log, whatever happened.
+    pub(super) fn check(&self) {
+        let head = self.store.head().expect("readable").position;
+        let mut fold = cluster::Fold::new();
+        let mut indexer = Indexer::default();
+        let mut leaderships = Leaderships::default();
+        let (mut series, mut entities) = (BTreeMap::new(), std::collections::BTreeSet::new());
+        replay(&self.store, 1, head, &mut |row, header, event| {
+            fold.push(&row.bytes).expect("the chain holds, and batches are whole or void");
+            assert_eq!(fold.cursor(), row.place, "the row says where it stands");
+            assert_eq!(fold.cursor() == fold.place(), row.ends, "{row:?}");
+            let Some(effects) = indexer.push(header, event).effects else { return };
+            let (name, row, named) = leaderships.take(effects);
+            let before = series.insert(name, row.clone());
+            assert_eq!(before.map_or(0, |before| before.n) + 1, row.n, "no number is used twice");
+            entities.extend(named);
+        })
+        .expect("readable");
+        assert_eq!(fold.state().anomalies(), 0);
+        assert_eq!(self.store.indexes(), (series, leaderships.0, entities), "as the log says");
+        for (at, place) in &self.seen {
+            let row = self.store.row(*at).expect("readable").expect("never lost");
+            assert_eq!(row.place, *place, "what was published at {at} has changed");
+        }
+        for message in &self.stream.borrow().messages {
+            if message.sequence <= self.sequencer.published().position {
+                let row = self.store.row(message.sequence).expect("readable").expect("stored");
+                assert!(crate::entry::stands_for(&row.bytes, &message.bytes), "{row:?}");
+            }
+        }
+    }
+}
+
+pub(super) fn draft(event: impl Into<Event>) -> Draft {
+    let event = event.into();
+    Draft {
+        time_ms: 1,
+        tenant: Tenant::new(event.tenant()).expect("a name"),
+        actor: "test".to_owned(),
+        correlation: None,
+        causation: None,
+        kind: event.kind().to_owned(),
+        data: RawValue::from_string(event.data()).expect("JSON"),
+    }
+}
+
+pub(super) fn note(text: &str) -> Draft {
+    let fields = BTreeMap::new();
+    draft(NoteAdded { object: "app/main/shop".to_owned(), text: text.to_owned(), fields })
+}
+
+pub(super) fn agent(node: &str) -> Writer {
+    Writer::Agent(NodeName::new(node).expect("a name"))
+}
+
+#[track_caller]
+pub(super) fn published(verdict: Verdict) -> Place {
+    match verdict {
+        Verdict::Published(place) => place,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+pub(super) fn refused(verdict: Verdict, expected: Code, says: &str) {
+    match verdict {
+        Verdict::Refused { code, detail, .. } if code == expected => {
+            assert!(detail.contains(says), "{detail}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

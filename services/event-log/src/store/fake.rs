@@ -1,0 +1,235 @@
+//! A store in memory that knows what is *written* from what is *synced*, and can lose power.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use schemas::id::{Series, Writer};
+use schemas::place::Place;
+
+use super::{Commit, Rollback, Row, SeriesRow, SnapshotMeta, Store, StoreError, WriterRow};
+
+/// The state of a disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Disk {
+    log: BTreeMap<u64, Row>,
+    series: BTreeMap<Series, SeriesRow>,
+    writers: BTreeMap<Writer, WriterRow>,
+    entities: BTreeSet<(String, u64)>,
+    orphans: Vec<Row>,
+    genesis: Option<String>,
+    epoch: u64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    written: Disk,
+    /// The disk after each commit that was written and not synced, the oldest first. With syncing
+    /// on, there is none.
+    unsynced: Vec<Disk>,
+    synced: Disk,
+    /// Whether a commit is synced before it returns.
+    syncs: bool,
+    /// The next commit fails: nobody knows whether it is on disk.
+    fails: bool,
+}
+
+/// A fake store; clones share the disk.
+#[derive(Clone, Debug)]
+pub(crate) struct FakeStore(Rc<RefCell<Inner>>);
+
+impl FakeStore {
+    /// A disk that syncs, as it must.
+    pub(crate) fn new() -> Self {
+        Self(Rc::new(RefCell::new(Inner { syncs: true, ..Inner::default() })))
+    }
+
+    /// A disk that says it synced and did not: what the crash test must notice.
+    pub(crate) fn without_durability() -> Self {
+        Self(Rc::new(RefCell::new(Inner { syncs: false, ..Inner::default() })))
+    }
+
+    /// Cuts the power. Of what was written and not synced, the first `survive` commits survive.
+    pub(crate) fn crash(&self, survive: usize) {
+        let mut inner = self.0.borrow_mut();
+        let survive = survive.min(inner.unsynced.len());
+        if survive > 0 {
+            inner.synced = inner.unsynced[survive - 1].clone();
+        }
+        inner.written = inner.synced.clone();
+        inner.unsynced.clear();
+        inner.fails = false;
+    }
+
+    /// How many commits a crash might lose.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.0.borrow().unsynced.len()
+    }
+
+    /// Makes the next commit fail, with its outcome unknown until the crash.
+    pub(crate) fn fail_next(&self) {
+        self.0.borrow_mut().fails = true;
+    }
+
+    /// The entry that would be there after losing power now.
+    pub(crate) fn synced_row(&self, position: u64) -> Option<Row> {
+        self.0.borrow().synced.log.get(&position).cloned()
+    }
+
+    /// Loses the end of the log, as a flipped byte in a journal does.
+    pub(crate) fn lose_after(&self, position: u64) {
+        let mut inner = self.0.borrow_mut();
+        inner.written.log.retain(|at, _| *at <= position);
+        inner.written.entities.retain(|(_, at)| *at <= position);
+        inner.written.series.retain(|_, row| row.position <= position);
+        inner.synced = inner.written.clone();
+    }
+
+    /// Everything that was ever moved aside.
+    pub(crate) fn orphans(&self) -> Vec<Row> {
+        self.0.borrow().written.orphans.clone()
+    }
+
+    /// The indexes, to compare with what the log says.
+    pub(crate) fn indexes(
+        &self,
+    ) -> (BTreeMap<Series, SeriesRow>, BTreeMap<Writer, WriterRow>, BTreeSet<(String, u64)>) {
+        let inner = self.0.borrow();
+        let Disk { series, writers, entities, .. } = &inner.written;
+        (series.clone(), writers.clone(), entities.clone())
+    }
+
+    fn commit(&self, change: impl FnOnce(&mut Disk)) -> Result<(), StoreError> {
+        let mut inner = self.0.borrow_mut();
+        let inner = &mut *inner;
+        change(&mut inner.written);
+        if std::mem::take(&mut inner.fails) {
+            inner.unsynced.push(inner.written.clone());
+            let source = "the disk is full".into();
+            return Err(StoreError::Engine { doing: "store a group", source });
+        }
+        if inner.syncs {
+            inner.synced = inner.written.clone();
+        } else {
+            inner.unsynced.push(inner.written.clone());
+        }
+        Ok(())
+    }
+}
+
+impl Store for FakeStore {
+    fn head(&self) -> Result<Place, StoreError> {
+        let inner = self.0.borrow();
+        Ok(inner.written.log.last_key_value().map_or(Place::START, |(_, row)| row.place))
+    }
+
+    fn row(&self, position: u64) -> Result<Option<Row>, StoreError> {
+        Ok(self.0.borrow().written.log.get(&position).cloned())
+    }
+
+    fn scan(
+        &self,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        if from > to {
+            return Ok(());
+        }
+        let rows: Vec<Row> =
+            self.0.borrow().written.log.range(from..=to).map(|(_, row)| row.clone()).collect();
+        for row in rows {
+            if each(row).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn series(&self, series: &Series) -> Result<Option<SeriesRow>, StoreError> {
+        Ok(self.0.borrow().written.series.get(series).cloned())
+    }
+
+    fn writer(&self, writer: &Writer) -> Result<Option<WriterRow>, StoreError> {
+        Ok(self.0.borrow().written.writers.get(writer).cloned())
+    }
+
+    fn history(
+        &self,
+        entity: &str,
+        from: u64,
+        to: u64,
+        limit: usize,
+        newest: bool,
+    ) -> Result<Vec<u64>, StoreError> {
+        let inner = self.0.borrow();
+        let range = (entity.to_owned(), from)..=(entity.to_owned(), to);
+        let mut found: Vec<u64> =
+            inner.written.entities.range(range).map(|(_, position)| *position).collect();
+        if newest {
+            found.drain(..found.len().saturating_sub(limit));
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    fn genesis(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.0.borrow().written.genesis.clone())
+    }
+
+    fn epoch(&self) -> Result<u64, StoreError> {
+        Ok(self.0.borrow().written.epoch)
+    }
+
+    fn append(&self, commit: &Commit) -> Result<(), StoreError> {
+        self.commit(|disk| {
+            for row in &commit.rows {
+                disk.epoch = disk.epoch.max(row.place.epoch);
+                let before = disk.log.insert(row.position(), row.clone());
+                assert_eq!(before, None, "an entry is written once");
+            }
+            disk.series.extend(commit.series.clone());
+            disk.writers.extend(commit.writers.clone());
+            disk.entities.extend(commit.entities.clone());
+            disk.genesis = commit.genesis.clone().or(disk.genesis.take());
+        })
+    }
+
+    fn set_aside(&self, rollback: &Rollback) -> Result<(), StoreError> {
+        self.commit(|disk| {
+            for row in &rollback.rows {
+                disk.log.remove(&row.position());
+                disk.orphans.push(row.clone());
+            }
+            for (series, row) in rollback.series.clone() {
+                disk.series.remove(&series);
+                disk.series.extend(row.map(|row| (series, row)));
+            }
+            for (writer, row) in rollback.writers.clone() {
+                disk.writers.remove(&writer);
+                disk.writers.extend(row.map(|row| (writer, row)));
+            }
+            disk.entities.retain(|row| !rollback.entities.contains(row));
+            if rollback.forgets_genesis {
+                disk.genesis = None;
+            }
+        })
+    }
+
+    fn snapshots(&self) -> Result<Vec<SnapshotMeta>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn snapshot_bytes(&self, _: &SnapshotMeta, _: u64, _: usize) -> Result<Vec<u8>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn put_snapshot(&self, _: &SnapshotMeta, _: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn drop_snapshot(&self, _: &SnapshotMeta) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

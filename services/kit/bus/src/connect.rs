@@ -1,0 +1,229 @@
+//! The connection: which server is good enough, and whether it is there.
+
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, Event};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::watch;
+
+use crate::{BusError, Message};
+
+/// The oldest server whose checks on publishing are whole.
+const SERVER_MIN: (u64, u64, u64) = (2, 14, 4);
+const SERVER_MIN_TEXT: &str = "2.14.4";
+
+/// After which a call has failed.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where to connect, and as whom.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    /// The server: `nats://host:port`.
+    pub url: String,
+    /// What the server shows this connection as.
+    pub name: String,
+    /// User and password.
+    pub credentials: Option<(String, String)>,
+    /// What the subjects of answers begin with.
+    pub inbox_prefix: String,
+}
+
+/// A connection to the bus. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    pub(crate) client: async_nats::Client,
+    pub(crate) context: async_nats::jetstream::Context,
+    connections: watch::Receiver<u64>,
+}
+
+/// What a plain subscription hears. Messages that come faster than they are read are dropped by the
+/// client after 65,536.
+#[derive(Debug)]
+pub struct Subscription(async_nats::Subscriber);
+
+impl Subscription {
+    /// The next message; `None` when the connection is gone for good.
+    pub async fn next(&mut self) -> Option<Message> {
+        self.0.next().await.map(Message::plain)
+    }
+}
+
+impl Bus {
+    /// Connects, once: whoever starts before the server tries again.
+    ///
+    /// # Errors
+    ///
+    /// When nobody answers, the server is too old, or anyone could write to it.
+    pub async fn connect(to: &Connect) -> Result<Self, BusError> {
+        if to.credentials.is_none() && !is_loopback(&to.url) {
+            return Err(BusError::NoAuthentication { url: to.url.clone() });
+        }
+        let (sender, connections) = watch::channel(0);
+        let mut options = ConnectOptions::new()
+            .name(&to.name)
+            .custom_inbox_prefix(&to.inbox_prefix)
+            .connection_timeout(DEADLINE)
+            .request_timeout(Some(DEADLINE))
+            .ping_interval(Duration::from_secs(2))
+            .max_reconnects(None)
+            .reconnect_delay_callback(|attempt| {
+                Duration::from_millis(u64::try_from(attempt).unwrap_or(100).min(10) * 50)
+            })
+            .event_callback(move |event| {
+                if matches!(event, Event::Connected) {
+                    sender.send_modify(|count| *count += 1);
+                }
+                match event {
+                    Event::Connected => tracing::debug!("connected to NATS"),
+                    other => tracing::warn!(event = %other, "the connection to NATS says"),
+                }
+                async {}
+            });
+        if let Some((user, password)) = &to.credentials {
+            options = options.user_and_password(user.clone(), password.clone());
+        }
+        let client = options.connect(&to.url).await.map_err(|error| {
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            let why = format!("{error}{}", source.unwrap_or_default());
+            BusError::Unreachable { url: to.url.clone(), why }
+        })?;
+        let found = client.server_info().version;
+        if version(&found) < SERVER_MIN {
+            let url = to.url.clone();
+            return Err(BusError::TooOld { url, found, needed: SERVER_MIN_TEXT });
+        }
+        let context = async_nats::jetstream::context::ContextBuilder::new()
+            .timeout(DEADLINE)
+            .ack_timeout(DEADLINE)
+            .max_ack_inflight(4_096)
+            .build(client.clone());
+        Ok(Self { client, context, connections })
+    }
+
+    /// Whether the server is there now.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// How often the connection was made. What was not heard in between is not known.
+    #[must_use]
+    pub fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.clone()
+    }
+
+    /// The server's version.
+    #[must_use]
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
+    /// The largest message that the server takes, headers included.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
+    /// Publishes without asking whether it arrived.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is gone for good.
+    pub async fn publish(&self, subject: &str, payload: Vec<u8>) -> Result<(), BusError> {
+        let sent = self.client.publish(subject.to_owned(), Bytes::from(payload)).await;
+        sent.map_err(|error| BusError::failed(format!("publishing on {subject}"), error))
+    }
+
+    /// Publishes with one header and without asking whether it arrived.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is gone for good.
+    pub async fn publish_with_header(
+        &self,
+        subject: &str,
+        payload: Vec<u8>,
+        header: (&str, &str),
+    ) -> Result<(), BusError> {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert(header.0, header.1);
+        let payload = Bytes::from(payload);
+        let sent = self.client.publish_with_headers(subject.to_owned(), headers, payload).await;
+        sent.map_err(|error| BusError::failed(format!("publishing on {subject}"), error))
+    }
+
+    /// Hears what is published on a subject from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is gone for good.
+    pub async fn subscribe(&self, subject: &str) -> Result<Subscription, BusError> {
+        let heard = self.client.subscribe(subject.to_owned()).await;
+        heard.map(Subscription).map_err(|e| BusError::failed(format!("subscribing to {subject}"), e))
+    }
+
+    /// A subject of one's own for answers, and what arrives there.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is gone for good.
+    pub async fn inbox(&self) -> Result<(String, Subscription), BusError> {
+        let subject = self.client.new_inbox();
+        let subscription = self.subscribe(&subject).await?;
+        self.flush().await?;
+        Ok((subject, subscription))
+    }
+
+    /// Waits until the server has everything that was published so far.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer in time.
+    pub async fn flush(&self) -> Result<(), BusError> {
+        match tokio::time::timeout(DEADLINE, self.client.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(BusError::failed("flushing", error)),
+            Err(error) => Err(BusError::failed("flushing", error)),
+        }
+    }
+}
+
+fn version(text: &str) -> (u64, u64, u64) {
+    let core = text.split('-').next().unwrap_or(text);
+    let mut parts = core.split('.').map(|part| part.parse().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    (next(), next(), next())
+}
+
+fn is_loopback(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let host = match rest.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or(v6),
+        None => rest.split([':', '/']).next().unwrap_or(rest),
+    };
+    host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(version("2.14.4") >= SERVER_MIN && version("2.15.1-beta.2") > SERVER_MIN);
+        assert!(version("2.9.10") < SERVER_MIN && version("2.14.3") < SERVER_MIN);
+    }
+
+    #[test]
+    fn only_this_machine_needs_no_user() {
+        for here in ["nats://127.0.0.1:4222", "localhost", "nats://[::1]:4222", "nats://u@127.9.9.9"] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in ["nats://10.0.0.1:4222", "nats://example.com", "nats://127.0.0.1.example"] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Files that are whole or not there, also after a power cut.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Writes beside, syncs, and puts in place; then syncs the folder.
+///
+/// # Errors
+///
+/// What the file system says. The old content is still there then.
+pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(folder)?;
+    let beside = path.with_extension("new");
+    let mut file = File::create(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_replaced_whole() {
+        let folder = std::env::temp_dir().join(format!("muster-files-{}", std::process::id()));
+        let path = folder.join("a");
+        write_atomically(&path, b"one").expect("it is written");
+        write_atomically(&path, b"two").expect("it is written");
+        assert_eq!(fs::read(&path).expect("it is there"), b"two");
+        assert_eq!(fs::read_dir(&folder).expect("it is there").count(), 1);
+        fs::remove_dir_all(folder).expect("it goes away");
+    }
+}

@@ -1,0 +1,65 @@
+//! The settings that every service has.
+
+use std::path::PathBuf;
+
+use bus::{Bus, BusError, Connect};
+use schemas::registry::Role;
+
+use crate::Shutdown;
+
+/// Where the bus is, who this service is on it, and where it keeps what must outlive it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Settings {
+    /// The NATS server.
+    #[arg(long, env = "MUSTER_NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    pub nats_url: String,
+    /// The user to be on it. Default: the service's own name.
+    #[arg(long, env = "MUSTER_NATS_USER")]
+    pub nats_user: Option<String>,
+    /// The user's password. Without one no user is named, which only loopback allows.
+    #[arg(long, env = "MUSTER_NATS_PASSWORD", hide_env_values = true)]
+    pub nats_password: Option<String>,
+    /// The folder for what must outlive the process.
+    #[arg(long, env = "MUSTER_STATE_DIR", default_value = "/var/lib/muster")]
+    pub state_dir: PathBuf,
+    /// The loopback address of /livez, /readyz and /metrics; port 0 takes a free one.
+    #[arg(long, env = "MUSTER_ADMIN_ADDRESS", default_value = "127.0.0.1:0")]
+    pub admin_address: std::net::SocketAddr,
+}
+
+/// How long to wait before the server is tried again.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
+
+impl Settings {
+    /// Connects as a role, waiting for the server for as long as it takes. `None`: asked to stop.
+    ///
+    /// # Errors
+    ///
+    /// When the server is there and will not do.
+    pub async fn connect(&self, role: &Role, shutdown: &Shutdown) -> Result<Option<Bus>, BusError> {
+        let user = self.nats_user.clone().unwrap_or_else(|| role.user());
+        let to = Connect {
+            url: self.nats_url.clone(),
+            name: format!("muster {}", role.user()),
+            credentials: self.nats_password.clone().map(|password| (user, password)),
+            inbox_prefix: role.inbox_prefix(),
+        };
+        let mut told = false;
+        loop {
+            match Bus::connect(&to).await {
+                Ok(bus) => return Ok(Some(bus)),
+                Err(error @ BusError::Unreachable { .. }) => {
+                    if !told {
+                        tracing::info!(%error, "waiting for NATS");
+                        told = true;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = shutdown.requested() => return Ok(None),
+            }
+        }
+    }
+}
