@@ -193,3 +193,11 @@ pub struct SnapshotPart {
     /// The part, as text: a snapshot is JSON.
     pub part: String,
 }
+
+impl SnapshotPart {
+    /// There is no snapshot.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { place: Place::START, state_hash: String::new(), bytes: 0, part: String::new() }
+    }
+}

@@ -12,8 +12,18 @@ pub mod witness;
 
 pub mod sequencer;
 
+pub mod config;
+pub mod service;
+
 mod entry;
 mod index;
+mod reads;
+mod verify;
+mod view;
 
 #[cfg(test)]
 mod testing;
+
+pub use config::Config;
+pub use service::run;
+pub use verify::verify;

@@ -13,6 +13,8 @@ mod admit;
 mod flight;
 mod recover;
 
+pub use self::flight::Message;
+
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +26,7 @@ use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
 
 use self::admit::{Decision, Group};
-use self::flight::{Flight, Message};
+use self::flight::Flight;
 use self::recover::Recovery;
 use crate::entry::{Entry, Tip};
 use crate::index::Indexer;

@@ -216,7 +216,10 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             group.push([entry])?;
         }
         if reached < next {
-            return Err(Refusal::Hole { at: next }.into());
+            // The stream was there when it was looked at: it may have lost its end since.
+            out.push(Output::Notice(Refusal::Hole { at: next }.to_string()));
+            self.attempt(out);
+            return Ok(());
         }
 
         let (commit, tip, indexer) = group.done();

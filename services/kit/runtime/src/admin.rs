@@ -30,6 +30,12 @@ impl Readiness {
         }
     }
 
+    /// How many things there are that may wait.
+    #[must_use]
+    pub fn checks(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// One line per thing that waits. Empty: ready.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {

@@ -52,26 +52,33 @@ where
     Fut: Future<Output = Result<(), Failure>>,
 {
     log_to_stderr("info");
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(error = %error, "{name} cannot start");
-            return ExitCode::FAILURE;
-        }
-    };
-    let outcome = runtime.block_on(async {
-        let (stopper, shutdown) = Shutdown::new();
-        stop_on_signals(stopper)?;
-        run(shutdown).await
-    });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    match outcome {
+    match block_on(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = chain(error.as_ref()), "{name} ends");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs something to its end, and asks it to stop on SIGTERM or Ctrl-C.
+///
+/// # Errors
+///
+/// Its own, and when there can be no runtime or no signals.
+pub fn block_on<T, F, Fut>(run: F) -> Result<T, Failure>
+where
+    F: FnOnce(Shutdown) -> Fut,
+    Fut: Future<Output = Result<T, Failure>>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let (stopper, shutdown) = Shutdown::new();
+        stop_on_signals(stopper)?;
+        run(shutdown).await
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
 }
 
 /// Sends log lines to stderr; `MUSTER_LOG` says which, as `info` or `bus=debug,info`.

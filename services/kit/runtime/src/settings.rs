@@ -63,3 +63,38 @@ impl Settings {
         }
     }
 }
+
+/// The folder that `MUSTER_DEV_DIR` names, if it does.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings are read here")]
+pub fn dev_dir() -> Option<PathBuf> {
+    std::env::var("MUSTER_DEV_DIR").ok().map(PathBuf::from)
+}
+
+/// The folder for what a user's programs keep, by the XDG convention.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings are read here")]
+pub fn user_state_dir() -> PathBuf {
+    let home = || PathBuf::from(std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned()));
+    match std::env::var("XDG_STATE_HOME") {
+        Ok(folder) if !folder.is_empty() => PathBuf::from(folder),
+        _ => home().join(".local").join("state"),
+    }
+}
+
+/// The places where programs are looked for.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings are read here")]
+pub fn search_path() -> Vec<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect()
+}
+
+/// The file in which the Docker client keeps its credentials.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings are read here")]
+pub fn docker_config() -> PathBuf {
+    let home = std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned());
+    let folder = std::env::var("DOCKER_CONFIG").unwrap_or_else(|_| format!("{home}/.docker"));
+    PathBuf::from(folder).join("config.json")
+}

@@ -6,14 +6,19 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use schemas::append::{Answer, Code, Request, Verdict};
-use schemas::id::{Series, Writer};
+use schemas::append::{Answer, Code, Draft, Request, Verdict};
+use schemas::event::{NodeDescribed, NodeDescription};
+use schemas::id::{NodeName, Series, Writer};
 use schemas::place::{Basis, Place};
 
-use super::world::{WINDOW, World, note};
+use super::world::{WINDOW, World, agent, draft, note};
 use crate::sequencer::{Asked, Input, Outcome, Window};
 use crate::store::Store;
 use crate::store::fake::FakeStore;
+
+/// How many rounds of one storm, and one in how many is a fault.
+const ROUNDS: usize = 6_000;
+const FAULT_EVERY: usize = 60;
 
 /// Numbers that follow from a seed.
 struct Dice(u64);
@@ -40,6 +45,7 @@ impl Dice {
 struct Client {
     writer: Writer,
     instance: u64,
+    restarts: u64,
     term: u64,
     series: u64,
     n: u64,
@@ -49,7 +55,7 @@ struct Client {
 
 impl Client {
     fn series(&self) -> Series {
-        Series::derive(&format!("{}/{}", self.writer, self.instance), self.series)
+        Series::derive(&format!("{}/{}", self.writer, self.restarts), self.series)
     }
 
     fn fresh(&mut self) {
@@ -73,7 +79,11 @@ impl Client {
             Request { series: self.series(), ..claim }
         } else {
             let of = 1 + dice.below(4);
-            let events = (0..of).map(|i| note(&format!("{}/{}/{i}", self.series(), self.n)));
+            let text = |i| format!("{}/{}/{i}", self.series(), self.n);
+            let events = (0..of).map(|i| match &self.writer {
+                Writer::Agent(node) => described(node, &text(i)),
+                _ => note(&text(i)),
+            });
             let events = events.collect();
             world.request(&self.writer, &instance, self.term, &self.series(), self.n, events)
         };
@@ -108,6 +118,21 @@ impl Client {
     }
 }
 
+fn described(node: &NodeName, os: &str) -> Draft {
+    let description = NodeDescription {
+        address: "10.0.0.1".to_owned(),
+        arch: "amd64".to_owned(),
+        os: os.to_owned(),
+        engine: "1".to_owned(),
+        agent: "1".to_owned(),
+        cpu_millis: 1,
+        memory_bytes: 1,
+        disk_bytes: 1,
+        labels: BTreeMap::new(),
+    };
+    draft(NodeDescribed { node: node.clone(), description })
+}
+
 struct Storm {
     world: World,
     dice: Dice,
@@ -128,6 +153,7 @@ impl Storm {
         let client = |writer| Client {
             writer,
             instance: 0,
+            restarts: 0,
             term: 0,
             series: 0,
             n: 0,
@@ -139,7 +165,7 @@ impl Storm {
         Self {
             world,
             dice: Dice(seed),
-            clients: vec![client(Writer::Controller)],
+            clients: vec![client(Writer::Controller), client(agent("n1")), client(agent("n2"))],
             appends: VecDeque::new(),
             read: 0,
             offered: BTreeMap::new(),
@@ -151,26 +177,10 @@ impl Storm {
     }
 
     fn round(&mut self) {
-        match self.dice.below(if self.faults { 100 } else { 80 }) {
-            0..20 => self.offer(),
-            20..40 => self.listen(),
-            40..55 => {
-                self.world.step();
-            }
-            55..70 => self.deliver(),
-            70..78 => {
-                let outcomes = std::mem::take(&mut self.outcomes);
-                self.world.input(Input::Outcomes(outcomes));
-            }
-            78..80 => self.world.input(Input::Tick),
-            80..84 => self.crash(),
-            84..87 => self.lose_acknowledgements(),
-            87..89 => self.by_hand(),
-            89..91 => self.lose_tail(),
-            91..93 => self.repeat_something(),
-            93..95 => self.restart_client(),
-            95..96 => self.fail_store(),
-            _ => self.listen(),
+        if self.faults && self.dice.once_in(FAULT_EVERY) {
+            self.fault();
+        } else {
+            self.progress();
         }
         if self.world.stopped.is_some() {
             let stop = self.world.stopped.as_ref().map(ToString::to_string);
@@ -179,6 +189,33 @@ impl Storm {
             self.crash();
         }
         self.take_answers();
+    }
+
+    fn progress(&mut self) {
+        match self.dice.below(10) {
+            0 | 1 => self.offer(),
+            2 | 3 => self.listen(),
+            4..7 => {
+                for _ in 0..self.dice.below(6) {
+                    self.world.step();
+                }
+            }
+            7 | 8 => self.deliver(),
+            _ if self.dice.once_in(3) => self.world.input(Input::Tick),
+            _ => self.acknowledge(),
+        }
+    }
+
+    fn fault(&mut self) {
+        match self.dice.below(7) {
+            0 => self.crash(),
+            1 => self.lose_acknowledgements(),
+            2 => self.by_hand(),
+            3 => self.lose_tail(),
+            4 => self.repeat_something(),
+            5 => self.restart_client(),
+            _ => self.world.store.fail_next(),
+        }
     }
 
     fn offer(&mut self) {
@@ -259,7 +296,7 @@ impl Storm {
     /// be another history, which is refused; a test of its own says so.
     fn by_hand(&mut self) {
         let seen = self.world.seen.last_key_value().map_or(0, |(at, _)| *at);
-        if self.world.stream.borrow().last < seen || !self.dice.once_in(3) {
+        if self.world.stream.borrow().last < seen || self.dice.once_in(3) {
             return;
         }
         let subjects = [
@@ -271,8 +308,7 @@ impl Storm {
         self.world.stream.borrow_mut().add(subject, bytes);
     }
 
-    /// The server restarts without its last messages. Not below what the witness knows while
-    /// something foreign could take their place.
+    /// The server restarts without its last messages.
     fn lose_tail(&mut self) {
         let last = self.world.stream.borrow().last;
         let lost = self.dice.below(8) as u64;
@@ -295,14 +331,13 @@ impl Storm {
     fn restart_client(&mut self) {
         let client = self.dice.below(self.clients.len());
         let client = &mut self.clients[client];
-        client.instance += 1;
+        if client.writer == Writer::Controller {
+            client.instance += 1;
+        }
+        client.restarts += 1;
         client.term = 0;
         client.basis = Basis::default();
         client.fresh();
-    }
-
-    fn fail_store(&mut self) {
-        self.world.store.fail_next();
     }
 
     fn take_answers(&mut self) {
@@ -322,16 +357,26 @@ impl Storm {
     /// No more faults: everything comes to rest, and what was promised is there.
     fn calm(&mut self) {
         self.faults = false;
-        self.world.settle();
+        self.settle();
         for _ in 0..400 {
             self.round();
         }
-        self.world.settle();
+        self.settle();
         self.take_answers();
         assert!(self.world.sequencer.leads(), "{:?}", self.world.notices.last());
         assert_eq!(self.world.sequencer.backlog(), 0);
         self.world.check();
         self.check_answers();
+    }
+
+    fn settle(&mut self) {
+        self.acknowledge();
+        self.world.settle();
+    }
+
+    fn acknowledge(&mut self) {
+        let outcomes = std::mem::take(&mut self.outcomes);
+        self.world.input(Input::Outcomes(outcomes));
     }
 
     /// Every answered batch is there exactly once, whole, with what was offered, where it was said.
@@ -358,7 +403,7 @@ impl Storm {
 
 fn storm(seed: u64, store: FakeStore) -> Storm {
     let mut storm = Storm::new(seed, store);
-    for _ in 0..1_500 {
+    for _ in 0..ROUNDS {
         storm.round();
     }
     storm.calm();

@@ -138,10 +138,12 @@ fn a_stream_that_is_gone_is_seated_and_goes_on() {
 fn a_log_that_is_gone_is_rebuilt_from_the_stream() {
     let mut world = filled(5);
     world.stream.borrow_mut().add("muster.v1.evt.main.app.shop.deployed", Bytes::from("by hand"));
+    world.input(Input::Connected);
+    world.settle();
     published(append(&mut world, 6));
+    assert!(kinds(&world).contains(&"PositionVoided"));
     let before = rows(&world.store, 1, u64::MAX).expect("readable");
     let indexes = world.store.indexes();
-    world.store = FakeStore::new();
     for witnessed in [None, world.witnessed.clone()] {
         world.store = FakeStore::new();
         world.witnessed = witnessed;

@@ -234,7 +234,11 @@ impl World {
 
     /// Until nothing is left to do.
     pub(super) fn settle(&mut self) {
-        while self.step() || self.deliver() || self.rest() {}
+        let mut rests = 0;
+        while self.step() || self.deliver() || self.rest() {
+            rests += 1;
+            assert!(rests < 1_000_000, "it waits for something that never comes");
+        }
     }
 
     /// Lets time pass when that is what the sequencer waits for.

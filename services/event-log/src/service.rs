@@ -1,0 +1,378 @@
+//! The pump: carries messages between the bus, the disk and the sequencer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::{Bus, Expect, FollowError, PublishError};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use runtime::tasks::Tasks;
+use runtime::{Admin, Failure, Shutdown, clock, entropy};
+use schemas::append::INBOX_HEADER;
+use schemas::registry::Role;
+use schemas::{stream, subject};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::config::Config;
+use crate::reads;
+use crate::sequencer::{Asked, Input, Message, Outcome, Output, Sequencer, Setup, Streamed, Window};
+use crate::start::Stream;
+use crate::store::FjallStore;
+use crate::view::{self, View};
+use crate::witness::{Heads, Witness};
+
+/// How many append requests are ordered at once, at most.
+const GROUP: usize = 256;
+
+/// How many messages may wait for the sequencer.
+const QUEUE: usize = 1_024;
+
+/// How often time passes for the sequencer.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often read requests are taken out of the append stream, in ticks.
+const PURGE_TICKS: u32 = 10;
+
+/// How long a reader waits before it tries again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Runs event-log until it is asked to stop.
+///
+/// # Errors
+///
+/// When a start would lose or fork history, or the disk or the bus will not do.
+pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(), Failure> {
+    let name = "event-log";
+    admin.readiness.set(name, Some("NATS".to_owned()));
+    let folder = config.folder();
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    let store = FjallStore::open(&folder)?;
+    let witness = Witness::open(&folder)?;
+    let view = View::open(&store)?;
+    let Some(bus) = config.settings.connect(&Role::EventLog, &shutdown).await? else {
+        return Ok(());
+    };
+    let setup = Setup {
+        instance: entropy::kept_id(&folder, "instance")?,
+        genesis: entropy::hex(),
+        witnessed: witness.heads().cloned(),
+        window: Window {
+            messages: unsigned(stream::EVENTS.max_messages),
+            bytes: unsigned(stream::EVENTS.max_bytes),
+            message_bytes: usize::try_from(stream::EVENTS.max_message_bytes).unwrap_or(0),
+        },
+    };
+    let sequencer = Sequencer::new(store.clone(), view.clone(), setup)?;
+    let (queue, arrived) = channel(QUEUE);
+    let mut tasks = Tasks::default();
+    let reading = reads::serve(bus.clone(), store.clone(), view.clone(), shutdown.clone());
+    tasks.spawn("reads", reading);
+    tasks.spawn("connections", read_connections(bus.clone(), queue.clone(), shutdown.clone()));
+    let pump = Pump {
+        bus,
+        store,
+        view,
+        witness,
+        sequencer,
+        admin,
+        queue,
+        publishing: FuturesUnordered::new(),
+        listening: None,
+        purge: None,
+        snapshot_every: config.snapshot_every.max(1),
+        snapshot: None,
+    };
+    tasks.spawn("sequencer", pump.run(arrived, shutdown));
+    // The first task that ends, ends the service.
+    match tasks.ended().await {
+        Some((task, Err(error))) => {
+            Err(format!("{task}: {}", runtime::process::chain(error.as_ref())).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+struct Pump {
+    bus: Bus,
+    store: FjallStore,
+    view: View,
+    witness: Witness,
+    sequencer: Sequencer<FjallStore, View>,
+    admin: Admin,
+    queue: Sender<Input>,
+    publishing: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
+    listening: Option<tokio::task::JoinSet<()>>,
+    /// Requests up to here were read.
+    purge: Option<u64>,
+    snapshot_every: u64,
+    snapshot: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Pump {
+    async fn run(mut self, mut arrived: Receiver<Input>, shutdown: Shutdown) -> Result<(), Failure> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = 0_u32;
+        loop {
+            let inputs = tokio::select! {
+                biased;
+                () = shutdown.requested() => return Ok(()),
+                Some(outcome) = self.publishing.next(), if !self.publishing.is_empty() => {
+                    vec![Input::Outcomes(self.more_outcomes(outcome))]
+                }
+                Some(input) = arrived.recv() => gather(input, &mut arrived),
+                _ = tick.tick() => {
+                    ticks = ticks.wrapping_add(1);
+                    if ticks % PURGE_TICKS == 0 {
+                        self.purge_read().await;
+                    }
+                    vec![Input::Tick]
+                }
+            };
+            for input in inputs {
+                let outputs = tokio::task::block_in_place(|| self.sequencer.on(input, clock::utc_ms()));
+                self.carry_out(outputs).await?;
+            }
+            self.tell();
+        }
+    }
+
+    /// Outcomes come in bursts: those that are there already go in together.
+    fn more_outcomes(&mut self, first: (u64, Outcome)) -> Vec<(u64, Outcome)> {
+        use futures_util::FutureExt as _;
+        let mut outcomes = vec![first];
+        while let Some(Some(outcome)) = self.publishing.next().now_or_never() {
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    async fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), Failure> {
+        let last_heads = outputs.iter().rposition(|output| matches!(output, Output::Witness(_)));
+        for (i, output) in outputs.into_iter().enumerate() {
+            match output {
+                Output::Inspect => self.inspect(),
+                Output::Read { from, to } => self.read(from, to),
+                Output::Seat { next } => self.seat(next),
+                Output::Publish(message) => self.publish(message).await,
+                Output::Listen(on) => self.listen(on),
+                Output::Purge { up_to } => self.purge = Some(up_to),
+                Output::Answer { inbox, answer } => {
+                    let payload = serde_json::to_vec(&answer)?;
+                    // An answer that is lost is asked for again.
+                    let _ = self.bus.publish(&inbox, payload).await;
+                }
+                Output::Published(place) => {
+                    tokio::task::block_in_place(|| self.view.advance(&self.store, place))?;
+                    self.snapshot_if_due();
+                }
+                Output::Witness(heads) if Some(i) == last_heads => self.remember(&heads)?,
+                Output::Witness(_) => {}
+                Output::Notice(what) => tracing::warn!(what, "event-log"),
+                Output::Stop(stop) => return Err(stop.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, heads: &Heads) -> Result<(), Failure> {
+        tokio::task::block_in_place(|| self.witness.write(heads))?;
+        Ok(())
+    }
+
+    /// Sends in the order of the calls; the outcome comes later.
+    async fn publish(&mut self, message: Message) {
+        let position = message.place.position;
+        let expect = Expect {
+            last: Some(message.expected_last),
+            last_on: message.fence.map(|fence| (subject::SEQUENCER_TAKEN.to_owned(), fence)),
+        };
+        let sent = self.bus.publish_checked(&message.subject, message.bytes.to_vec(), &expect).await;
+        self.publishing.push(Box::pin(async move {
+            let outcome = match sent {
+                Ok(ack) => ack.outcome().await,
+                Err(error) => Err(error),
+            };
+            let outcome = match outcome {
+                Ok(sequence) => Outcome::Stored(sequence),
+                Err(error @ PublishError::Unknown(_)) => Outcome::Unknown(error.to_string()),
+                Err(error) => Outcome::Refused(error.to_string()),
+            };
+            (position, outcome)
+        }));
+    }
+
+    /// Asks the bus for something in the background; what comes of it goes into the queue.
+    #[expect(clippy::disallowed_methods, reason = "each is one bounded request, awaited by the machine")]
+    fn ask(&self, asked: impl Future<Output = Result<Input, String>> + Send + 'static) {
+        let queue = self.queue.clone();
+        tokio::spawn(async move {
+            let input = asked.await.unwrap_or_else(Input::Failed);
+            // Nobody there any more: the process ends.
+            let _ = queue.send(input).await;
+        });
+    }
+
+    fn inspect(&self) {
+        let bus = self.bus.clone();
+        self.ask(async move {
+            for spec in stream::ALL {
+                bus.ensure_stream(spec).await.map_err(|error| error.to_string())?;
+            }
+            let state = bus.stream_state(stream::EVENTS.name).await;
+            let state = state.map_err(|error| error.to_string())?;
+            let state = state.ok_or_else(|| "the events stream is gone again".to_owned())?;
+            let (first, last, messages) = (state.first, state.last, state.messages);
+            Ok(Input::Stream(Stream { first, last, messages }))
+        });
+    }
+
+    fn read(&self, from: u64, to: u64) {
+        let bus = self.bus.clone();
+        self.ask(async move {
+            let mut follow = bus.follow(stream::EVENTS.name, from, None);
+            let batch = follow.next_batch(GROUP * 4).await.map_err(|error| error.to_string())?;
+            let wanted = batch.into_iter().filter(|message| message.sequence <= to);
+            let messages = wanted.map(|message| Streamed {
+                sequence: message.sequence,
+                subject: message.subject,
+                bytes: message.payload,
+            });
+            Ok(Input::Messages(messages.collect()))
+        });
+    }
+
+    fn seat(&self, next: u64) {
+        let bus = self.bus.clone();
+        self.ask(async move {
+            let done = bus.purge_below(stream::EVENTS.name, next).await;
+            done.map(|()| Input::Seated).map_err(|error| error.to_string())
+        });
+    }
+
+    fn listen(&mut self, on: bool) {
+        self.listening = on.then(|| {
+            let mut reader = tokio::task::JoinSet::new();
+            reader.spawn(read_requests(self.bus.clone(), self.queue.clone()));
+            reader
+        });
+    }
+
+    async fn purge_read(&mut self) {
+        if let Some(up_to) = self.purge.take() {
+            // What stays is read again after a reconnection, and known as a repeat then.
+            if let Err(error) = self.bus.purge_below(stream::APPEND.name, up_to + 1).await {
+                tracing::debug!(%error, "the append stream was not purged");
+            }
+        }
+    }
+
+    fn snapshot_if_due(&mut self) {
+        let busy = self.snapshot.as_ref().is_some_and(|writing| !writing.is_finished());
+        let fold = self.view.fold();
+        let newest = self.sequencer_snapshot();
+        if busy || fold.place().position < newest + self.snapshot_every {
+            return;
+        }
+        let (store, fold) = (self.store.clone(), Arc::new(fold.clone()));
+        self.snapshot = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = view::write_snapshot(&store, &fold) {
+                tracing::error!(error = runtime::process::chain(&error), "no snapshot was written");
+            }
+        }));
+    }
+
+    /// The position of the newest snapshot.
+    fn sequencer_snapshot(&self) -> u64 {
+        use crate::store::Store as _;
+        let newest = self.store.snapshots().ok().and_then(|all| all.into_iter().next());
+        newest.map_or(0, |meta| meta.place.position)
+    }
+
+    /// What the health page shows.
+    fn tell(&self) {
+        let missing = match (self.bus.connected(), self.sequencer.leads()) {
+            (false, _) => Some("NATS".to_owned()),
+            (true, false) => Some("the events stream to be as the log".to_owned()),
+            (true, true) => None,
+        };
+        self.admin.readiness.set("event-log", missing);
+        let (metrics, counts) = (&self.admin.metrics, self.sequencer.counts());
+        let set = |name, help, value| metrics.set(name, help, &[], value);
+        set("muster_log_stored_position", "The stored head.", self.sequencer.stored().position);
+        set("muster_log_published_position", "The published head.", self.sequencer.published().position);
+        set("muster_log_groups", "Groups stored, each with one fsync.", counts.groups);
+        set("muster_log_events", "Events recorded.", counts.events);
+        set("muster_log_duplicates", "Requests that were repeats.", counts.duplicates);
+        set("muster_log_junk", "Messages on the append stream that are no requests.", counts.junk);
+        set("muster_log_voided", "Positions that hold what the log never wrote.", counts.voided);
+        for (code, count) in &counts.refused {
+            metrics.set("muster_log_refused", "Requests refused.", &[("code", code)], *count);
+        }
+    }
+}
+
+/// One input, with the requests that are there already joined into one group.
+fn gather(first: Input, arrived: &mut Receiver<Input>) -> Vec<Input> {
+    let mut inputs = vec![first];
+    while let Ok(next) = arrived.try_recv() {
+        match (inputs.last_mut(), next) {
+            (Some(Input::Requests(group)), Input::Requests(more)) if group.len() < GROUP => {
+                group.extend(more);
+            }
+            (_, next) => inputs.push(next),
+        }
+    }
+    inputs
+}
+
+async fn read_connections(bus: Bus, queue: Sender<Input>, shutdown: Shutdown) -> Result<(), Failure> {
+    let mut connections = bus.connections();
+    loop {
+        if queue.send(Input::Connected).await.is_err() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            changed = connections.changed() => changed?,
+        }
+    }
+}
+
+/// Reads append requests from their stream's first message on, for as long as anyone wants them.
+async fn read_requests(bus: Bus, queue: Sender<Input>) {
+    let mut from = 0;
+    loop {
+        let mut follow = bus.follow(stream::APPEND.name, from, None);
+        let error = loop {
+            match follow.next_batch(GROUP).await {
+                Ok(batch) if batch.is_empty() => {}
+                Ok(batch) => {
+                    let asked = batch.into_iter().map(|message| Asked {
+                        sequence: message.sequence,
+                        inbox: message.header(INBOX_HEADER).map(str::to_owned),
+                        subject: message.subject.clone(),
+                        bytes: Bytes::clone(&message.payload),
+                    });
+                    if queue.send(Input::Requests(asked.collect())).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => break error,
+            }
+        };
+        // A memory stream begins anew with its server; what is gone from it is offered again.
+        match error {
+            FollowError::Gone { .. } | FollowError::Rewound { .. } => from = 0,
+            FollowError::Bus(error) => tracing::warn!(%error, "reading requests again"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}

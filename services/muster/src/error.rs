@@ -1,0 +1,84 @@
+//! Exit codes, and the errors that carry them.
+
+use std::process::ExitCode;
+
+use bus::RequestError;
+use runtime::Failure;
+
+/// How the command line ends. Scripts may rely on these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// The answer is no: a verification failed.
+    No = 1,
+    /// The command line or its input is wrong.
+    Usage = 2,
+    /// The cluster refused.
+    Refused = 3,
+    /// It has not come about in the time that was given.
+    TimedOut = 4,
+    /// The cluster cannot be reached.
+    Unreachable = 5,
+    /// Something changed meanwhile.
+    Conflict = 6,
+    /// There is no such thing.
+    NotFound = 7,
+    /// Something is wrong with Muster itself.
+    Internal = 10,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Why the command line ends otherwise than well.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    pub(crate) code: Code,
+    pub(crate) text: String,
+}
+
+impl CliError {
+    pub(crate) fn new(code: Code, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+
+    pub(crate) fn internal(text: impl Into<String>) -> Self {
+        Self::new(Code::Internal, text)
+    }
+
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::new(Code::Usage, text)
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self::new(Code::Interrupted, "")
+    }
+}
+
+impl From<RequestError> for CliError {
+    fn from(error: RequestError) -> Self {
+        let code = match &error {
+            RequestError::NobodyThere(_) | RequestError::TimedOut(_) => Code::Unreachable,
+            RequestError::Refused { code: 404, .. } => Code::NotFound,
+            RequestError::Refused { code: 400..=499, .. } => Code::Usage,
+            RequestError::Refused { .. } | RequestError::Failed(_) => Code::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<bus::BusError> for CliError {
+    fn from(error: bus::BusError) -> Self {
+        Self::new(Code::Unreachable, error.to_string())
+    }
+}
+
+impl From<Failure> for CliError {
+    fn from(error: Failure) -> Self {
+        Self::internal(runtime::process::chain(error.as_ref()))
+    }
+}

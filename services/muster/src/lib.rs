@@ -1,1 +1,0 @@
-//! The command line, and everything in one process for development.

@@ -1,0 +1,87 @@
+//! `muster`: the command line, and `muster dev`, which runs everything in one process.
+//!
+//! A client of the bus like any other: it publishes commands, reads what event-log answers, and
+//! follows events. What it can do, any NATS client can.
+//!
+//! Not here: any rule of the cluster.
+
+mod args;
+mod client;
+mod dev;
+mod error;
+mod follow;
+mod look;
+mod replay;
+mod table;
+mod tell;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Args, Command};
+use client::Client;
+use error::{CliError, Code};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let quiet = !matches!(args.command, Command::Dev(_));
+    runtime::process::log_to_stderr(if quiet { "error" } else { "info,async_nats=warn" });
+    let outcome = runtime::process::block_on(|shutdown| async move {
+        Ok(tokio::select! {
+            biased;
+            outcome = run(&args, &shutdown) => outcome,
+            () = async { shutdown.requested().await }, if quiet => Err(CliError::interrupted()),
+        })
+    });
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            if !error.text.is_empty() {
+                eprintln!("muster: {}", error.text);
+            }
+            error.code.into()
+        }
+        Err(error) => {
+            eprintln!("muster: {error}");
+            Code::Internal.into()
+        }
+    }
+}
+
+async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> {
+    match &args.command {
+        Command::Dev(dev) => return dev::run(dev, shutdown.clone()).await,
+        Command::Completion { shell } => {
+            args::completion(*shell);
+            return Ok(());
+        }
+        Command::Schema { name } => return look::schema(name.as_deref()),
+        _ => {}
+    }
+    let client = Client::connect(&args.to).await?;
+    match &args.command {
+        Command::Deploy(deploy) => follow::deploy(&client, deploy).await,
+        Command::Delete(delete) => follow::delete(&client, delete).await,
+        Command::Scale(scale) => follow::scale(&client, scale).await,
+        Command::Restart(restart) => follow::restart(&client, restart).await,
+        Command::Cordon(node) => follow::node(&client, "node.cordon", node).await,
+        Command::Uncordon(node) => follow::node(&client, "node.uncordon", node).await,
+        Command::Drain(node) => follow::node(&client, "node.drain", node).await,
+        Command::Forget(node) => follow::node(&client, "node.remove", node).await,
+        Command::Lost(node) => follow::node(&client, "node.lost", node).await,
+        Command::Ps(look) => look::ps(&client, look).await,
+        Command::Apps(look) => look::apps(&client, look).await,
+        Command::Nodes(look) => look::nodes(&client, look).await,
+        Command::State(look) => look::state(&client, look).await,
+        Command::Log(log) => look::log(&client, log).await,
+        Command::Why { object } => why::why(&client, object).await,
+        Command::Replay { verify } => replay::replay(&client, *verify).await,
+        Command::Wait(wait) => follow::wait(&client, wait).await,
+        Command::Doctor => look::doctor(&client).await,
+        Command::Dev(_) | Command::Completion { .. } | Command::Schema { .. } => {
+            Args::command().print_help().map_err(|error| CliError::internal(error.to_string()))
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `muster replay`: folds the whole history again, and compares.
+
+use cluster::Fold;
+use schemas::read::LogRequest;
+
+use crate::client::Client;
+use crate::error::{CliError, Code};
+use crate::look;
+
+pub(crate) async fn replay(client: &Client, verify: bool) -> Result<(), CliError> {
+    let began = runtime::clock::mono_ms();
+    let head = client.head().await?;
+    let mut fold = Fold::new();
+    look::events(client, LogRequest::default(), |text| {
+        // What was recorded after the head was asked for is not part of the comparison.
+        if fold.cursor().position < head.place.position {
+            fold.push(text.as_bytes()).map_err(|error| CliError::new(Code::No, error.to_string()))?;
+        }
+        Ok(())
+    })
+    .await?;
+    let took = runtime::clock::mono_ms().saturating_sub(began);
+    let hash = fold.state().hash();
+    println!("{} events in {took} ms, state {hash} at {}", fold.cursor().position, fold.place());
+    if fold.state().anomalies() > 0 {
+        for anomaly in &fold.state().cluster.anomalous {
+            println!("impossible at {}: {}", anomaly.position, anomaly.what);
+        }
+    }
+    if !verify {
+        return Ok(());
+    }
+    if fold.place() == head.place && hash == head.state_hash {
+        println!("verified: the chain is whole, and the state is the one event-log has");
+        return Ok(());
+    }
+    let text = format!("event-log has state {} at {}", head.state_hash, head.place);
+    Err(CliError::new(Code::No, text))
+}

@@ -1,0 +1,113 @@
+//! Events in words.
+
+use schemas::envelope::Envelope;
+use schemas::event::{Event, Outcome, RetireReason};
+
+/// One line: position, time, writer, and what happened.
+pub(crate) fn line(envelope: &Envelope) -> String {
+    let at = &envelope.header;
+    format!("{:>6}  {}  {:<14}  {}", at.position, time(at.recorded_ms), at.writer.to_string(), words(&envelope.event))
+}
+
+/// A moment, to the millisecond, in UTC.
+pub(crate) fn time(ms: u64) -> String {
+    let moment = i64::try_from(ms).ok().and_then(chrono::DateTime::from_timestamp_millis);
+    moment.map_or_else(|| "?".to_owned(), |m| m.format("%Y-%m-%d %H:%M:%S%.3f").to_string())
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    const SHOWN: usize = 4;
+    let mut text = items.iter().take(SHOWN).map(T::to_string).collect::<Vec<_>>().join(", ");
+    if items.len() > SHOWN {
+        text.push_str(&format!(" and {} more", items.len() - SHOWN));
+    }
+    text
+}
+
+fn reason(reason: &RetireReason) -> &'static str {
+    match reason {
+        RetireReason::ScaledDown => "there are more than declared",
+        RetireReason::Replaced => "another of the declared revision took its place",
+        RetireReason::Deleted => "it is not declared any more",
+        RetireReason::Drained => "its node is being drained",
+        RetireReason::NodeLost => "its node was lost and another took its place",
+        RetireReason::NotNeeded => "the one it was to replace came back",
+        RetireReason::Failed => "it failed",
+    }
+}
+
+/// What an event says, in words.
+pub(crate) fn words(event: &Event) -> String {
+    match event {
+        Event::SequencerTaken(e) => format!("event-log {} took the sequence", short(&e.instance)),
+        Event::PositionVoided(_) => "something that the log never wrote was voided".to_owned(),
+        Event::LeadershipTaken(e) => format!("{} took term {}", e.writer, e.term),
+        Event::LeadershipReleased(e) => format!("{} released term {}", e.writer, e.term),
+        Event::CommandAccepted(e) => match &e.reason {
+            Some(why) => format!("{} {} accepted: {why}", e.verb, short(e.command.as_str())),
+            None => format!("{} {} accepted", e.verb, short(e.command.as_str())),
+        },
+        Event::CommandRejected(e) => {
+            format!("{} {} rejected: {}", e.verb, short(e.command.as_str()), e.problem)
+        }
+        Event::AppDeployed(e) => {
+            let names: Vec<_> = e.spec.workloads.keys().collect();
+            format!("{} declared, revision {}: {}", e.app, e.revision, list(&names))
+        }
+        Event::AppConverged(e) => format!("{} runs as declared, revision {}", e.app, e.revision),
+        Event::AppStalled(e) => format!("{} stalled at {}: {}", e.app, e.workload, e.reason),
+        Event::AppDeleteStarted(e) => format!("{} is being deleted", e.app),
+        Event::AppDeleted(e) => format!("{} deleted", e.app),
+        Event::WorkloadScaled(e) => format!("{}/{} scaled {} → {}", e.app, e.workload, e.from, e.to),
+        Event::WorkloadRestarted(e) => format!("{}/{} to be restarted", e.app, e.workload),
+        Event::ReplicasRequested(e) => {
+            let ids: Vec<_> = e.replicas.iter().map(|r| &r.id).collect();
+            let replaced: Vec<_> = e.replicas.iter().filter_map(|r| r.replaces.as_ref()).collect();
+            let instead =
+                if replaced.is_empty() { String::new() } else { format!(" to replace {}", list(&replaced)) };
+            format!("{} requested{instead}", list(&ids))
+        }
+        Event::ReplicasRetired(e) => format!("{} to end: {}", list(&e.replicas), reason(&e.reason)),
+        Event::ConfigStored(e) => format!("content {} stored", short(e.digest.as_str())),
+        Event::NoteAdded(e) => format!("note on {}: {}", e.object, e.text),
+        Event::NodeCordoned(e) if e.drain => format!("{} is being drained", e.node),
+        Event::NodeCordoned(e) => format!("{} cordoned", e.node),
+        Event::NodeUncordoned(e) => format!("{} takes replicas again", e.node),
+        Event::NodeLabelled(e) => format!("{} labelled {:?}", e.node, e.labels),
+        Event::NodeRemoved(e) => format!("{} removed", e.node),
+        Event::NodeDeclaredLost(e) => format!("{} declared lost", e.node),
+        Event::ReplicasPlaced(e) => format!("{} placed on {}: {}", list(&e.replicas), e.node, e.chosen),
+        Event::ReplicasUnplaced(e) => {
+            let reasons: Vec<_> = e.reasons.iter().map(|r| format!("{} on {} nodes ({})", r.reason, r.nodes, r.remedy)).collect();
+            format!("{} of {}/{} fit nowhere: {}", e.waiting, e.app, e.workload, list(&reasons))
+        }
+        Event::NodeSuspected(e) => format!("{} suspected: silent for {} ms", e.node, e.silent_ms),
+        Event::NodeLost(e) => format!("{} lost: silent for {} ms", e.node, e.silent_ms),
+        Event::NodeReturned(e) => format!("{} is heard again", e.node),
+        Event::EvictionPaused(e) => format!("{} of {} nodes silent: none is declared lost", e.silent, e.nodes),
+        Event::EvictionResumed(e) => format!("{} of {} nodes silent: losses are declared again", e.silent, e.nodes),
+        Event::NodeDescribed(e) => {
+            let has = &e.description;
+            format!("{} has {} cores, {} of memory, engine {}", e.node, has.cpu_millis / 1_000, crate::table::bytes(has.memory_bytes), has.engine)
+        }
+        Event::ImageResolved(e) => format!("{} means {}", e.reference, e.image),
+        Event::RunFailed(e) => format!("{} run {} cannot {}: {}; again in {} ms", e.replica, e.run, e.step, e.error, e.retry_ms),
+        Event::RunStarted(e) => format!("{} run {} started as container {}", e.replica, e.run, short(&e.container)),
+        Event::RunEnded(e) => {
+            let next = e.retry_ms.map_or_else(|| "no other follows".to_owned(), |ms| format!("the next in {ms} ms"));
+            format!("{} run {} ended: {}; {next}", e.replica, e.run, e.evidence.cause)
+        }
+        Event::ReplicaReady(e) => format!("{} run {} is ready", e.replica, e.run),
+        Event::ReplicaUnready(e) => format!("{} run {} is not healthy: {}", e.replica, e.run, e.output),
+        Event::ReplicaEnded(e) => match &e.outcome {
+            Outcome::Stopped => format!("{} ended: stopped as asked", e.replica),
+            Outcome::Completed => format!("{} ended: completed", e.replica),
+            Outcome::Failed { reason } => format!("{} ended: {reason}", e.replica),
+        },
+        Event::StrayRemoved(e) => format!("stray container {} removed from {}", e.container, e.node),
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}

@@ -1,0 +1,404 @@
+//! The agent as a synchronous machine: a document in, operations and facts out.
+//!
+//! No clock, no entropy, no engine, no bus: the pump hands in what happened, the simulator too. It
+//! makes the node match the newest document it has, whether or not anybody can be reached.
+
+mod facts;
+mod replica;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use decider::Now;
+use schemas::append::{Answer, Request};
+use schemas::document::{NodeDocument, SpecDocument};
+use schemas::event::{Event, NodeDescribed, NodeDescription, StrayRemoved};
+use schemas::id::{Digest, NodeName, ReplicaId};
+use schemas::place::Place;
+use schemas::report::{HEARTBEAT_MS, Heartbeat};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Done, Listed, Op};
+use facts::Facts;
+use replica::{Runner, World};
+
+/// How many operations may be under way.
+const OPS_MAX: usize = 24;
+
+/// How often our containers are listed when the engine says nothing.
+const LIST_EVERY_MS: u64 = 5_000;
+
+/// What the agent keeps on disk, whole: what it must run, what it has stated, what it must still tell.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Kept {
+    /// The newest document.
+    pub document: Option<NodeDocument>,
+    /// The specs it refers to.
+    pub specs: BTreeMap<Digest, SpecDocument>,
+    /// What was stated of replicas, so that it is stated once.
+    pub runners: BTreeMap<ReplicaId, Runner>,
+    /// What was last stated of the node.
+    pub described: Option<NodeDescription>,
+    /// Facts that event-log has not answered.
+    pub facts: Facts,
+}
+
+/// What arrives.
+#[derive(Debug)]
+pub enum Input {
+    /// A document, from the bus, read in this connection.
+    Document(NodeDocument),
+    /// A spec that a document refers to.
+    Spec(SpecDocument),
+    /// An operation ended.
+    Done(Op, Done),
+    /// Something happened to one of our containers.
+    EngineHint,
+    /// An answer to an append request.
+    Answer(Answer),
+    /// The connection is there (again).
+    Connected,
+    /// The node is and has this.
+    Described(NodeDescription),
+    /// How much disk is free.
+    DiskFree(u64),
+    /// Time has passed.
+    Tick,
+    /// A clean stop is wanted.
+    Stop,
+}
+
+/// What is sent or done.
+#[derive(Debug)]
+pub enum Output {
+    /// Do something with the engine.
+    Engine(Op),
+    /// An append request.
+    Append(Request),
+    /// A sign of life.
+    Heartbeat(Heartbeat),
+    /// A spec is missing.
+    FetchSpec(Digest),
+    /// What is kept has changed: write it down before anything else that is said here.
+    Keep,
+}
+
+/// The agent of one node.
+#[derive(Debug)]
+pub struct Agent {
+    node: NodeName,
+    instance: String,
+    kept: Kept,
+    /// Whether the document was read from the bus since the process began. Only then are containers
+    /// that it does not name strays.
+    fresh: bool,
+    under_way: BTreeMap<Option<ReplicaId>, u64>,
+    listing: bool,
+    listed_ms: Option<u64>,
+    list_wanted: bool,
+    beaten_ms: Option<u64>,
+    asked_specs: BTreeMap<Digest, u64>,
+    removing: BTreeSet<String>,
+    disk_free_bytes: u64,
+    stopping: bool,
+    changed: bool,
+}
+
+impl Agent {
+    /// An agent with what it kept, and a random seed for the series of this process's claims.
+    #[must_use]
+    pub fn new(node: NodeName, instance: String, mut kept: Kept, seed: &str) -> Self {
+        kept.facts.begin(&node, &instance, seed);
+        for runner in kept.runners.values_mut() {
+            runner.woke_up();
+        }
+        Self {
+            node,
+            instance,
+            kept,
+            fresh: false,
+            under_way: BTreeMap::new(),
+            listing: false,
+            listed_ms: None,
+            list_wanted: true,
+            beaten_ms: None,
+            asked_specs: BTreeMap::new(),
+            removing: BTreeSet::new(),
+            disk_free_bytes: 0,
+            stopping: false,
+            changed: false,
+        }
+    }
+
+    /// What must be on disk.
+    #[must_use]
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// Why this agent does not do all of its work; none when it does.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        if self.listed_ms.is_none() {
+            return Some("the engine to list its containers".to_owned());
+        }
+        self.kept.facts.waits_for()
+    }
+
+    /// Whether nothing has to be told any more.
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
+        self.kept.facts.is_empty()
+    }
+
+    /// The containers that run, for usage sampling.
+    #[must_use]
+    pub fn running(&self) -> BTreeMap<String, ReplicaId> {
+        let runners = self.kept.runners.iter();
+        let running = runners.filter(|(_, runner)| runner.is_running());
+        running
+            .map(|(id, runner)| (crate::engine::container_name(id, runner.run()), id.clone()))
+            .collect()
+    }
+
+    /// Takes in everything that arrived, then does what follows.
+    pub fn on(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Vec<Output> {
+        for input in inputs {
+            self.take(input, now);
+        }
+        let mut out = Vec::new();
+        self.match_document(now, &mut out);
+        if let Some(request) = self.kept.facts.offer(now) {
+            out.push(Output::Append(request));
+            self.changed = true;
+        }
+        self.beat(now, &mut out);
+        if std::mem::take(&mut self.changed) {
+            out.insert(0, Output::Keep);
+        }
+        out
+    }
+
+    fn take(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Document(document) => self.take_document(document),
+            Input::Spec(spec) => {
+                self.asked_specs.remove(&spec.digest);
+                self.kept.specs.insert(spec.digest.clone(), spec);
+                self.changed = true;
+            }
+            Input::Done(op, done) => self.take_done(&op, done, now),
+            Input::EngineHint => self.list_wanted = true,
+            Input::Answer(answer) => {
+                self.kept.facts.answered(&answer);
+                self.changed = true;
+            }
+            Input::Connected => self.kept.facts.connected(),
+            Input::Described(description) => {
+                if self.kept.described.as_ref() != Some(&description) {
+                    let event =
+                        NodeDescribed { node: self.node.clone(), description: description.clone() };
+                    self.kept.facts.state(event, None, None, None, now);
+                    self.kept.described = Some(description);
+                    self.changed = true;
+                }
+            }
+            Input::DiskFree(bytes) => self.disk_free_bytes = bytes,
+            Input::Tick => {}
+            Input::Stop => {
+                self.stopping = true;
+                self.kept.facts.release();
+            }
+        }
+    }
+
+    fn take_document(&mut self, document: NodeDocument) {
+        if document.node != self.node {
+            return;
+        }
+        let known = self.kept.document.as_ref();
+        if known.is_some_and(|known| known.place.after(&document.place)) {
+            return;
+        }
+        self.fresh = true;
+        if known == Some(&document) {
+            return;
+        }
+        let used: BTreeSet<&Digest> = document.replicas.values().map(|a| &a.spec).collect();
+        self.kept.specs.retain(|digest, _| used.contains(digest));
+        self.kept.runners.retain(|id, runner| {
+            document.replicas.contains_key(id) || !runner.is_over()
+        });
+        self.kept.document = Some(document);
+        self.changed = true;
+    }
+
+    fn take_done(&mut self, op: &Op, done: Done, now: Now) {
+        match (op, done) {
+            (Op::List { asked_ms }, Done::Listed(listed)) => {
+                self.listing = false;
+                self.listed_ms = Some(now.mono_ms);
+                self.take_listing(&listed, *asked_ms, now);
+            }
+            (Op::List { .. }, _) => {
+                self.listing = false;
+                self.list_wanted = true;
+            }
+            (Op::RemoveStray { container }, done) => {
+                self.removing.remove(container);
+                self.under_way.remove(&None);
+                if done == Done::StrayRemoved {
+                    let (node, container) = (self.node.clone(), container.clone());
+                    self.kept.facts.state(StrayRemoved { node, container }, None, None, None, now);
+                    self.changed = true;
+                }
+            }
+            (op, done) => {
+                let Some(id) = op.replica() else { return };
+                self.under_way.remove(&Some(id.clone()));
+                let Some(mut runner) = self.kept.runners.remove(id) else { return };
+                let mut world = self.world(id, now);
+                runner.done(op, done, &mut world);
+                let stated = std::mem::take(&mut world.stated);
+                self.state_all(id, stated, now);
+                self.kept.runners.insert(id.clone(), runner);
+            }
+        }
+    }
+
+    fn take_listing(&mut self, listed: &BTreeMap<String, Listed>, asked_ms: u64, now: Now) {
+        let ids: Vec<ReplicaId> = self.kept.runners.keys().cloned().collect();
+        for id in ids {
+            if self.under_way.contains_key(&Some(id.clone())) {
+                continue;
+            }
+            let Some(mut runner) = self.kept.runners.remove(&id) else { continue };
+            let name = crate::engine::container_name(&id, runner.run());
+            let mut world = self.world(&id, now);
+            runner.seen(listed.get(&name), asked_ms, &mut world);
+            let stated = std::mem::take(&mut world.stated);
+            self.state_all(&id, stated, now);
+            self.kept.runners.insert(id, runner);
+        }
+        self.find_strays(listed);
+    }
+
+    /// Containers of ours that neither the document nor a run under way accounts for.
+    fn find_strays(&mut self, listed: &BTreeMap<String, Listed>) {
+        let Some(document) = self.kept.document.as_ref().filter(|_| self.fresh) else { return };
+        for (name, container) in listed {
+            let runner = self.kept.runners.get(&container.replica);
+            let ours = match runner {
+                Some(runner) => !runner.is_over() && container.run >= runner.run(),
+                None => document.replicas.contains_key(&container.replica),
+            };
+            if !ours {
+                self.removing.insert(name.clone());
+            }
+        }
+    }
+
+    fn world(&self, id: &ReplicaId, now: Now) -> World {
+        let assignment =
+            self.kept.document.as_ref().and_then(|document| document.replicas.get(id)).cloned();
+        let spec = assignment.as_ref().and_then(|a| self.kept.specs.get(&a.spec)).cloned();
+        World::new(id.clone(), assignment, spec, now)
+    }
+
+    fn state_all(&mut self, id: &ReplicaId, stated: Vec<Event>, now: Now) {
+        let assignment = self.kept.document.as_ref().and_then(|d| d.replicas.get(id)).cloned();
+        for event in stated {
+            self.changed = true;
+            self.kept.facts.state_of(assignment.as_ref(), event, now);
+        }
+    }
+
+    /// Goes through the document, and starts what must be done next for each replica.
+    fn match_document(&mut self, now: Now, out: &mut Vec<Output>) {
+        let due = self.listed_ms.is_none_or(|at| now.mono_ms >= at + LIST_EVERY_MS);
+        if !self.listing && (self.list_wanted || due) {
+            self.listing = true;
+            self.list_wanted = false;
+            out.push(Output::Engine(Op::List { asked_ms: now.mono_ms }));
+        }
+        // Until the engine has said what runs, nothing is started: it may be running already.
+        if self.listed_ms.is_none() {
+            return;
+        }
+        for container in std::mem::take(&mut self.removing) {
+            out.push(Output::Engine(Op::RemoveStray { container }));
+        }
+        let Some(document) = &self.kept.document else { return };
+        let ids: BTreeSet<ReplicaId> =
+            document.replicas.keys().chain(self.kept.runners.keys()).cloned().collect();
+        for id in ids {
+            if self.under_way.contains_key(&Some(id.clone())) {
+                continue;
+            }
+            let mut runner = self.kept.runners.remove(&id).unwrap_or_default();
+            let mut world = self.world(&id, now);
+            let op = runner.next(&mut world);
+            let stated = std::mem::take(&mut world.stated);
+            let missing = world.missing_spec.take();
+            self.state_all(&id, stated, now);
+            if world.forget {
+                self.changed = true;
+                continue;
+            }
+            self.kept.runners.insert(id.clone(), runner);
+            if let Some(digest) = missing {
+                self.ask_spec(digest, now, out);
+            }
+            if let Some(op) = op.filter(|_| self.under_way.len() < OPS_MAX && !self.stopping) {
+                self.under_way.insert(Some(id.clone()), now.mono_ms);
+                if let Some(runner) = self.kept.runners.get_mut(&id) {
+                    runner.began(&op, now);
+                }
+                self.changed |= !matches!(op, Op::Probe { .. });
+                out.push(Output::Engine(op));
+            }
+        }
+    }
+
+    fn ask_spec(&mut self, digest: Digest, now: Now, out: &mut Vec<Output>) {
+        let asked = self.asked_specs.get(&digest);
+        if asked.is_none_or(|at| now.mono_ms >= at + HEARTBEAT_MS) {
+            self.asked_specs.insert(digest.clone(), now.mono_ms);
+            out.push(Output::FetchSpec(digest));
+        }
+    }
+
+    fn beat(&mut self, now: Now, out: &mut Vec<Output>) {
+        let Some(term) = self.kept.facts.term() else { return };
+        if self.beaten_ms.is_some_and(|at| now.mono_ms < at + HEARTBEAT_MS) || self.stopping {
+            return;
+        }
+        self.beaten_ms = Some(now.mono_ms);
+        let document = self.kept.document.as_ref();
+        out.push(Output::Heartbeat(Heartbeat {
+            node: self.node.clone(),
+            instance: self.instance.clone(),
+            term,
+            time_ms: now.utc_ms,
+            place: document.map_or(Place::START, |document| document.place),
+            document: document.map(NodeDocument::digest),
+            spooled: self.kept.facts.len(),
+            disk_free_bytes: self.disk_free_bytes,
+        }));
+    }
+
+    /// When to call again if nothing arrives, by the forward-going clock.
+    #[must_use]
+    pub fn next_ms(&self, now: Now) -> u64 {
+        let beat = self.beaten_ms.map_or(now.mono_ms + 100, |at| at + HEARTBEAT_MS);
+        let idle = self.kept.runners.iter().filter(|(id, _)| {
+            !self.under_way.contains_key(&Some((*id).clone()))
+        });
+        let wake = idle.filter_map(|(_, runner)| runner.wake_ms());
+        // What was due already waits for something else than time.
+        let wake = wake.filter(|at| *at > now.mono_ms).min().unwrap_or(u64::MAX);
+        beat.min(wake).clamp(now.mono_ms + 1, now.mono_ms + HEARTBEAT_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests;

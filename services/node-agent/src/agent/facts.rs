@@ -1,0 +1,286 @@
+//! The claim to the node, and the facts that wait to be told: in order, each once.
+
+use std::collections::VecDeque;
+
+use cluster::state::Cause;
+use decider::{Now, draft};
+use schemas::append::{Answer, Code, Draft, Request, Verdict};
+use schemas::document::Assignment;
+use schemas::event::{Event, LeadershipReleased, LeadershipTaken, image_entity};
+use schemas::id::{CommandId, NodeName, Series, Tenant, Writer};
+use serde::{Deserialize, Serialize};
+
+/// How long an unanswered request waits before it is offered again, in ms.
+const OFFER_AGAIN_MS: u64 = 1_000;
+
+/// How long a refused claim waits, in ms.
+const CLAIM_AGAIN_MS: u64 = 3_000;
+
+/// How many facts go into one request.
+const FACTS_AT_ONCE: usize = 100;
+
+/// How many facts may wait. When there are more, repeats of runs that come and go are dropped.
+const FACTS_MAX: usize = 10_000;
+
+/// Facts that wait, and the series they are told in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Facts {
+    waiting: VecDeque<Fact>,
+    /// The seed of the spool's series, random, made with the folder.
+    seed: String,
+    series_index: u64,
+    n: u64,
+    /// How many of the first facts are in the request that is under way.
+    offered: usize,
+    /// The last leadership of this node that is known.
+    known_term: u64,
+    /// How many facts were dropped because too many waited.
+    pub dropped: u64,
+
+    #[serde(skip)]
+    process: Process,
+}
+
+/// What is true for one life of the process only.
+#[derive(Clone, Debug, Default)]
+struct Process {
+    writer: Option<Writer>,
+    instance: String,
+    claim_seed: String,
+    claims: u64,
+    granted: Option<u64>,
+    claim_offered_ms: Option<u64>,
+    rest_until_ms: u64,
+    offered_ms: Option<u64>,
+    held: Option<String>,
+    connected: bool,
+    releasing: Release,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Release {
+    #[default]
+    Not,
+    Wanted,
+    Stated,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Fact {
+    draft: Draft,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    absent: Option<String>,
+}
+
+impl Facts {
+    /// A process begins, with an instance's id and a random seed.
+    pub(super) fn begin(&mut self, node: &NodeName, instance: &str, seed: &str) {
+        if self.seed.is_empty() {
+            self.seed = seed.to_owned();
+        }
+        self.process = Process {
+            writer: Some(Writer::Agent(node.clone())),
+            instance: instance.to_owned(),
+            claim_seed: format!("{seed}/claim"),
+            ..Process::default()
+        };
+    }
+
+    /// The leadership that was granted to this process.
+    pub(super) fn term(&self) -> Option<u64> {
+        self.process.granted
+    }
+
+    pub(super) fn waits_for(&self) -> Option<String> {
+        if let Some(held) = &self.process.held {
+            return Some(format!("the node to be free: {held}"));
+        }
+        self.process.granted.is_none().then(|| "event-log to grant the node".to_owned())
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        u64::try_from(self.waiting.len()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.process.releasing != Release::Wanted
+    }
+
+    /// Offers wait no longer: whoever was to answer may have been away.
+    pub(super) fn connected(&mut self) {
+        self.process.connected = true;
+        self.process.offered_ms = None;
+        self.process.claim_offered_ms = None;
+    }
+
+    /// The node is given up once everything was told.
+    pub(super) fn release(&mut self) {
+        if self.process.granted.is_some() {
+            self.process.releasing = Release::Wanted;
+        }
+    }
+
+    /// States a fact about a replica, going back to what put it into the document.
+    pub(super) fn state_of(&mut self, assignment: Option<&Assignment>, event: Event, now: Now) {
+        let absent = match &event {
+            Event::ImageResolved(e) => Some(image_entity(&e.app, &e.spec)),
+            _ => None,
+        };
+        let tenant = assignment.map(|assignment| assignment.app.tenant.clone());
+        let cause = assignment.map(|a| (a.correlation.clone(), a.cause));
+        self.state(event, tenant, cause, absent, now);
+    }
+
+    /// States a fact.
+    pub(super) fn state(
+        &mut self,
+        event: impl Into<Event>,
+        tenant: Option<Tenant>,
+        cause: Option<(Option<CommandId>, u64)>,
+        absent: Option<String>,
+        now: Now,
+    ) {
+        let Some(writer) = &self.process.writer else { return };
+        let event = event.into();
+        if self.waiting.len() >= FACTS_MAX
+            && matches!(event, Event::RunFailed(_) | Event::RunStarted(_) | Event::RunEnded(_))
+        {
+            self.dropped += 1;
+            return;
+        }
+        let cause = cause_of(cause);
+        let draft = draft(event, tenant.as_ref(), &writer.to_string(), &cause, now);
+        self.waiting.push_back(Fact { draft, absent });
+    }
+
+    /// The request to offer now, if there is one.
+    pub(super) fn offer(&mut self, now: Now) -> Option<Request> {
+        let process = &self.process;
+        if !process.connected || now.mono_ms < process.rest_until_ms {
+            return None;
+        }
+        match process.granted {
+            None => self.claim(now),
+            Some(term) => self.tell(term, now),
+        }
+    }
+
+    fn claim(&mut self, now: Now) -> Option<Request> {
+        let writer = self.process.writer.clone()?;
+        if self.process.claim_offered_ms.is_some_and(|at| now.mono_ms < at + OFFER_AGAIN_MS) {
+            return None;
+        }
+        self.process.claim_offered_ms = Some(now.mono_ms);
+        let (term, instance) = (self.known_term + 1, self.process.instance.clone());
+        let event =
+            LeadershipTaken { writer: writer.clone(), term, instance: instance.clone() };
+        let series = Series::derive(&self.process.claim_seed, self.process.claims);
+        let draft = draft(event, None, &writer.to_string(), &cause_of(None), now);
+        Some(Request {
+            writer,
+            term,
+            instance,
+            series,
+            n: 1,
+            basis: None,
+            absent: Vec::new(),
+            events: vec![draft],
+        })
+    }
+
+    fn tell(&mut self, term: u64, now: Now) -> Option<Request> {
+        let again = self.process.offered_ms.is_none_or(|at| now.mono_ms >= at + OFFER_AGAIN_MS);
+        if !again {
+            return None;
+        }
+        if self.waiting.is_empty() && self.process.releasing == Release::Wanted {
+            let writer = self.process.writer.clone()?;
+            self.process.releasing = Release::Stated;
+            self.state(LeadershipReleased { writer, term }, None, None, None, now);
+        }
+        if self.offered == 0 {
+            self.offered = self.next_part();
+            if self.offered == 0 {
+                return None;
+            }
+            self.n += 1;
+        }
+        self.process.offered_ms = Some(now.mono_ms);
+        let part: Vec<&Fact> = self.waiting.iter().take(self.offered).collect();
+        Some(Request {
+            writer: self.process.writer.clone()?,
+            term,
+            instance: self.process.instance.clone(),
+            series: Series::derive(&self.seed, self.series_index),
+            n: self.n,
+            basis: None,
+            absent: part.iter().filter_map(|fact| fact.absent.clone()).collect(),
+            events: part.iter().map(|fact| fact.draft.clone()).collect(),
+        })
+    }
+
+    /// Facts that go together. One that may be refused goes alone, and takes no other with it.
+    fn next_part(&self) -> usize {
+        let plain = self.waiting.iter().take_while(|fact| fact.absent.is_none());
+        match plain.take(FACTS_AT_ONCE).count() {
+            0 => self.waiting.len().min(1),
+            count => count,
+        }
+    }
+
+    /// Takes an answer in.
+    pub(super) fn answered(&mut self, answer: &Answer) {
+        let claim = Series::derive(&self.process.claim_seed, self.process.claims);
+        let series = Series::derive(&self.seed, self.series_index);
+        if answer.series == claim {
+            self.claim_answered(&answer.verdict);
+        } else if answer.series == series && answer.n == self.n && self.offered > 0 {
+            self.told(&answer.verdict);
+        }
+    }
+
+    fn claim_answered(&mut self, verdict: &Verdict) {
+        let process = &mut self.process;
+        let offered_ms = process.claim_offered_ms.take().unwrap_or(0);
+        match verdict {
+            Verdict::Published(_) | Verdict::Duplicate { .. } => {
+                self.known_term += 1;
+                process.granted = Some(self.known_term);
+                process.held = None;
+            }
+            Verdict::Refused { code, term, detail, .. } => {
+                process.claims += 1;
+                match code {
+                    Code::StaleTerm if *term != self.known_term => self.known_term = *term,
+                    _ => {
+                        process.held = Some(detail.clone());
+                        process.rest_until_ms = offered_ms + CLAIM_AGAIN_MS;
+                    }
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, verdict: &Verdict) {
+        self.process.offered_ms = None;
+        if let Verdict::Refused { code, term, .. } = verdict {
+            self.series_index += 1;
+            self.n = 0;
+            if matches!(code, Code::StaleTerm | Code::Gap | Code::Held) {
+                // The facts are as true under the next leadership, in a fresh series.
+                self.known_term = *term;
+                self.process.granted = None;
+                self.process.claims += 1;
+                self.offered = 0;
+                return;
+            }
+        }
+        self.waiting.drain(..self.offered.min(self.waiting.len()));
+        self.offered = 0;
+    }
+}
+
+/// What put a replica into the document is the cause of what is told of it.
+fn cause_of(cause: Option<(Option<CommandId>, u64)>) -> Cause {
+    cause.map_or_else(Cause::default, |(correlation, position)| Cause { correlation, position })
+}

@@ -1,0 +1,460 @@
+//! One replica on this node, from its assignment to its end.
+
+use decider::Now;
+use schemas::document::{Assignment, SpecDocument};
+use schemas::event::{
+    Endpoint, Event, Evidence, ImageResolved, Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready,
+    RunEnded, RunFailed, RunStarted,
+};
+use schemas::id::{Digest, ReplicaId};
+use schemas::spec::{RestartPolicy, WorkloadSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Done, Listed, Op};
+
+/// How often the outcome of an image's own health check is looked for, in ms.
+const IMAGE_CHECK_EVERY_MS: u64 = 1_000;
+
+/// What a replica is judged by at one moment, and what is to be said of it.
+pub(super) struct World {
+    pub(super) id: ReplicaId,
+    pub(super) assignment: Option<Assignment>,
+    pub(super) spec: Option<SpecDocument>,
+    pub(super) now: Now,
+    /// Facts to state.
+    pub(super) stated: Vec<Event>,
+    /// A spec that must be fetched.
+    pub(super) missing_spec: Option<Digest>,
+    /// Nothing is left to remember.
+    pub(super) forget: bool,
+}
+
+impl World {
+    pub(super) fn new(
+        id: ReplicaId,
+        assignment: Option<Assignment>,
+        spec: Option<SpecDocument>,
+        now: Now,
+    ) -> Self {
+        Self {
+            id,
+            assignment,
+            spec,
+            now,
+            stated: Vec::new(),
+            missing_spec: None,
+            forget: false,
+        }
+    }
+
+    fn say(&mut self, event: impl Into<Event>) {
+        self.stated.push(event.into());
+    }
+
+    fn workload(&self) -> Option<&WorkloadSpec> {
+        self.spec.as_ref().map(|document| &document.spec)
+    }
+
+    /// Whether the replica must end: it is told to, or is not in the document any more.
+    fn must_end(&self) -> bool {
+        self.assignment.as_ref().is_none_or(|assignment| assignment.end)
+    }
+}
+
+/// What this node knows of a replica. Kept on disk, so that what was stated is not stated again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Runner {
+    stage: Stage,
+    /// The run that is on, or that comes next.
+    run: u32,
+    /// How many runs in a row were short.
+    short_runs: u32,
+    /// How many runs followed the first.
+    restarts: u32,
+    endpoints: Vec<Endpoint>,
+    image_checks: bool,
+    /// Whether the image's reference was resolved and stated by this agent.
+    resolved: bool,
+    #[serde(skip)]
+    timing: Timing,
+}
+
+/// Times of this process's forward-going clock.
+#[derive(Clone, Debug, Default)]
+struct Timing {
+    /// When the stage began.
+    since_ms: u64,
+    /// When the next run may start, or the next probe is due.
+    due_ms: u64,
+    /// Probes that failed in a row.
+    failed: u32,
+    /// Why the run is being stopped, when that is for being unhealthy.
+    unhealthy: Option<String>,
+    /// The stage was read back from disk: the engine must say what became of it.
+    unsure: bool,
+}
+
+/// Where a replica is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stage {
+    /// Nothing was begun.
+    #[default]
+    New,
+    /// A run is being made.
+    Starting,
+    /// A run is on, and was stated to be.
+    Running,
+    /// A run is on, and was stated to be ready.
+    Ready,
+    /// A run seems to have ended.
+    Examining,
+    /// The next run comes.
+    Waiting,
+    /// It is being stopped for good.
+    Ending,
+    /// It has ended, and that was stated.
+    Over,
+}
+
+impl Runner {
+    pub(super) fn run(&self) -> u32 {
+        self.run
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.stage == Stage::Over
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Running | Stage::Ready)
+    }
+
+    /// The process began anew: what the engine says comes before what is remembered.
+    pub(super) fn woke_up(&mut self) {
+        self.timing.unsure = true;
+    }
+
+    /// When something is due.
+    pub(super) fn wake_ms(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Starting | Stage::Over => None,
+            _ => Some(self.timing.due_ms),
+        }
+    }
+
+    fn enter(&mut self, stage: Stage, now: Now) {
+        self.stage = stage;
+        self.timing.since_ms = now.mono_ms;
+        self.timing.due_ms = now.mono_ms;
+        self.timing.unsure = false;
+    }
+
+    /// An operation for this replica was sent to the engine.
+    pub(super) fn began(&mut self, op: &Op, now: Now) {
+        match op {
+            Op::Start { run, .. } => {
+                self.run = *run;
+                self.enter(Stage::Starting, now);
+            }
+            Op::Stop { remove: true, .. } => self.enter(Stage::Ending, now),
+            _ => {}
+        }
+    }
+
+    /// What to do next.
+    pub(super) fn next(&mut self, world: &mut World) -> Option<Op> {
+        if self.timing.unsure {
+            return None;
+        }
+        if self.stage == Stage::Over {
+            world.forget = world.assignment.is_none();
+            return None;
+        }
+        if world.must_end() {
+            return self.end(world);
+        }
+        let due = world.now.mono_ms >= self.timing.due_ms;
+        if self.timing.unhealthy.is_some() && self.is_running() && due {
+            return Some(self.stop(world, false));
+        }
+        match self.stage {
+            Stage::New | Stage::Waiting if due => self.begin(world),
+            Stage::Examining if due => Some(Op::Examine { replica: world.id.clone(), run: self.run }),
+            Stage::Running | Stage::Ready => self.check(world).filter(|_| due),
+            _ => None,
+        }
+    }
+
+    /// Ends it, from wherever it is.
+    fn end(&mut self, world: &mut World) -> Option<Op> {
+        if self.run == 0 {
+            world.say(ReplicaEnded { replica: world.id.clone(), outcome: Outcome::Stopped });
+            self.enter(Stage::Over, world.now);
+            return None;
+        }
+        if self.stage == Stage::Ending && world.now.mono_ms < self.timing.due_ms {
+            return None;
+        }
+        Some(self.stop(world, true))
+    }
+
+    fn stop(&self, world: &World, remove: bool) -> Op {
+        let spec = world.workload();
+        Op::Stop {
+            replica: world.id.clone(),
+            run: self.run,
+            signal: spec.and_then(|spec| spec.stop_signal.clone()),
+            grace_ms: spec.map_or(10_000, |spec| spec.stop_grace_ms),
+            remove,
+        }
+    }
+
+    fn begin(&mut self, world: &mut World) -> Option<Op> {
+        let assignment = world.assignment.clone()?;
+        let Some(spec) = world.spec.clone() else {
+            world.missing_spec = Some(assignment.spec.clone());
+            return None;
+        };
+        if assignment.image.is_none() {
+            // Once stated, the document will carry the image: this one's, or that of a faster agent.
+            let resolve = Op::Resolve { replica: world.id.clone(), spec };
+            return (!self.resolved).then_some(resolve);
+        }
+        let run = if self.stage == Stage::New { self.run.max(1) } else { self.run };
+        Some(Op::Start { replica: world.id.clone(), run, assignment, spec })
+    }
+
+    fn check(&mut self, world: &mut World) -> Option<Op> {
+        let Some(spec) = world.workload() else { return None };
+        match (&spec.probe, self.stage) {
+            (Some(probe), _) => Some(Op::Probe {
+                replica: world.id.clone(),
+                run: self.run,
+                check: probe.check.clone(),
+                endpoints: self.endpoints.clone(),
+                timeout_ms: probe.timeout_ms,
+            }),
+            (None, Stage::Running) if !self.image_checks => {
+                self.ready(world);
+                None
+            }
+            (None, _) => {
+                self.timing.due_ms = world.now.mono_ms + IMAGE_CHECK_EVERY_MS;
+                None
+            }
+        }
+    }
+
+    fn ready(&mut self, world: &mut World) {
+        if self.stage == Stage::Running {
+            world.say(ReplicaReady { replica: world.id.clone(), run: self.run });
+            self.stage = Stage::Ready;
+        }
+        self.timing.failed = 0;
+    }
+
+    /// What came of an operation.
+    pub(super) fn done(&mut self, op: &Op, done: Done, world: &mut World) {
+        match (op, done) {
+            (Op::Resolve { spec, .. }, Done::Resolved(image)) => self.resolved(spec, image, world),
+            (Op::Start { .. }, Done::Started { container, endpoints, image_checks }) => {
+                self.started(container, endpoints, image_checks, world);
+            }
+            (Op::Resolve { .. } | Op::Start { .. }, Done::Failed { step, error }) => {
+                self.failed_to_begin(step, error, world);
+            }
+            (Op::Examine { .. }, Done::Examined(evidence)) => self.run_ended(evidence, world),
+            (Op::Examine { .. }, Done::StillRuns) => self.enter(Stage::Running, world.now),
+            (Op::Stop { .. }, Done::Stopped) => self.stopped(world),
+            (Op::Probe { .. }, Done::Probed(outcome)) => self.probed(outcome, world),
+            (Op::Stop { .. } | Op::Examine { .. }, Done::Failed { .. }) => {
+                self.timing.due_ms = world.now.mono_ms + 1_000;
+            }
+            _ => {}
+        }
+    }
+
+    fn resolved(&mut self, spec: &SpecDocument, image: String, world: &mut World) {
+        let Some(assignment) = world.assignment.clone() else { return };
+        self.resolved = true;
+        self.timing.due_ms = world.now.mono_ms;
+        world.say(ImageResolved {
+            app: assignment.app,
+            spec: assignment.spec,
+            reference: spec.spec.image.clone(),
+            image,
+        });
+    }
+
+    fn started(
+        &mut self,
+        container: String,
+        endpoints: Vec<Endpoint>,
+        image_checks: bool,
+        world: &mut World,
+    ) {
+        world.say(RunStarted {
+            replica: world.id.clone(),
+            run: self.run,
+            container,
+            endpoints: endpoints.clone(),
+        });
+        self.endpoints = endpoints;
+        self.image_checks = image_checks;
+        self.enter(Stage::Running, world.now);
+        self.timing.failed = 0;
+        self.timing.unhealthy = None;
+        let checked = world.workload().is_some_and(|spec| spec.probe.is_some());
+        if !checked && !image_checks {
+            self.ready(world);
+        }
+    }
+
+    fn failed_to_begin(&mut self, step: String, error: String, world: &mut World) {
+        self.short_runs = self.short_runs.saturating_add(1);
+        let retry_ms = self.wait_ms(world);
+        world.say(RunFailed {
+            replica: world.id.clone(),
+            run: self.run.max(1),
+            step,
+            error: schemas::command::printable(&error, 400),
+            retry_ms,
+        });
+        self.enter(Stage::Waiting, world.now);
+        self.run = self.run.max(1);
+        self.timing.due_ms = world.now.mono_ms + retry_ms;
+    }
+
+    /// The wait before the next run: doubling from the shortest to the longest.
+    fn wait_ms(&self, world: &World) -> u64 {
+        let restart = world.workload().map(|spec| spec.restart).unwrap_or_default();
+        let doublings = self.short_runs.saturating_sub(1).min(20);
+        restart.delay_ms.saturating_mul(1 << doublings).min(restart.delay_max_ms)
+    }
+
+    fn run_ended(&mut self, mut evidence: Evidence, world: &mut World) {
+        if let Some(output) = self.timing.unhealthy.take() {
+            evidence.cause = format!("unhealthy: {output}");
+        }
+        if self.stage == Stage::Ending || world.must_end() {
+            self.over(Outcome::Stopped, world);
+            return;
+        }
+        let restart = world.workload().map(|spec| spec.restart).unwrap_or_default();
+        let lasted = world.now.mono_ms.saturating_sub(self.timing.since_ms);
+        self.short_runs = if lasted >= restart.reset_ms { 1 } else { self.short_runs + 1 };
+        let failed = evidence.exit_code != Some(0);
+        let wants_another = match restart.policy {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => failed,
+            RestartPolicy::No => false,
+        };
+        let may = restart.attempts.is_none_or(|attempts| self.restarts < attempts);
+        let retry_ms = (wants_another && may).then(|| self.wait_ms(world));
+        let cause = evidence.cause.clone();
+        world.say(RunEnded { replica: world.id.clone(), run: self.run, evidence, retry_ms });
+        match retry_ms {
+            Some(retry_ms) => {
+                self.restarts += 1;
+                self.run += 1;
+                self.enter(Stage::Waiting, world.now);
+                self.timing.due_ms = world.now.mono_ms + retry_ms;
+            }
+            None if failed => self.over(Outcome::Failed { reason: cause }, world),
+            None => self.over(Outcome::Completed, world),
+        }
+    }
+
+    fn over(&mut self, outcome: Outcome, world: &mut World) {
+        world.say(ReplicaEnded { replica: world.id.clone(), outcome });
+        self.enter(Stage::Over, world.now);
+    }
+
+    /// Stopped for good, or for being unhealthy: either way its container is examined and removed.
+    fn stopped(&mut self, world: &mut World) {
+        let ending = self.stage == Stage::Ending;
+        self.timing.due_ms = world.now.mono_ms;
+        if ending {
+            self.over(Outcome::Stopped, world);
+        } else {
+            self.stage = Stage::Examining;
+        }
+    }
+
+    fn probed(&mut self, outcome: Result<(), String>, world: &mut World) {
+        let Some(probe) = world.workload().and_then(|spec| spec.probe.clone()) else { return };
+        self.timing.due_ms = world.now.mono_ms + probe.interval_ms;
+        match outcome {
+            Ok(()) => self.ready(world),
+            Err(output) => {
+                let age = world.now.mono_ms.saturating_sub(self.timing.since_ms);
+                if self.stage == Stage::Running && age < probe.start_period_ms {
+                    // A starting replica is asked often: it may be ready long before the interval.
+                    self.timing.due_ms = world.now.mono_ms + probe.interval_ms.min(500);
+                    return;
+                }
+                self.timing.failed += 1;
+                if self.timing.failed < probe.retries {
+                    return;
+                }
+                let output = schemas::command::printable(&output, 400);
+                if self.stage == Stage::Ready {
+                    let (replica, run) = (world.id.clone(), self.run);
+                    world.say(ReplicaUnready { replica, run, output: output.clone() });
+                    self.stage = Stage::Running;
+                }
+                self.timing.unhealthy = Some(output);
+            }
+        }
+    }
+
+    /// What the engine says of the run's container.
+    pub(super) fn seen(&mut self, listed: Option<&Listed>, asked_ms: u64, world: &mut World) {
+        // What was asked before the stage began says nothing of it.
+        if !self.timing.unsure && asked_ms < self.timing.since_ms {
+            return;
+        }
+        let runs = listed.is_some_and(|container| container.running);
+        let was_unsure = std::mem::take(&mut self.timing.unsure);
+        match self.stage {
+            Stage::Starting if was_unsure => match listed {
+                // A crash between starting and telling: what runs is told of, what does not is made.
+                Some(container) if runs => {
+                    let (id, endpoints) = (container.id.clone(), container.endpoints.clone());
+                    self.started(id, endpoints, container.healthy.is_some(), world);
+                }
+                _ => self.enter(Stage::Waiting, world.now),
+            },
+            Stage::Running | Stage::Ready if !runs => self.enter_examining(world),
+            Stage::Running | Stage::Ready => {
+                self.timing.due_ms = self.timing.due_ms.min(world.now.mono_ms);
+                if was_unsure {
+                    self.timing.since_ms = world.now.mono_ms;
+                }
+                self.image_health(listed.and_then(|container| container.healthy), world);
+            }
+            Stage::Ending => self.timing.due_ms = world.now.mono_ms,
+            _ => {}
+        }
+    }
+
+    /// The run's beginning is kept, so that how long it lasted is known when it has been examined.
+    fn enter_examining(&mut self, world: &World) {
+        self.stage = Stage::Examining;
+        self.timing.due_ms = world.now.mono_ms;
+    }
+
+    fn image_health(&mut self, healthy: Option<bool>, world: &mut World) {
+        let own_probe = world.workload().is_some_and(|spec| spec.probe.is_some());
+        match healthy.filter(|_| !own_probe && self.image_checks) {
+            Some(true) => self.ready(world),
+            Some(false) if self.stage == Stage::Ready => {
+                let output = "the image's own health check failed".to_owned();
+                world.say(ReplicaUnready { replica: world.id.clone(), run: self.run, output });
+                self.stage = Stage::Running;
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The settings of the node-agent.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use runtime::Settings;
+use schemas::id::NodeName;
+
+/// The node-agent: makes its node match its document, and states what happened.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "muster-node-agent", version)]
+pub struct Config {
+    /// What every service has.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The node's name in the cluster. It stays this node's for good.
+    #[arg(long, env = "MUSTER_NODE")]
+    pub node: NodeName,
+    /// The address at which others reach ports of this node.
+    #[arg(long, env = "MUSTER_ADDRESS", default_value = "127.0.0.1")]
+    pub address: String,
+    /// The engine: unix:///path or tcp://host:port.
+    #[arg(long, env = "MUSTER_ENGINE", default_value = "unix:///var/run/docker.sock")]
+    pub engine: String,
+    /// A label of the node, as KEY=VALUE. May be given again.
+    #[arg(long = "label", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Host paths below this folder may be mounted. May be given again; none may by default.
+    #[arg(long)]
+    pub allow_mount: Vec<PathBuf>,
+    /// Cpu that replicas may be given, in thousandths of a core. Default: all there is.
+    #[arg(long, env = "MUSTER_CPU_MILLIS")]
+    pub cpu_millis: Option<u64>,
+    /// Memory that replicas may be given. Default: all there is but a tenth.
+    #[arg(long, env = "MUSTER_MEMORY_BYTES")]
+    pub memory_bytes: Option<u64>,
+}
+
+impl Config {
+    /// The labels by key.
+    #[must_use]
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        self.labels.iter().cloned().collect()
+    }
+
+    /// Where this node keeps what must outlive the process.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.settings.state_dir.join(format!("node-agent-{}", self.node))
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,154 @@
+//! What the agent asks of a container engine, and what it is told.
+//!
+//! Every operation is idempotent, or finds out what a crash left of it: its container's name follows
+//! from the replica and the run. Each has a deadline; a failure carries the engine's own words.
+
+pub mod docker;
+
+mod spec;
+
+use std::collections::BTreeMap;
+
+use schemas::document::{Assignment, SpecDocument};
+use schemas::event::{Endpoint, Evidence};
+use schemas::id::ReplicaId;
+use schemas::spec::Check;
+
+/// One thing to do. At most one per replica is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Finds out what an image reference means, pulling it if it must be.
+    Resolve {
+        /// What it is for.
+        replica: ReplicaId,
+        /// The reference and when to pull.
+        spec: SpecDocument,
+    },
+    /// Makes a run: image, network, container, files, start.
+    Start {
+        /// The replica.
+        replica: ReplicaId,
+        /// The run.
+        run: u32,
+        /// What it belongs to; carries the image.
+        assignment: Assignment,
+        /// How it must be.
+        spec: SpecDocument,
+    },
+    /// Looks at a run that ended, keeps its last words, and removes its container.
+    Examine {
+        /// The replica.
+        replica: ReplicaId,
+        /// The run.
+        run: u32,
+    },
+    /// Stops a run, by force when its grace is over.
+    Stop {
+        /// The replica.
+        replica: ReplicaId,
+        /// The run.
+        run: u32,
+        /// The signal, if not the image's.
+        signal: Option<String>,
+        /// How long it may take.
+        grace_ms: u64,
+        /// Whether its container goes as well.
+        remove: bool,
+    },
+    /// Tries whether a run is healthy.
+    Probe {
+        /// The replica.
+        replica: ReplicaId,
+        /// The run.
+        run: u32,
+        /// What to try.
+        check: Check,
+        /// Where its ports are.
+        endpoints: Vec<Endpoint>,
+        /// After which it has failed.
+        timeout_ms: u64,
+    },
+    /// Removes a container of ours that should not be.
+    RemoveStray {
+        /// Its name.
+        container: String,
+    },
+    /// Lists our containers.
+    List {
+        /// When it was asked for, by the forward-going clock.
+        asked_ms: u64,
+    },
+}
+
+impl Op {
+    /// The replica it is about.
+    #[must_use]
+    pub fn replica(&self) -> Option<&ReplicaId> {
+        match self {
+            Self::Resolve { replica, .. }
+            | Self::Start { replica, .. }
+            | Self::Examine { replica, .. }
+            | Self::Stop { replica, .. }
+            | Self::Probe { replica, .. } => Some(replica),
+            Self::RemoveStray { .. } | Self::List { .. } => None,
+        }
+    }
+}
+
+/// What came of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// What the reference means.
+    Resolved(String),
+    /// The run is on.
+    Started {
+        /// The engine's id of its container.
+        container: String,
+        /// Where its ports can be reached.
+        endpoints: Vec<Endpoint>,
+        /// Whether the image brings a health check of its own.
+        image_checks: bool,
+    },
+    /// The run has ended, and its container is gone.
+    Examined(Evidence),
+    /// It runs still: there was nothing to examine.
+    StillRuns,
+    /// The run is stopped.
+    Stopped,
+    /// The probe's outcome: what it said when it failed.
+    Probed(Result<(), String>),
+    /// The stray is gone.
+    StrayRemoved,
+    /// Our containers.
+    Listed(BTreeMap<String, Listed>),
+    /// It could not be done.
+    Failed {
+        /// What was being done: `resolve`, `pull`, `create`, `start`.
+        step: String,
+        /// What the engine said.
+        error: String,
+    },
+}
+
+/// A container of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The engine's id.
+    pub id: String,
+    /// Its replica.
+    pub replica: ReplicaId,
+    /// Its run.
+    pub run: u32,
+    /// Whether it runs.
+    pub running: bool,
+    /// What the image's own health check says, if there is one.
+    pub healthy: Option<bool>,
+    /// Where its ports can be reached.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// The name of a run's container.
+#[must_use]
+pub fn container_name(replica: &ReplicaId, run: u32) -> String {
+    format!("{replica}-{run}")
+}
