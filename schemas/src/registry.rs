@@ -129,6 +129,7 @@ fn read(stream: &StreamSpec, publish: &mut Vec<String>) {
         format!("$JS.API.STREAM.MSG.GET.{name}"),
         format!("$JS.API.DIRECT.GET.{name}"),
         format!("$JS.API.DIRECT.GET.{name}.>"),
+        format!("$JS.API.CONSUMER.CREATE.{name}"),
         format!("$JS.API.CONSUMER.CREATE.{name}.>"),
         format!("$JS.API.CONSUMER.INFO.{name}.>"),
         format!("$JS.API.CONSUMER.DELETE.{name}.>"),

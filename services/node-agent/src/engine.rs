@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use schemas::document::{Assignment, SpecDocument};
 use schemas::event::{Endpoint, Evidence};
-use schemas::id::ReplicaId;
+use schemas::id::{AppKey, ReplicaId};
 use schemas::spec::Check;
 
 /// One thing to do. At most one per replica is under way.
@@ -54,6 +54,8 @@ pub enum Op {
         grace_ms: u64,
         /// Whether its container goes as well.
         remove: bool,
+        /// Its app, whose network goes with its last container.
+        app: Option<AppKey>,
     },
     /// Tries whether a run is healthy.
     Probe {

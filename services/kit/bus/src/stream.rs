@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, Republish, RetentionPolicy, StorageType,
+    Compression, Config, DiscardPolicy, Republish, RetentionPolicy, StorageType,
 };
 use schemas::stream::{Storage, StreamSpec};
 
@@ -159,6 +159,7 @@ fn config(spec: &StreamSpec) -> Config {
         max_message_size: spec.max_message_bytes,
         max_consumers: spec.max_consumers,
         num_replicas: 1,
+        compression: Some(Compression::None),
         duplicate_window: window,
         deny_delete: spec.deny_delete,
         allow_direct: spec.allow_direct,

@@ -207,6 +207,7 @@ impl Runner {
             signal: spec.and_then(|spec| spec.stop_signal.clone()),
             grace_ms: spec.map_or(10_000, |spec| spec.stop_grace_ms),
             remove,
+            app: world.assignment.as_ref().map(|assignment| assignment.app.clone()),
         }
     }
 

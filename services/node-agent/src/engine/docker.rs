@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -15,9 +16,10 @@ use bollard::query_parameters::{
 use futures_util::{Stream, StreamExt as _};
 use schemas::document::{Assignment, SpecDocument};
 use schemas::event::{Endpoint, Evidence};
-use schemas::id::{NodeName, ReplicaId};
+use schemas::id::{AppKey, NodeName, ReplicaId};
 use schemas::report::Usage;
 use schemas::spec::{Check, Protocol, Pull};
+use tokio::sync::{Mutex, RwLock};
 
 use super::{Done, Listed, Op, spec};
 use crate::probe;
@@ -38,6 +40,15 @@ pub struct Engine {
     node: NodeName,
     address: String,
     allowed: Vec<PathBuf>,
+    networks: Arc<Networks>,
+}
+
+/// Who may touch networks: whoever makes a container uses one, and one is taken away only while
+/// nobody does. Made one at a time, because an engine makes two of one name when asked twice.
+#[derive(Debug, Default)]
+struct Networks {
+    used: RwLock<()>,
+    making: Mutex<()>,
 }
 
 /// What the engine says of itself and its machine.
@@ -93,7 +104,7 @@ impl Engine {
             None => Docker::connect_with_http(url, seconds, bollard::API_DEFAULT_VERSION),
         };
         let docker = docker.map_err(failed)?.negotiate_version().await.map_err(failed)?;
-        Ok(Self { docker, node, address, allowed })
+        Ok(Self { docker, node, address, allowed, networks: Arc::default() })
     }
 
     /// What the engine says of itself.
@@ -128,10 +139,16 @@ impl Engine {
                 self.start(&replica, run, &assignment, &spec).await
             }
             Op::Examine { replica, run } => self.examine(&replica, run).await,
-            Op::Stop { replica, run, signal, grace_ms, remove } => {
+            Op::Stop { replica, run, signal, grace_ms, remove, app } => {
                 let name = spec::name(&replica, run);
                 match self.stop(&name, signal, grace_ms).await {
-                    Ok(()) if remove => self.remove(&name).await,
+                    Ok(()) if remove => {
+                        let removed = self.remove(&name).await;
+                        if let Some(app) = app {
+                            self.drop_network(&app).await;
+                        }
+                        removed
+                    }
                     stopped => stopped,
                 }
                 .map(|()| Done::Stopped)
@@ -208,7 +225,8 @@ impl Engine {
             }
             self.pull(image).await?;
         }
-        self.make_network(&spec::network(&assignment.app)).await?;
+        let _using = self.networks.used.read().await;
+        self.make_network(&spec::network(&self.node, &assignment.app)).await?;
         let name = spec::name(replica, run);
         self.create(&name, replica, run, assignment, document).await?;
         self.docker.start_container(&name, None).await.map_err(at("start"))?;
@@ -247,7 +265,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes the network of an app away, unless a container has it still.
+    async fn drop_network(&self, app: &AppKey) {
+        let _alone = self.networks.used.write().await;
+        // The engine refuses while a container that runs has it; the next one that goes tries again.
+        let _ = self.docker.remove_network(&spec::network(&self.node, app)).await;
+    }
+
     async fn make_network(&self, name: &str) -> Result<(), Failed> {
+        let _making = self.networks.making.lock().await;
         if self.docker.inspect_network(name, None).await.is_ok() {
             return Ok(());
         }
@@ -259,8 +285,6 @@ impl Engine {
         };
         match self.docker.create_network(request).await {
             Ok(_) => Ok(()),
-            // Another run of the app was faster.
-            Err(error) if status(&error) == Some(409) => Ok(()),
             Err(error) => Err(at("create the network")(error)),
         }
     }

@@ -25,9 +25,10 @@ const LOG_FILES: &str = "3";
 /// A core's share of cpu when cores are short.
 const SHARES_PER_CORE: u64 = 1_024;
 
-/// The network of an app on one node.
-pub(crate) fn network(app: &AppKey) -> String {
-    format!("muster-{}-{}", app.tenant, app.name)
+/// The network of an app on one node. It carries the node's name, because an engine takes two
+/// networks of one name: of all that may make it, only one node's agent does.
+pub(crate) fn network(node: &NodeName, app: &AppKey) -> String {
+    format!("muster-{node}-{}-{}", app.tenant, app.name)
 }
 
 /// What a run's container is made from.
@@ -49,7 +50,7 @@ pub(crate) fn body(
         aliases: Some(vec![assignment.workload.to_string()]),
         ..EndpointSettings::default()
     };
-    let network = network(&assignment.app);
+    let network = network(node, &assignment.app);
     Ok(ContainerCreateBody {
         hostname: Some(replica.as_str().chars().take(63).collect()),
         image: assignment.image.clone(),
