@@ -76,7 +76,10 @@ pub fn permissions(role: &Role) -> Permissions {
         }
         Role::Decider(name) => {
             may.publish(&["muster.v1.api.>"]);
-            may.publish(&[&format!("muster.v1.append.{name}"), &format!("muster.v1.rpt.beat.{name}")]);
+            may.publish(&[
+                &format!("muster.v1.append.{name}"),
+                &format!("muster.v1.rpt.beat.{name}"),
+            ]);
             match *name {
                 "scheduler" => may.publish(&["muster.v1.node.*.doc", "muster.v1.node.*.spec.*"]),
                 "autoscaler" => may.publish(&["muster.v1.cmd.as.autoscaler.*.*"]),
@@ -146,7 +149,8 @@ pub fn nats_users(users: &[(Role, String)]) -> String {
     let mut text = String::from("authorization {\n  users = [\n");
     for (role, password) in users {
         let may = permissions(role);
-        let respond = if may.respond { ", allow_responses: { max: 100000, expires: \"1h\" }" } else { "" };
+        let respond =
+            if may.respond { ", allow_responses: { max: 100000, expires: \"1h\" }" } else { "" };
         text.push_str(&format!(
             "    {{ user: {:?}, password: {password:?}, permissions: {{\n      publish: {{ allow: [{}] }}\n      subscribe: {{ allow: [{}] }}{respond}\n    }} }}\n",
             role.user(),
@@ -205,14 +209,70 @@ pub fn messages() -> Vec<Message> {
     let (nodes, reports) = (Some(stream::NODES.name), Some(stream::REPORTS.name));
     let append = Some(stream::APPEND.name);
     let rest = [
-        other("Request", "append", "muster.v1.append.<service>", append, "its service", "event-log"),
-        other("Request", "append", "muster.v1.append.agent.<node>", append, "its agent", "event-log"),
-        other("Answer", "append", "the inbox in the header Muster-Inbox", None, "event-log", "its asker"),
-        other("NodeDocument", "document", "muster.v1.node.<node>.doc", nodes, "scheduler", "its agent"),
-        other("SpecDocument", "document", "muster.v1.node.<node>.spec.<digest>", nodes, "scheduler", "its agent"),
-        other("Heartbeat", "report", "muster.v1.rpt.heartbeat.<node>", reports, "its agent", "health, scheduler"),
-        other("UsageReport", "report", "muster.v1.rpt.usage.<node>", reports, "its agent", "autoscaler"),
-        other("Beat", "report", "muster.v1.rpt.beat.<service>", reports, "its service", "its other instances"),
+        other(
+            "Request",
+            "append",
+            "muster.v1.append.<service>",
+            append,
+            "its service",
+            "event-log",
+        ),
+        other(
+            "Request",
+            "append",
+            "muster.v1.append.agent.<node>",
+            append,
+            "its agent",
+            "event-log",
+        ),
+        other(
+            "Answer",
+            "append",
+            "the inbox in the header Muster-Inbox",
+            None,
+            "event-log",
+            "its asker",
+        ),
+        other(
+            "NodeDocument",
+            "document",
+            "muster.v1.node.<node>.doc",
+            nodes,
+            "scheduler",
+            "its agent",
+        ),
+        other(
+            "SpecDocument",
+            "document",
+            "muster.v1.node.<node>.spec.<digest>",
+            nodes,
+            "scheduler",
+            "its agent",
+        ),
+        other(
+            "Heartbeat",
+            "report",
+            "muster.v1.rpt.heartbeat.<node>",
+            reports,
+            "its agent",
+            "health, scheduler",
+        ),
+        other(
+            "UsageReport",
+            "report",
+            "muster.v1.rpt.usage.<node>",
+            reports,
+            "its agent",
+            "autoscaler",
+        ),
+        other(
+            "Beat",
+            "report",
+            "muster.v1.rpt.beat.<service>",
+            reports,
+            "its service",
+            "its other instances",
+        ),
         other("head", "read", "muster.v1.api.head", None, "anyone", "event-log"),
         other("log", "read", "muster.v1.api.log", None, "anyone", "event-log"),
         other("state", "read", "muster.v1.api.state", None, "anyone", "event-log"),

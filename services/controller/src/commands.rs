@@ -15,9 +15,7 @@ use schemas::event::{
     AppDeleteStarted, CommandAccepted, CommandRejected, ConfigStored, Event, NoteAdded,
     WorkloadRestarted, WorkloadScaled,
 };
-use schemas::id::{
-    AppKey, AppName, CommandId, DEFAULT_TENANT, Digest, Tenant, WorkloadName,
-};
+use schemas::id::{AppKey, AppName, CommandId, DEFAULT_TENANT, Digest, Tenant, WorkloadName};
 use schemas::spec::Mode;
 use schemas::{command, subject};
 
@@ -116,8 +114,8 @@ pub(crate) struct Effect {
 #[must_use]
 pub fn answer(state: &State, message: &CommandMessage, now: Now) -> Answer {
     let decoded = Command::decode(&message.verb, &message.payload);
-    let effect = decoded
-        .and_then(|(common, command)| effect(state, &common, &command).map(|e| (e, common)));
+    let effect =
+        decoded.and_then(|(common, command)| effect(state, &common, &command).map(|e| (e, common)));
     let cause = Cause { correlation: Some(message.id.clone()), position: 0 };
     let (id, verb, sequence) = (message.id.clone(), printable(&message.verb, 64), message.sequence);
     match effect {
@@ -156,9 +154,7 @@ fn effect(state: &State, common: &Common, command: &Command) -> Result<Effect, P
     match command {
         Command::Deploy(c) => deploy::effect(state, common, app_key(&c.app.name), &c.app),
         Command::DeleteApp(c) => delete(state, common, app_key(&c.app)),
-        Command::Scale(c) => {
-            scale(state, common, app_key(&c.app), &c.workload, c.replicas)
-        }
+        Command::Scale(c) => scale(state, common, app_key(&c.app), &c.workload, c.replicas),
         Command::Restart(c) => restart(state, common, app_key(&c.app), &c.workload),
         Command::Cordon(c) => node::cordon(state, &c.node, false),
         Command::Drain(c) => node::cordon(state, &c.node, true),
@@ -274,7 +270,12 @@ fn restart(
 
 fn put_config(content_base64: &str) -> Result<Effect, Problem> {
     let content = base64_decode(content_base64).ok_or_else(|| {
-        Problem::new("invalid_value", "content_base64", "not base64", "standard base64 with padding")
+        Problem::new(
+            "invalid_value",
+            "content_base64",
+            "not base64",
+            "standard base64 with padding",
+        )
     })?;
     if content.len() > command::CONFIG_BYTES_MAX {
         let got = format!("{} bytes", content.len());
@@ -285,9 +286,7 @@ fn put_config(content_base64: &str) -> Result<Effect, Problem> {
     Ok(Effect {
         object: format!("config/{digest}"),
         app: None,
-        events: vec![
-            ConfigStored { digest, content_base64: content_base64.to_owned() }.into(),
-        ],
+        events: vec![ConfigStored { digest, content_base64: content_base64.to_owned() }.into()],
     })
 }
 

@@ -12,7 +12,6 @@ pub mod reconcile;
 pub mod rules;
 pub mod service;
 
-
 pub use config::Config;
 pub use rules::Controller;
 pub use service::run;

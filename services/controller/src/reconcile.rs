@@ -89,7 +89,8 @@ pub fn app(state: &State, key: &AppKey, now_ms: u64) -> Plan {
 
 /// Says how far the app got, when that is news.
 fn judge(state: &State, key: &AppKey, app: &App, now_ms: u64, plan: &mut Plan) {
-    let has_replicas = app.workloads.keys().any(|name| state.replicas_of(key, name).next().is_some());
+    let has_replicas =
+        app.workloads.keys().any(|name| state.replicas_of(key, name).next().is_some());
     if app.status == AppStatus::Deleting {
         if !has_replicas {
             plan.say(AppDeleted { app: key.clone() }, &app.cause);
@@ -105,7 +106,8 @@ fn judge(state: &State, key: &AppKey, app: &App, now_ms: u64, plan: &mut Plan) {
         }
         all_done = false;
         if let Some(reason) = subject.stalled(plan) {
-            let told = matches!(&app.status, AppStatus::Stalled { workload, .. } if workload == name);
+            let told =
+                matches!(&app.status, AppStatus::Stalled { workload, .. } if workload == name);
             if !told {
                 let stalled = AppStalled {
                     app: key.clone(),
@@ -161,7 +163,10 @@ impl Subject<'_> {
         }
         let replicas = self.state.replicas_of(self.key, self.name);
         for (id, replica) in replicas.filter(|(_, r)| r.retired.is_none()) {
-            if !self.is_current(replica) || replica.phase == Phase::Ready || self.spec.mode == Mode::Job {
+            if !self.is_current(replica)
+                || replica.phase == Phase::Ready
+                || self.spec.mode == Mode::Job
+            {
                 continue;
             }
             let since = replica.requested_ms.max(self.app.since_ms);

@@ -124,7 +124,7 @@ impl Rules for Controller {
             self.inbox.push_back(message);
         }
         // On standby nobody answers from this inbox; what the leader answered leaves it here.
-        if self.inbox.len() % COMMANDS_AT_ONCE == 0 {
+        if self.inbox.len().is_multiple_of(COMMANDS_AT_ONCE) {
             self.inbox.retain(|message| !state.receipts.contains(message.id()));
         }
     }
@@ -133,8 +133,7 @@ impl Rules for Controller {
         let mut batch = Batch::default();
         self.answer_commands(state, now, &mut batch);
         self.reconcile_apps(state, now, &mut batch);
-        let mut decision =
-            Decision { events: batch.events, absent: batch.absent, wake_ms: None };
+        let mut decision = Decision { events: batch.events, absent: batch.absent, wake_ms: None };
         if let Some(at) = self.alarms.values().min() {
             decision.wake_at(now.mono_ms + at.saturating_sub(now.utc_ms).max(1));
         }

@@ -30,8 +30,14 @@ pub(crate) struct Effects {
 /// What an event says about a leadership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Lead {
-    Taken { writer: Writer, term: u64, instance: String },
-    Released { writer: Writer },
+    Taken {
+        writer: Writer,
+        term: u64,
+        instance: String,
+    },
+    Released {
+        writer: Writer,
+    },
     /// The node is lost or removed: any instance may claim its agent's leadership.
     Lost(NodeName),
     /// The node is heard again: the holder keeps it.
@@ -118,11 +124,9 @@ impl Effects {
         let Some(event) = event else { return };
         self.entities.extend(event.about().entities.into_iter().map(|name| (name, position)));
         let lead = match event {
-            Event::LeadershipTaken(e) => Lead::Taken {
-                writer: e.writer.clone(),
-                term: e.term,
-                instance: e.instance.clone(),
-            },
+            Event::LeadershipTaken(e) => {
+                Lead::Taken { writer: e.writer.clone(), term: e.term, instance: e.instance.clone() }
+            }
             Event::LeadershipReleased(e) => Lead::Released { writer: e.writer.clone() },
             Event::NodeLost(e) => Lead::Lost(e.node.clone()),
             Event::NodeDeclaredLost(e) => Lead::Lost(e.node.clone()),

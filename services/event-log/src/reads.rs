@@ -64,7 +64,8 @@ fn decode<T: DeserializeOwned + Default>(request: &Request) -> Result<T, (u16, S
     if request.payload.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(&request.payload).map_err(|error| (400, format!("the request does not decode: {error}")))
+    serde_json::from_slice(&request.payload)
+        .map_err(|error| (400, format!("the request does not decode: {error}")))
 }
 
 fn encode(value: &impl Serialize) -> Answered {
@@ -99,7 +100,8 @@ fn reached(view: &View, at_least: Option<u64>) -> Result<schemas::place::Place, 
 
 fn log(store: &FjallStore, view: &View, request: &LogRequest) -> Answered {
     let place = reached(view, request.at_least)?;
-    let limit = request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limit =
+        request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut page = Page { events: Vec::new(), bytes: PAGE_ROOM, limit, next: None };
     let (from, to) = (request.from.max(1), place.position);
     match &request.entity {

@@ -216,6 +216,7 @@ pub struct Counts {
 
 /// What the sequencer is doing.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Phase {
     /// Waiting for a connection.
     Idle,

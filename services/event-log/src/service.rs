@@ -17,7 +17,9 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::Config;
 use crate::reads;
-use crate::sequencer::{Asked, Input, Message, Outcome, Output, Sequencer, Setup, Streamed, Window};
+use crate::sequencer::{
+    Asked, Input, Message, Outcome, Output, Sequencer, Setup, Streamed, Window,
+};
 use crate::start::Stream;
 use crate::store::FjallStore;
 use crate::view::{self, View};
@@ -116,7 +118,11 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(mut self, mut arrived: Receiver<Input>, shutdown: Shutdown) -> Result<(), Failure> {
+    async fn run(
+        mut self,
+        mut arrived: Receiver<Input>,
+        shutdown: Shutdown,
+    ) -> Result<(), Failure> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ticks = 0_u32;
@@ -130,14 +136,15 @@ impl Pump {
                 Some(input) = arrived.recv() => gather(input, &mut arrived),
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
-                    if ticks % PURGE_TICKS == 0 {
+                    if ticks.is_multiple_of(PURGE_TICKS) {
                         self.purge_read().await;
                     }
                     vec![Input::Tick]
                 }
             };
             for input in inputs {
-                let outputs = tokio::task::block_in_place(|| self.sequencer.on(input, clock::utc_ms()));
+                let outputs =
+                    tokio::task::block_in_place(|| self.sequencer.on(input, clock::utc_ms()));
                 self.carry_out(outputs).await?;
             }
             self.tell();
@@ -194,7 +201,8 @@ impl Pump {
             last: Some(message.expected_last),
             last_on: message.fence.map(|fence| (subject::SEQUENCER_TAKEN.to_owned(), fence)),
         };
-        let sent = self.bus.publish_checked(&message.subject, message.bytes.to_vec(), &expect).await;
+        let sent =
+            self.bus.publish_checked(&message.subject, message.bytes.to_vec(), &expect).await;
         self.publishing.push(Box::pin(async move {
             let outcome = match sent {
                 Ok(ack) => ack.outcome().await,
@@ -210,7 +218,10 @@ impl Pump {
     }
 
     /// Asks the bus for something in the background; what comes of it goes into the queue.
-    #[expect(clippy::disallowed_methods, reason = "each is one bounded request, awaited by the machine")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "each is one bounded request, awaited by the machine"
+    )]
     fn ask(&self, asked: impl Future<Output = Result<Input, String>> + Send + 'static) {
         let queue = self.queue.clone();
         tokio::spawn(async move {
@@ -307,7 +318,11 @@ impl Pump {
         let (metrics, counts) = (&self.admin.metrics, self.sequencer.counts());
         let set = |name, help, value| metrics.set(name, help, &[], value);
         set("muster_log_stored_position", "The stored head.", self.sequencer.stored().position);
-        set("muster_log_published_position", "The published head.", self.sequencer.published().position);
+        set(
+            "muster_log_published_position",
+            "The published head.",
+            self.sequencer.published().position,
+        );
         set("muster_log_groups", "Groups stored, each with one fsync.", counts.groups);
         set("muster_log_events", "Events recorded.", counts.events);
         set("muster_log_duplicates", "Requests that were repeats.", counts.duplicates);
@@ -333,7 +348,11 @@ fn gather(first: Input, arrived: &mut Receiver<Input>) -> Vec<Input> {
     inputs
 }
 
-async fn read_connections(bus: Bus, queue: Sender<Input>, shutdown: Shutdown) -> Result<(), Failure> {
+async fn read_connections(
+    bus: Bus,
+    queue: Sender<Input>,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let mut connections = bus.connections();
     loop {
         if queue.send(Input::Connected).await.is_err() {

@@ -39,7 +39,9 @@ pub fn verify(folder: &Path) -> Result<(), Failure> {
     }
     match witness.heads() {
         Some(seen) if seen.published.position > head.position => {
-            return Err(format!("the log ends at {head}, and {} was published", seen.published).into());
+            return Err(
+                format!("the log ends at {head}, and {} was published", seen.published).into()
+            );
         }
         Some(seen) => {
             let row = store.row(seen.published.position)?;

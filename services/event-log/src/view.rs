@@ -39,7 +39,9 @@ impl View {
             let bytes = store.snapshot_bytes(&meta, 0, len)?;
             match Fold::restore(&bytes) {
                 Ok(fold) => return Ok(Self(Arc::new(Mutex::new(fold)))),
-                Err(error) => tracing::warn!(%error, place = %meta.place, "skipping a bad snapshot"),
+                Err(error) => {
+                    tracing::warn!(%error, place = %meta.place, "skipping a bad snapshot")
+                }
             }
         }
         Ok(Self::default())

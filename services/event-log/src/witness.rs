@@ -115,7 +115,7 @@ impl Witness {
     pub fn write(&mut self, heads: &Heads) -> Result<(), WitnessError> {
         let update = self.update + 1;
         let slot = encode(&Slot { update, heads: heads.clone() });
-        let offset = if update % 2 == 0 { 0 } else { SLOT_BYTES as u64 };
+        let offset = if update.is_multiple_of(2) { 0 } else { SLOT_BYTES as u64 };
         let written = self.file.write_all_at(&slot, offset).and_then(|()| self.file.sync_data());
         written.map_err(|source| WitnessError::Io {
             doing: "write",

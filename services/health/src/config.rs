@@ -30,7 +30,9 @@ impl Config {
         if self.suspected_ms < 2 * beat || self.lost_ms <= self.suspected_ms {
             let text = format!(
                 "--suspected-ms {} and --lost-ms {}: an agent is heard every {beat} ms, so use at least {} and more than that",
-                self.suspected_ms, self.lost_ms, 2 * beat
+                self.suspected_ms,
+                self.lost_ms,
+                2 * beat
             );
             return Err(text.into());
         }

@@ -260,7 +260,9 @@ mod tests {
 
     #[test]
     fn counts_and_durations_say_what_is_wrong() {
-        assert!(workload_count("web=3").is_ok_and(|(name, count)| name.as_str() == "web" && count == 3));
+        assert!(
+            workload_count("web=3").is_ok_and(|(name, count)| name.as_str() == "web" && count == 3)
+        );
         assert!(workload_count("web").is_err_and(|text| text.contains("web=3")));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert!(duration("5 parsecs").is_err_and(|text| text.contains("parsecs")));

@@ -67,7 +67,10 @@ impl Client {
             inbox_prefix: role.inbox_prefix(),
         };
         let bus = Bus::connect(&connect).await.map_err(|error| {
-            CliError::new(Code::Unreachable, format!("{error}\nIs the cluster running? Start one with `muster dev`."))
+            CliError::new(
+                Code::Unreachable,
+                format!("{error}\nIs the cluster running? Start one with `muster dev`."),
+            )
         })?;
         Ok(Self { bus, user, proved: password.is_some() })
     }
@@ -80,7 +83,8 @@ impl Client {
     ) -> Result<CommandId, CliError> {
         let id = match &common.id {
             Some(id) => id.clone(),
-            None => CommandId::new(&runtime::entropy::hex()).map_err(|e| CliError::internal(e.to_string()))?,
+            None => CommandId::new(&runtime::entropy::hex())
+                .map_err(|e| CliError::internal(e.to_string()))?,
         };
         let payload = command.encode(&common);
         self.publish(command.verb(), payload, &id).await?;
@@ -100,7 +104,9 @@ impl Client {
                 Code::Unreachable,
                 "the cluster has no stream for commands yet: is event-log running?",
             )),
-            Err(error) => Err(CliError::new(Code::Unreachable, format!("the command was not taken: {error}"))),
+            Err(error) => {
+                Err(CliError::new(Code::Unreachable, format!("the command was not taken: {error}")))
+            }
         }
     }
 
@@ -111,8 +117,9 @@ impl Client {
     ) -> Result<A, CliError> {
         let payload = serde_json::to_vec(request).map_err(|e| CliError::internal(e.to_string()))?;
         let answer = self.bus.request(&subject::api(verb), payload, DEADLINE).await?;
-        serde_json::from_slice(&answer)
-            .map_err(|error| CliError::internal(format!("the answer on {verb} does not decode: {error}")))
+        serde_json::from_slice(&answer).map_err(|error| {
+            CliError::internal(format!("the answer on {verb} does not decode: {error}"))
+        })
     }
 
     /// Where the log ends.

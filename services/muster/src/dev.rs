@@ -77,7 +77,12 @@ async fn serve(dev: &Dev, shutdown: Shutdown) -> Result<(), Failure> {
     decider!("health", health);
     for node in users::node_names(dev.nodes)? {
         let mut args = settings(&Role::Agent(node.clone()))?;
-        args.extend(["--node".to_owned(), node.to_string(), "--engine".to_owned(), dev.engine.clone()]);
+        args.extend([
+            "--node".to_owned(),
+            node.to_string(),
+            "--engine".to_owned(),
+            dev.engine.clone(),
+        ]);
         for path in &dev.allow_mount {
             args.extend(["--allow-mount".to_owned(), path.display().to_string()]);
         }

@@ -29,12 +29,14 @@ pub(crate) async fn deploy(client: &Client, deploy: &Deploy) -> Result<(), CliEr
         tenant: common.tenant.clone().map_or_else(default_tenant, Ok)?,
         name: command.app.name.clone(),
     };
-    let common = Common { reason: deploy.patience.reason.clone().or(common.reason.clone()), ..common };
+    let common =
+        Common { reason: deploy.patience.reason.clone().or(common.reason.clone()), ..common };
     carry_out(client, Command::Deploy(command), common, Some(key), &deploy.patience).await
 }
 
 fn default_tenant() -> Result<schemas::id::Tenant, CliError> {
-    schemas::id::Tenant::new(schemas::id::DEFAULT_TENANT).map_err(|e| CliError::internal(e.to_string()))
+    schemas::id::Tenant::new(schemas::id::DEFAULT_TENANT)
+        .map_err(|e| CliError::internal(e.to_string()))
 }
 
 /// A file is a whole `app.deploy`, or the app alone.
@@ -124,7 +126,11 @@ async fn carry_out(
     match tokio::time::timeout(patience.timeout, progress.outcome()).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            let text = format!("not there after {} s, and still on its way: see `muster apps` and `muster why {}`", patience.timeout.as_secs(), progress.id);
+            let text = format!(
+                "not there after {} s, and still on its way: see `muster apps` and `muster why {}`",
+                patience.timeout.as_secs(),
+                progress.id
+            );
             Err(CliError::new(Code::TimedOut, text))
         }
     }
@@ -213,7 +219,10 @@ pub(crate) async fn wait(client: &Client, wait: &OnApp) -> Result<(), CliError> 
             if app.status == "stalled" {
                 return Err(CliError::new(Code::No, app.reason.clone().unwrap_or_default()));
             }
-            follow.next_batch(64).await.map_err(|e| CliError::new(Code::Unreachable, e.to_string()))?;
+            follow
+                .next_batch(64)
+                .await
+                .map_err(|e| CliError::new(Code::Unreachable, e.to_string()))?;
         }
     };
     match tokio::time::timeout(wait.patience.timeout, waiting).await {

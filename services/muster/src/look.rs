@@ -28,7 +28,8 @@ async fn page(client: &Client, look: &Look) -> Result<StatePage, CliError> {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| CliError::internal(e.to_string()))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| CliError::internal(e.to_string()))?;
     println!("{text}");
     Ok(())
 }
@@ -51,11 +52,21 @@ pub(crate) async fn ps(client: &Client, look: &Look) -> Result<(), CliError> {
                 r.run.to_string(),
                 r.revision.to_string(),
                 ago(now.saturating_sub(r.since_ms)),
-                if r.status == "ready" { r.endpoints.join(" ") } else { r.trouble.clone().unwrap_or_default() },
+                if r.status == "ready" {
+                    r.endpoints.join(" ")
+                } else {
+                    r.trouble.clone().unwrap_or_default()
+                },
             ]
         })
         .collect();
-    print!("{}", table(&["REPLICA", "APP", "NODE", "STATUS", "RUN", "REVISION", "AGE", "ENDPOINTS OR TROUBLE"], &rows));
+    print!(
+        "{}",
+        table(
+            &["REPLICA", "APP", "NODE", "STATUS", "RUN", "REVISION", "AGE", "ENDPOINTS OR TROUBLE"],
+            &rows
+        )
+    );
     Ok(())
 }
 
@@ -104,7 +115,13 @@ pub(crate) async fn nodes(client: &Client, look: &Look) -> Result<(), CliError> 
             ]
         })
         .collect();
-    print!("{}", table(&["NODE", "STATUS", "ADMISSION", "REPLICAS", "CPU", "MEMORY", "ADDRESS", "LABELS"], &rows));
+    print!(
+        "{}",
+        table(
+            &["NODE", "STATUS", "ADMISSION", "REPLICAS", "CPU", "MEMORY", "ADDRESS", "LABELS"],
+            &rows
+        )
+    );
     Ok(())
 }
 
@@ -166,7 +183,10 @@ pub(crate) async fn log(client: &Client, log: &Log) -> Result<(), CliError> {
     }
     let mut follow = client.bus.follow(stream::EVENTS.name, head + 1, None);
     loop {
-        let batch = follow.next_batch(64).await.map_err(|e| CliError::new(Code::Unreachable, e.to_string()))?;
+        let batch = follow
+            .next_batch(64)
+            .await
+            .map_err(|e| CliError::new(Code::Unreachable, e.to_string()))?;
         for message in batch {
             let text = String::from_utf8_lossy(&message.payload);
             let about = decode(&text)?.event.about();
@@ -189,7 +209,10 @@ pub(crate) fn schema(name: Option<&str>) -> Result<(), CliError> {
         Some(wanted) => {
             let mut all = all;
             let Some((_, schema)) = all.find(|(name, _)| *name == wanted) else {
-                return Err(CliError::new(Code::NotFound, format!("no message {wanted:?}: `muster schema` lists them")));
+                return Err(CliError::new(
+                    Code::NotFound,
+                    format!("no message {wanted:?}: `muster schema` lists them"),
+                ));
             };
             json(&schema)
         }
@@ -202,10 +225,18 @@ pub(crate) async fn doctor(client: &Client) -> Result<(), CliError> {
     println!("ok    nats-server {}", client.bus.server_version());
     for spec in stream::ALL {
         match client.bus.stream_state(spec.name).await {
-            Ok(Some(state)) => println!("ok    stream {}: {} messages, {}", spec.name, state.messages, bytes(state.bytes)),
+            Ok(Some(state)) => println!(
+                "ok    stream {}: {} messages, {}",
+                spec.name,
+                state.messages,
+                bytes(state.bytes)
+            ),
             Ok(None) => {
                 ill = true;
-                println!("ILL   stream {} is not there: start event-log, which makes it", spec.name);
+                println!(
+                    "ILL   stream {} is not there: start event-log, which makes it",
+                    spec.name
+                );
             }
             // A role that may not read a stream is not told of it either.
             Err(_) => println!("-     stream {}: not for this user to see", spec.name),
@@ -216,7 +247,10 @@ pub(crate) async fn doctor(client: &Client) -> Result<(), CliError> {
             println!("ok    event-log at {}, state {}", head.place, head.state_hash);
             if head.anomalies > 0 {
                 ill = true;
-                println!("ILL   {} impossible events: a writer has a bug; report it with `muster log -o json`", head.anomalies);
+                println!(
+                    "ILL   {} impossible events: a writer has a bug; report it with `muster log -o json`",
+                    head.anomalies
+                );
             }
         }
         Err(error) => {

@@ -14,7 +14,8 @@ pub(crate) async fn replay(client: &Client, verify: bool) -> Result<(), CliError
     look::events(client, LogRequest::default(), |text| {
         // What was recorded after the head was asked for is not part of the comparison.
         if fold.cursor().position < head.place.position {
-            fold.push(text.as_bytes()).map_err(|error| CliError::new(Code::No, error.to_string()))?;
+            fold.push(text.as_bytes())
+                .map_err(|error| CliError::new(Code::No, error.to_string()))?;
         }
         Ok(())
     })

@@ -6,7 +6,13 @@ use schemas::event::{Event, Outcome, RetireReason};
 /// One line: position, time, writer, and what happened.
 pub(crate) fn line(envelope: &Envelope) -> String {
     let at = &envelope.header;
-    format!("{:>6}  {}  {:<14}  {}", at.position, time(at.recorded_ms), at.writer.to_string(), words(&envelope.event))
+    format!(
+        "{:>6}  {}  {:<14}  {}",
+        at.position,
+        time(at.recorded_ms),
+        at.writer.to_string(),
+        words(&envelope.event)
+    )
 }
 
 /// A moment, to the millisecond, in UTC.
@@ -58,13 +64,18 @@ pub(crate) fn words(event: &Event) -> String {
         Event::AppStalled(e) => format!("{} stalled at {}: {}", e.app, e.workload, e.reason),
         Event::AppDeleteStarted(e) => format!("{} is being deleted", e.app),
         Event::AppDeleted(e) => format!("{} deleted", e.app),
-        Event::WorkloadScaled(e) => format!("{}/{} scaled {} → {}", e.app, e.workload, e.from, e.to),
+        Event::WorkloadScaled(e) => {
+            format!("{}/{} scaled {} → {}", e.app, e.workload, e.from, e.to)
+        }
         Event::WorkloadRestarted(e) => format!("{}/{} to be restarted", e.app, e.workload),
         Event::ReplicasRequested(e) => {
             let ids: Vec<_> = e.replicas.iter().map(|r| &r.id).collect();
             let replaced: Vec<_> = e.replicas.iter().filter_map(|r| r.replaces.as_ref()).collect();
-            let instead =
-                if replaced.is_empty() { String::new() } else { format!(" to replace {}", list(&replaced)) };
+            let instead = if replaced.is_empty() {
+                String::new()
+            } else {
+                format!(" to replace {}", list(&replaced))
+            };
             format!("{} requested{instead}", list(&ids))
         }
         Event::ReplicasRetired(e) => format!("{} to end: {}", list(&e.replicas), reason(&e.reason)),
@@ -76,35 +87,62 @@ pub(crate) fn words(event: &Event) -> String {
         Event::NodeLabelled(e) => format!("{} labelled {:?}", e.node, e.labels),
         Event::NodeRemoved(e) => format!("{} removed", e.node),
         Event::NodeDeclaredLost(e) => format!("{} declared lost", e.node),
-        Event::ReplicasPlaced(e) => format!("{} placed on {}: {}", list(&e.replicas), e.node, e.chosen),
+        Event::ReplicasPlaced(e) => {
+            format!("{} placed on {}: {}", list(&e.replicas), e.node, e.chosen)
+        }
         Event::ReplicasUnplaced(e) => {
-            let reasons: Vec<_> = e.reasons.iter().map(|r| format!("{} on {} nodes ({})", r.reason, r.nodes, r.remedy)).collect();
+            let reasons: Vec<_> = e
+                .reasons
+                .iter()
+                .map(|r| format!("{} on {} nodes ({})", r.reason, r.nodes, r.remedy))
+                .collect();
             format!("{} of {}/{} fit nowhere: {}", e.waiting, e.app, e.workload, list(&reasons))
         }
         Event::NodeSuspected(e) => format!("{} suspected: silent for {} ms", e.node, e.silent_ms),
         Event::NodeLost(e) => format!("{} lost: silent for {} ms", e.node, e.silent_ms),
         Event::NodeReturned(e) => format!("{} is heard again", e.node),
-        Event::EvictionPaused(e) => format!("{} of {} nodes silent: none is declared lost", e.silent, e.nodes),
-        Event::EvictionResumed(e) => format!("{} of {} nodes silent: losses are declared again", e.silent, e.nodes),
+        Event::EvictionPaused(e) => {
+            format!("{} of {} nodes silent: none is declared lost", e.silent, e.nodes)
+        }
+        Event::EvictionResumed(e) => {
+            format!("{} of {} nodes silent: losses are declared again", e.silent, e.nodes)
+        }
         Event::NodeDescribed(e) => {
             let has = &e.description;
-            format!("{} has {} cores, {} of memory, engine {}", e.node, has.cpu_millis / 1_000, crate::table::bytes(has.memory_bytes), has.engine)
+            format!(
+                "{} has {} cores, {} of memory, engine {}",
+                e.node,
+                has.cpu_millis / 1_000,
+                crate::table::bytes(has.memory_bytes),
+                has.engine
+            )
         }
         Event::ImageResolved(e) => format!("{} means {}", e.reference, e.image),
-        Event::RunFailed(e) => format!("{} run {} cannot {}: {}; again in {} ms", e.replica, e.run, e.step, e.error, e.retry_ms),
-        Event::RunStarted(e) => format!("{} run {} started as container {}", e.replica, e.run, short(&e.container)),
+        Event::RunFailed(e) => format!(
+            "{} run {} cannot {}: {}; again in {} ms",
+            e.replica, e.run, e.step, e.error, e.retry_ms
+        ),
+        Event::RunStarted(e) => {
+            format!("{} run {} started as container {}", e.replica, e.run, short(&e.container))
+        }
         Event::RunEnded(e) => {
-            let next = e.retry_ms.map_or_else(|| "no other follows".to_owned(), |ms| format!("the next in {ms} ms"));
+            let next = e
+                .retry_ms
+                .map_or_else(|| "no other follows".to_owned(), |ms| format!("the next in {ms} ms"));
             format!("{} run {} ended: {}; {next}", e.replica, e.run, e.evidence.cause)
         }
         Event::ReplicaReady(e) => format!("{} run {} is ready", e.replica, e.run),
-        Event::ReplicaUnready(e) => format!("{} run {} is not healthy: {}", e.replica, e.run, e.output),
+        Event::ReplicaUnready(e) => {
+            format!("{} run {} is not healthy: {}", e.replica, e.run, e.output)
+        }
         Event::ReplicaEnded(e) => match &e.outcome {
             Outcome::Stopped => format!("{} ended: stopped as asked", e.replica),
             Outcome::Completed => format!("{} ended: completed", e.replica),
             Outcome::Failed { reason } => format!("{} ended: {reason}", e.replica),
         },
-        Event::StrayRemoved(e) => format!("stray container {} removed from {}", e.container, e.node),
+        Event::StrayRemoved(e) => {
+            format!("stray container {} removed from {}", e.container, e.node)
+        }
     }
 }
 

@@ -20,7 +20,9 @@ pub(crate) async fn why(client: &Client, object: &str) -> Result<(), CliError> {
         own = of(client, &format!("command/{object}")).await?;
     }
     let Some(last) = own.last() else {
-        let text = format!("history knows no {object}: name a replica, app/NAME, node/NAME or a command's id");
+        let text = format!(
+            "history knows no {object}: name a replica, app/NAME, node/NAME or a command's id"
+        );
         return Err(CliError::new(Code::NotFound, text));
     };
     println!("{object}: {}", tell::words(&last.event));
@@ -79,7 +81,9 @@ async fn chain(client: &Client, from: &Envelope) -> Result<(), CliError> {
                 println!("{}  by {}", tell::line(&receipt), receipt.header.actor);
             }
         }
-        None => println!("        no command is at the root: {} did it by itself", from.header.writer),
+        None => {
+            println!("        no command is at the root: {} did it by itself", from.header.writer)
+        }
     }
     Ok(())
 }

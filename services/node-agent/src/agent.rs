@@ -44,6 +44,7 @@ pub struct Kept {
 
 /// What arrives.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, moved once")]
 pub enum Input {
     /// A document, from the bus, read in this connection.
     Document(NodeDocument),
@@ -69,6 +70,7 @@ pub enum Input {
 
 /// What is sent or done.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, moved once")]
 pub enum Output {
     /// Do something with the engine.
     Engine(Op),
@@ -225,9 +227,9 @@ impl Agent {
         }
         let used: BTreeSet<&Digest> = document.replicas.values().map(|a| &a.spec).collect();
         self.kept.specs.retain(|digest, _| used.contains(digest));
-        self.kept.runners.retain(|id, runner| {
-            document.replicas.contains_key(id) || !runner.is_over()
-        });
+        self.kept
+            .runners
+            .retain(|id, runner| document.replicas.contains_key(id) || !runner.is_over());
         self.kept.document = Some(document);
         self.changed = true;
     }
@@ -390,9 +392,11 @@ impl Agent {
     #[must_use]
     pub fn next_ms(&self, now: Now) -> u64 {
         let beat = self.beaten_ms.map_or(now.mono_ms + 100, |at| at + HEARTBEAT_MS);
-        let idle = self.kept.runners.iter().filter(|(id, _)| {
-            !self.under_way.contains_key(&Some((*id).clone()))
-        });
+        let idle = self
+            .kept
+            .runners
+            .iter()
+            .filter(|(id, _)| !self.under_way.contains_key(&Some((*id).clone())));
         let wake = idle.filter_map(|(_, runner)| runner.wake_ms());
         // What was due already waits for something else than time.
         let wake = wake.filter(|at| *at > now.mono_ms).min().unwrap_or(u64::MAX);

@@ -38,7 +38,10 @@ mod tests {
     fn a_reference_s_registry_has_its_own_credentials() {
         let config = serde_json::json!({ "auths": { "reg.example:5000": { "auth": "YW5hOnB3" } } });
         let found = from(&config, registry("reg.example:5000/team/web:1")).expect("it is there");
-        assert_eq!((found.username.as_deref(), found.password.as_deref()), (Some("ana"), Some("pw")));
+        assert_eq!(
+            (found.username.as_deref(), found.password.as_deref()),
+            (Some("ana"), Some("pw"))
+        );
         assert!(from(&config, registry("web:1")).is_none());
     }
 }

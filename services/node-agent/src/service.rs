@@ -76,7 +76,11 @@ fn read_kept(folder: &std::path::Path) -> Result<Kept, Failure> {
     let path = folder.join(KEPT);
     match std::fs::read(&path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-            format!("{} does not decode: {error}; what runs here would be forgotten without it", path.display()).into()
+            format!(
+                "{} does not decode: {error}; what runs here would be forgotten without it",
+                path.display()
+            )
+            .into()
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Kept::default()),
         Err(error) => Err(format!("cannot read {}: {error}", path.display()).into()),
@@ -118,7 +122,11 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(mut self, mut arrived: Receiver<Input>, shutdown: Shutdown) -> Result<(), Failure> {
+    async fn run(
+        mut self,
+        mut arrived: Receiver<Input>,
+        shutdown: Shutdown,
+    ) -> Result<(), Failure> {
         let mut work = Tasks::default();
         let mut usage = Sampler::default();
         let mut releasing = None;
@@ -230,7 +238,11 @@ impl Sampler {
     }
 }
 
-async fn fetch_spec(bus: &Bus, node: &schemas::id::NodeName, digest: &Digest) -> Option<SpecDocument> {
+async fn fetch_spec(
+    bus: &Bus,
+    node: &schemas::id::NodeName,
+    digest: &Digest,
+) -> Option<SpecDocument> {
     let found = bus.get_last(stream::NODES.name, &subject::spec(node, digest)).await;
     match found {
         Ok(Some(message)) => serde_json::from_slice(&message.payload).ok(),
@@ -289,7 +301,10 @@ async fn describe(config: Config, engine: Engine, queue: Sender<Input>) -> Resul
 
 /// The size and the free bytes of the file system a folder is on, as `df` tells them.
 async fn disk(folder: &str) -> Option<(u64, u64)> {
-    let output = tokio::process::Command::new("df").args(["-B1", "--output=size,avail", folder]).output().await;
+    let output = tokio::process::Command::new("df")
+        .args(["-B1", "--output=size,avail", folder])
+        .output()
+        .await;
     let text = String::from_utf8(output.ok()?.stdout).ok()?;
     let mut numbers = text.lines().nth(1)?.split_whitespace().map(|n| n.parse().unwrap_or(0));
     Some((numbers.next()?, numbers.next()?))

@@ -60,13 +60,7 @@ impl Documents {
         differs && late
     }
 
-    fn write(
-        &mut self,
-        state: &State,
-        node: &NodeName,
-        place: Place,
-        now: Now,
-    ) -> Option<Write> {
+    fn write(&mut self, state: &State, node: &NodeName, place: Place, now: Now) -> Option<Write> {
         let (document, specs) = document(state, node, place);
         let digest = document.digest();
         let before = self.written.get(node);
@@ -113,8 +107,9 @@ fn document<'a>(
 }
 
 fn spec_document(state: &State, digest: &Digest, spec: &WorkloadSpec) -> SpecDocument {
-    let configs = spec.configs.values().filter_map(|file| {
-        Some((file.digest.clone(), state.configs.get(&file.digest)?.clone()))
-    });
+    let configs = spec
+        .configs
+        .values()
+        .filter_map(|file| Some((file.digest.clone(), state.configs.get(&file.digest)?.clone())));
     SpecDocument { digest: digest.clone(), spec: spec.clone(), configs: configs.collect() }
 }

@@ -168,10 +168,9 @@ fn told(wanted: &Wanted<'_>, obstacle: &Obstacle) -> (String, String) {
             format!("max per node: the node has {max} of the workload"),
             "add a node, or raise max_per_node".to_owned(),
         ),
-        Obstacle::Full => (
-            format!("replicas: the node has {REPLICAS_PER_NODE_MAX}"),
-            "add a node".to_owned(),
-        ),
+        Obstacle::Full => {
+            (format!("replicas: the node has {REPLICAS_PER_NODE_MAX}"), "add a node".to_owned())
+        }
         Obstacle::Cpu(free) => {
             let short = need.cpu_millis.saturating_sub(*free);
             (

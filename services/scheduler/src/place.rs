@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster::State;
 use cluster::state::{Cause, Load, Replica};
 use schemas::event::Unfit;
-use schemas::id::{AppKey, NodeName, ReplicaId, Tenant, WorkloadName};
+use schemas::id::{AppKey, Digest, NodeName, ReplicaId, Tenant, WorkloadName};
 use schemas::spec::{Strategy, WorkloadSpec};
 
 use crate::filter::{Candidate, Obstacle, Wanted, explain, obstacles};
@@ -65,12 +65,12 @@ pub fn round(state: &State, max: usize) -> Round {
 
 type Group<'a> = Vec<(&'a ReplicaId, &'a Replica)>;
 
+/// What replicas have in common that are alike.
+type Alike = (AppKey, WorkloadName, (Digest, Option<NodeName>));
+
 /// Replicas that are alike: of one workload and spec, and for the same node if they are for one.
 /// Those requested first come first.
-fn groups(
-    state: &State,
-    max: usize,
-) -> Vec<((AppKey, WorkloadName, (schemas::id::Digest, Option<NodeName>)), Group<'_>)> {
+fn groups(state: &State, max: usize) -> Vec<(Alike, Group<'_>)> {
     let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();
     for id in &state.index.pending {
         let Some(replica) = state.replicas.get(id) else { continue };
@@ -104,8 +104,7 @@ fn place_group<'a>(
     let mut crowd = Crowd::of(state, app, name, spec, round);
     let judged = |node: &'a NodeName, loads: &BTreeMap<&NodeName, Load>, crowd: &Crowd<'a>| {
         let (found, load) = (state.nodes.get(node)?, loads.get(node)?);
-        let candidate =
-            Candidate { name: node, node: found, load, of_workload: crowd.on(node) };
+        let candidate = Candidate { name: node, node: found, load, of_workload: crowd.on(node) };
         Some((obstacles(&wanted, &candidate), crowd.score(&candidate)))
     };
     let mut order: BTreeSet<(Score, &'a NodeName)> = BTreeSet::new();
@@ -125,7 +124,8 @@ fn place_group<'a>(
             waiting += 1;
             continue;
         };
-        let chosen = format!("{} of {} nodes fit; {}", order.len() + 1, state.nodes.len(), crowd.why(score));
+        let chosen =
+            format!("{} of {} nodes fit; {}", order.len() + 1, state.nodes.len(), crowd.why(score));
         if let Some(load) = loads.get_mut(node) {
             load.cpu_millis += replica.need.cpu_millis;
             load.memory_bytes += replica.need.memory_bytes;

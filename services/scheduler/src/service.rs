@@ -73,7 +73,8 @@ async fn write_all(bus: &Bus, write: Write) -> Result<(), Failure> {
     }
     let payload = serde_json::to_vec(&write.document)?;
     if payload.len() > DOCUMENT_BYTES_MAX {
-        let text = format!("the document has {} bytes, {DOCUMENT_BYTES_MAX} at most", payload.len());
+        let text =
+            format!("the document has {} bytes, {DOCUMENT_BYTES_MAX} at most", payload.len());
         return Err(text.into());
     }
     let subject = subject::document(node);

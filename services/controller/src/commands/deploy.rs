@@ -6,9 +6,7 @@ use cluster::State;
 use schemas::command::{Common, Problem};
 use schemas::event::AppDeployed;
 use schemas::id::{AppKey, WorkloadName};
-use schemas::spec::{
-    AppSpec, Check, MountSource, Mode, Protocol, RestartPolicy, WorkloadSpec,
-};
+use schemas::spec::{AppSpec, Check, Mode, MountSource, Protocol, RestartPolicy, WorkloadSpec};
 
 use super::{Effect, REPLICAS_MAX, expect, of_app};
 
@@ -247,11 +245,10 @@ fn published(spec: &WorkloadSpec) -> impl Iterator<Item = (Protocol, u16)> {
 }
 
 fn check_total(state: &State, key: &AppKey, spec: &AppSpec) -> Result<(), Problem> {
-    let others = state
-        .apps
-        .iter()
-        .filter(|(other, _)| *other != key)
-        .flat_map(|(_, app)| app.workloads.values().map(|workload| u64::from(workload.replicas)));
+    let others =
+        state.apps.iter().filter(|(other, _)| *other != key).flat_map(|(_, app)| {
+            app.workloads.values().map(|workload| u64::from(workload.replicas))
+        });
     let mine = spec.workloads.values().map(|workload| u64::from(workload.replicas));
     let total: u64 = others.chain(mine).sum();
     if total <= CLUSTER_REPLICAS_MAX {

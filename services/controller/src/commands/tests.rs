@@ -69,9 +69,24 @@ fn what_can_be_done_is_accepted() {
 fn what_cannot_says_where_and_what_would_be_valid() {
     refused("app.delete", r#"{"app":"nope"}"#, "not_found", "app");
     refused("app.delete", r#"{"app":"shop","tenant":"other"}"#, "not_found", "app");
-    refused("app.delete", r#"{"app":"shop","expect_position":1}"#, "changed_meanwhile", "expect_position");
-    refused("workload.scale", r#"{"app":"shop","workload":"db","replicas":1}"#, "not_found", "workload");
-    refused("workload.scale", r#"{"app":"shop","workload":"web","replicas":5000}"#, "invalid_value", "replicas");
+    refused(
+        "app.delete",
+        r#"{"app":"shop","expect_position":1}"#,
+        "changed_meanwhile",
+        "expect_position",
+    );
+    refused(
+        "workload.scale",
+        r#"{"app":"shop","workload":"db","replicas":1}"#,
+        "not_found",
+        "workload",
+    );
+    refused(
+        "workload.scale",
+        r#"{"app":"shop","workload":"web","replicas":5000}"#,
+        "invalid_value",
+        "replicas",
+    );
     refused("node.drain", r#"{"node":"n9"}"#, "not_found", "node");
     refused("node.lost", r#"{"node":"n1"}"#, "node_is_heard", "node");
     refused("config.put", r#"{"content_base64":"?"}"#, "invalid_value", "content_base64");
@@ -85,15 +100,36 @@ fn a_declaration_is_checked_before_anything_is_done() {
     };
     bad(r#"{"image":""}"#, "invalid_value", "image");
     bad(r#"{"image":"web one"}"#, "invalid_value", "image");
-    bad(r#"{"image":"w","resources":{"memory_limit_bytes":1}}"#, "invalid_value", "resources.memory_limit_bytes");
-    bad(r#"{"image":"w","resources":{"cpu_millis":9,"cpu_limit_millis":1}}"#, "invalid_value", "resources");
+    bad(
+        r#"{"image":"w","resources":{"memory_limit_bytes":1}}"#,
+        "invalid_value",
+        "resources.memory_limit_bytes",
+    );
+    bad(
+        r#"{"image":"w","resources":{"cpu_millis":9,"cpu_limit_millis":1}}"#,
+        "invalid_value",
+        "resources",
+    );
     bad(r#"{"image":"w","ports":[{"container":80,"published":8080}]}"#, "port_taken", "ports");
     bad(r#"{"image":"w","depends_on":{"db":"started"}}"#, "not_found", "depends_on");
     bad(r#"{"image":"w","depends_on":{"web":"started"}}"#, "dependency_cycle", "depends_on");
-    bad(r#"{"image":"w","mounts":[{"source":{"path":"etc"},"target":"/x"}]}"#, "invalid_value", "mounts[0].source.path");
-    bad(r#"{"image":"w","probe":{"check":{"http":{"port":80,"path":"x"}}}}"#, "invalid_value", "probe");
+    bad(
+        r#"{"image":"w","mounts":[{"source":{"path":"etc"},"target":"/x"}]}"#,
+        "invalid_value",
+        "mounts[0].source.path",
+    );
+    bad(
+        r#"{"image":"w","probe":{"check":{"http":{"port":80,"path":"x"}}}}"#,
+        "invalid_value",
+        "probe",
+    );
     bad(r#"{"image":"w","update":{"parallelism":0}}"#, "invalid_value", "update.parallelism");
-    refused("app.deploy", r#"{"app":{"name":"new","workloads":{}}}"#, "invalid_value", "app.workloads");
+    refused(
+        "app.deploy",
+        r#"{"app":{"name":"new","workloads":{}}}"#,
+        "invalid_value",
+        "app.workloads",
+    );
 }
 
 #[test]

@@ -46,8 +46,7 @@ impl World {
     }
 
     fn scale(&mut self, to: u32) {
-        let event =
-            WorkloadScaled { app: app("shop"), workload: workload("web"), from: 0, to };
+        let event = WorkloadScaled { app: app("shop"), workload: workload("web"), from: 0, to };
         self.history.add(&Writer::Controller, event);
     }
 
@@ -93,13 +92,10 @@ impl World {
             let job = self.state().spec_of(&replica).is_some_and(|spec| spec.mode == Mode::Job);
             let event: Event = match (replica.retired.is_some(), replica.phase) {
                 (true, _) => ReplicaEnded { replica: id, outcome: Outcome::Stopped }.into(),
-                (_, Phase::Placed) => RunStarted {
-                    replica: id,
-                    run: 1,
-                    container: "c".into(),
-                    endpoints: Vec::new(),
+                (_, Phase::Placed) => {
+                    RunStarted { replica: id, run: 1, container: "c".into(), endpoints: Vec::new() }
+                        .into()
                 }
-                .into(),
                 (_, Phase::Running) if broken => {
                     let outcome = Outcome::Failed { reason: "exited with 1".into() };
                     ReplicaEnded { replica: id, outcome }.into()
@@ -207,11 +203,9 @@ fn a_restart_replaces_every_replica_by_one_of_the_same_spec() {
     let mut world = World::new();
     world.deploy(&[web("web:1", 2)]);
     world.settle();
-    let event =
-        WorkloadRestarted { app: app("shop"), workload: workload("web"), generation: 1 };
+    let event = WorkloadRestarted { app: app("shop"), workload: workload("web"), generation: 1 };
     world.history.add(&Writer::Controller, event);
-    let expected =
-        ["+1 web", "-1 web Replaced", "+1 web", "-1 web Replaced", "AppConverged"];
+    let expected = ["+1 web", "-1 web Replaced", "+1 web", "-1 web Replaced", "AppConverged"];
     assert_eq!(world.settle(), expected);
 }
 
@@ -260,7 +254,8 @@ fn a_drained_node_is_left_one_by_one_after_replacements_are_ready() {
 fn a_fixed_port_is_given_up_before_it_is_taken_again() {
     let mut world = World::new();
     let fixed = |image: &str| {
-        let port = Port { container: 80, published: None, host: Some(80), protocol: Default::default() };
+        let port =
+            Port { container: 80, published: None, host: Some(80), protocol: Default::default() };
         let (name, spec) = web(image, 1);
         (name, WorkloadSpec { ports: vec![port], ..spec })
     };
@@ -276,11 +271,8 @@ fn dependencies_come_first_and_end_last() {
     let job = WorkloadSpec { mode: Mode::Job, ..WorkloadSpec::of_image("migrate:1") };
     let db = WorkloadSpec::of_image("db:1");
     let (name, mut front) = web("web:1", 1);
-    front.depends_on = [
-        (workload("db"), Condition::Healthy),
-        (workload("migrate"), Condition::Completed),
-    ]
-    .into();
+    front.depends_on =
+        [(workload("db"), Condition::Healthy), (workload("migrate"), Condition::Completed)].into();
     world.deploy(&[(name, front), (workload("db"), db), (workload("migrate"), job)]);
     assert_eq!(world.settle(), ["+1 db", "+1 migrate", "+1 web", "AppConverged"]);
     world.history.add(&Writer::Controller, AppDeleteStarted { app: app("shop") });

@@ -332,7 +332,8 @@ fn check_basis<S: Store>(
     }
     match row {
         Some(row) if position < row.position => {
-            let what = format!("{position} lies before {writer}'s own last event, {}", row.position);
+            let what =
+                format!("{position} lies before {writer}'s own last event, {}", row.position);
             no(Code::StaleBasis, what)
         }
         _ => Ok(()),

@@ -66,8 +66,7 @@ impl FjallStore {
         if !path.exists() {
             make(folder).map_err(failed)?;
         }
-        let database =
-            Database::builder(&path).cache_size(CACHE_BYTES).open().map_err(failed)?;
+        let database = Database::builder(&path).cache_size(CACHE_BYTES).open().map_err(failed)?;
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
         let store = Self {
             log: keyspace("log").map_err(failed)?,

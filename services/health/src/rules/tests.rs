@@ -83,7 +83,10 @@ fn when_most_are_silent_none_is_lost() {
     let said = bench.pass(20_000, &["n1"]);
     assert_eq!(said, ["EvictionPaused eviction", "NodeSuspected n2", "NodeSuspected n3"]);
     let said = bench.pass(1_000, &["n1", "n2"]);
-    assert_eq!(said, ["EvictionResumed eviction", "NodeReturned n2", "NodeLost n3"].map(String::from).to_vec());
+    assert_eq!(
+        said,
+        ["EvictionResumed eviction", "NodeReturned n2", "NodeLost n3"].map(String::from).to_vec()
+    );
 }
 
 #[test]

@@ -84,6 +84,12 @@ impl Bus {
             options = options.user_and_password(user.clone(), password.clone());
         }
         let client = options.connect(&to.url).await.map_err(|error| {
+            use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
+            if matches!(error.kind(), Authentication | AuthorizationViolation) {
+                let user = to.credentials.as_ref().map(|(user, _)| user.clone());
+                let user = user.unwrap_or_else(|| "one without a name".to_owned());
+                return BusError::Denied { url: to.url.clone(), user };
+            }
             let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
             let why = format!("{error}{}", source.unwrap_or_default());
             BusError::Unreachable { url: to.url.clone(), why }
@@ -160,7 +166,9 @@ impl Bus {
     /// When the connection is gone for good.
     pub async fn subscribe(&self, subject: &str) -> Result<Subscription, BusError> {
         let heard = self.client.subscribe(subject.to_owned()).await;
-        heard.map(Subscription).map_err(|e| BusError::failed(format!("subscribing to {subject}"), e))
+        heard
+            .map(Subscription)
+            .map_err(|e| BusError::failed(format!("subscribing to {subject}"), e))
     }
 
     /// A subject of one's own for answers, and what arrives there.
@@ -219,10 +227,13 @@ mod tests {
 
     #[test]
     fn only_this_machine_needs_no_user() {
-        for here in ["nats://127.0.0.1:4222", "localhost", "nats://[::1]:4222", "nats://u@127.9.9.9"] {
+        for here in
+            ["nats://127.0.0.1:4222", "localhost", "nats://[::1]:4222", "nats://u@127.9.9.9"]
+        {
             assert!(is_loopback(here), "{here}");
         }
-        for elsewhere in ["nats://10.0.0.1:4222", "nats://example.com", "nats://127.0.0.1.example"] {
+        for elsewhere in ["nats://10.0.0.1:4222", "nats://example.com", "nats://127.0.0.1.example"]
+        {
             assert!(!is_loopback(elsewhere), "{elsewhere}");
         }
     }

@@ -11,6 +11,14 @@ pub enum BusError {
         /// What the client said.
         why: String,
     },
+    /// The server does not let this user in.
+    #[error("NATS at {url} does not let {user} in: check --nats-user and its password")]
+    Denied {
+        /// Where.
+        url: String,
+        /// Who.
+        user: String,
+    },
     /// The server is older than what checks and batches rely on.
     #[error(
         "nats-server {found} at {url} is too old: {needed} or newer is needed, \

@@ -107,9 +107,8 @@ impl Bus {
             RequestErrorKind::TimedOut => RequestError::TimedOut(subject.to_owned()),
             _ => RequestError::Failed(error.to_string()),
         })?;
-        let header = |name: &str| {
-            answer.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
-        };
+        let header =
+            |name: &str| answer.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str);
         if let Some(text) = header(ERROR) {
             let code = header(ERROR_CODE).and_then(|code| code.parse().ok()).unwrap_or(500);
             return Err(RequestError::Refused { code, text: text.to_owned() });

@@ -18,7 +18,8 @@ const NO_SUCH_STREAM: u64 = 10059;
 /// Error code of the server: there is no such message.
 const NO_SUCH_MESSAGE: u64 = 10037;
 
-const ADVICE: &str = "give the stream back its settings, or take it away: it is rebuilt from the log";
+const ADVICE: &str =
+    "give the stream back its settings, or take it away: it is rebuilt from the log";
 
 /// Where a stream begins and ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +46,8 @@ impl Bus {
             Ok(stream) => stream.cached_info().config.clone(),
             Err(error) if is_missing(&error) => {
                 let made = self.context.create_stream(wanted.clone()).await;
-                let made =
-                    made.map_err(|e| BusError::failed(format!("creating stream {}", spec.name), e))?;
+                let made = made
+                    .map_err(|e| BusError::failed(format!("creating stream {}", spec.name), e))?;
                 made.cached_info().config.clone()
             }
             Err(error) => {
@@ -132,16 +133,13 @@ fn is_missing(error: &async_nats::jetstream::context::GetStreamError) -> bool {
 
 fn says_no_message(error: &async_nats::jetstream::stream::RawMessageError) -> bool {
     use async_nats::jetstream::stream::LastRawMessageErrorKind;
-    matches!(
-        error.kind(),
-        LastRawMessageErrorKind::NoMessageFound
-    ) || matches!(error.kind(), LastRawMessageErrorKind::JetStream(error) if error.error_code().0 == NO_SUCH_MESSAGE)
+    matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound)
+        || matches!(error.kind(), LastRawMessageErrorKind::JetStream(error) if error.error_code().0 == NO_SUCH_MESSAGE)
 }
 
 fn config(spec: &StreamSpec) -> Config {
     let max_age = Duration::from_secs(spec.max_age_s);
-    let window =
-        if spec.max_age_s == 0 { DUPLICATE_WINDOW } else { DUPLICATE_WINDOW.min(max_age) };
+    let window = if spec.max_age_s == 0 { DUPLICATE_WINDOW } else { DUPLICATE_WINDOW.min(max_age) };
     Config {
         name: spec.name.to_owned(),
         description: Some(spec.why.to_owned()),

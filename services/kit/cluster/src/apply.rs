@@ -27,8 +27,7 @@ pub(crate) fn apply(state: &mut State, envelope: &Envelope) {
             if e.term != state.term(&e.writer) + 1 {
                 state.anomaly(at, format!("{} took term {} out of turn", e.writer, e.term));
             }
-            let leader =
-                Leader { term: e.term, instance: e.instance.clone(), released: false };
+            let leader = Leader { term: e.term, instance: e.instance.clone(), released: false };
             state.leaders.insert(e.writer.clone(), leader);
         }
         Event::LeadershipReleased(e) => {

@@ -46,13 +46,17 @@ pub enum FoldError {
         got: u64,
     },
     /// The entry follows from another history.
-    #[error("the event at position {position} does not follow from the one before it: its hash differs")]
+    #[error(
+        "the event at position {position} does not follow from the one before it: its hash differs"
+    )]
     Broken {
         /// The entry's position.
         position: u64,
     },
     /// The entry's epoch is not that of the last `SequencerTaken`.
-    #[error("the event at position {position} is of epoch {got}, where epoch {expected} was expected")]
+    #[error(
+        "the event at position {position} is of epoch {got}, where epoch {expected} was expected"
+    )]
     Epoch {
         /// The entry's position.
         position: u64,

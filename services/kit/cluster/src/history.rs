@@ -28,11 +28,8 @@ impl Default for History {
         history.batch(&Writer::EventLog, vec![taken.into()]);
         for writer in Writer::DECIDERS {
             let term = 1;
-            let taken = LeadershipTaken {
-                writer: writer.clone(),
-                term,
-                instance: format!("{writer}-1"),
-            };
+            let taken =
+                LeadershipTaken { writer: writer.clone(), term, instance: format!("{writer}-1") };
             history.batch(&writer, vec![taken.into()]);
         }
         history

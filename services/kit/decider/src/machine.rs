@@ -155,7 +155,9 @@ impl<R: Rules> Decider<R> {
             return Some(format!("a release that knows {what}"));
         }
         match self.role {
-            Role::CatchingUp => Some(format!("the log after position {}", self.fold.cursor().position)),
+            Role::CatchingUp => {
+                Some(format!("the log after position {}", self.fold.cursor().position))
+            }
             Role::Claiming => Some("event-log to grant the leadership".to_owned()),
             Role::Standby | Role::Leading { .. } | Role::Stopped => None,
         }
@@ -212,7 +214,7 @@ impl<R: Rules> Decider<R> {
                     let batch = &first.header.batch;
                     self.offers.folded(place.position, &batch.series, batch.n);
                 }
-                if place.position % MARK_EVERY == 0 {
+                if place.position.is_multiple_of(MARK_EVERY) {
                     self.mark = Some(Mark {
                         place,
                         fold_version: cluster::FOLD_VERSION,
@@ -396,11 +398,7 @@ impl<R: Rules> Decider<R> {
         out.push(Output::Append(request));
     }
 
-    fn own(
-        &self,
-        event: impl Into<schemas::event::Event>,
-        now: Now,
-    ) -> schemas::append::Draft {
+    fn own(&self, event: impl Into<schemas::event::Event>, now: Now) -> schemas::append::Draft {
         let writer: Writer = self.rules.writer();
         draft(event, None, &writer.to_string(), &Cause::default(), now)
     }

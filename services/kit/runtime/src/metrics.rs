@@ -100,7 +100,11 @@ mod tests {
         metrics.set("muster_head", "The head.", &[], 7);
         metrics.observe("muster_fsync_seconds", "One fsync.", &[], 0.003);
         let text = metrics.text();
-        for line in ["muster_refusals_total{code=\"gap\"} 2", "muster_head 7", "muster_fsync_seconds_count 1"] {
+        for line in [
+            "muster_refusals_total{code=\"gap\"} 2",
+            "muster_head 7",
+            "muster_fsync_seconds_count 1",
+        ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
     }

@@ -154,7 +154,9 @@ impl<S: Service> Life<S> {
                 }
             }
             self.tell();
-            if releasing.is_some_and(|until| self.machine.at_rest() || tokio::time::Instant::now() > until) {
+            if releasing
+                .is_some_and(|until| self.machine.at_rest() || tokio::time::Instant::now() > until)
+            {
                 return Ok(Ended::Stopped);
             }
         }
@@ -187,11 +189,22 @@ impl<S: Service> Life<S> {
                 readers.spawn("events", read_events(self.bus.clone(), queue.clone(), from));
             }
             Output::Rebuild { why } => {
-                tracing::error!(service = self.name, why, "what was folded is not in the history: reading it again");
-                self.admin.metrics.count("muster_rebuilds", "States dropped because history differed.", &[("service", &self.name)], 1);
+                tracing::error!(
+                    service = self.name,
+                    why,
+                    "what was folded is not in the history: reading it again"
+                );
+                self.admin.metrics.count(
+                    "muster_rebuilds",
+                    "States dropped because history differed.",
+                    &[("service", &self.name)],
+                    1,
+                );
                 return Some(Ended::Rebuild);
             }
-            Output::Complain(what) => tracing::error!(service = self.name, what, "something is wrong"),
+            Output::Complain(what) => {
+                tracing::error!(service = self.name, what, "something is wrong")
+            }
             Output::Rules(output) => self.service.send(&self.bus, output).await,
         }
         None
@@ -200,11 +213,8 @@ impl<S: Service> Life<S> {
     /// What the health page shows.
     fn tell(&self) {
         let service = [("service", self.name.as_str())];
-        let missing = if self.bus.connected() {
-            self.machine.waits_for()
-        } else {
-            Some("NATS".to_owned())
-        };
+        let missing =
+            if self.bus.connected() { self.machine.waits_for() } else { Some("NATS".to_owned()) };
         self.admin.readiness.set(&self.name, missing);
         let term = match self.machine.role() {
             Doing::Leading { term } => term,
@@ -212,8 +222,18 @@ impl<S: Service> Life<S> {
         };
         let state = self.machine.fold().state();
         let metrics = &self.admin.metrics;
-        metrics.set("muster_folded_position", "The last position folded.", &service, self.machine.place().position);
-        metrics.set("muster_leading_term", "The leadership of this instance; 0 on standby.", &service, term);
+        metrics.set(
+            "muster_folded_position",
+            "The last position folded.",
+            &service,
+            self.machine.place().position,
+        );
+        metrics.set(
+            "muster_leading_term",
+            "The leadership of this instance; 0 on standby.",
+            &service,
+            term,
+        );
         metrics.set("muster_anomalies", "Impossible events met.", &service, state.anomalies());
         metrics.set("muster_batches", "Batches recorded.", &service, self.machine.batches);
         metrics.set("muster_refusals", "Batches refused.", &service, self.machine.refusals);
@@ -250,7 +270,9 @@ async fn read_events<I: Send>(
                 }
             }
             // event-log publishes again what the stream lost; hashes tell whether it is the same.
-            FollowError::Rewound { .. } => tracing::warn!(%error, "waiting for event-log to mend it"),
+            FollowError::Rewound { .. } => {
+                tracing::warn!(%error, "waiting for event-log to mend it")
+            }
             FollowError::Bus(error) => tracing::warn!(%error, "reading events again"),
         }
         tokio::time::sleep(RETRY).await;
@@ -269,7 +291,9 @@ async fn read_pages<I: Send>(bus: &Bus, queue: &Sender<Input<I>>, from: &mut u64
                 }
             }
         }
-        Err(error) => tracing::info!(%error, from = *from, "waiting for event-log to read history from"),
+        Err(error) => {
+            tracing::info!(%error, from = *from, "waiting for event-log to read history from")
+        }
     }
     true
 }
@@ -321,4 +345,3 @@ async fn read_connections<I: Send>(bus: Bus, queue: Sender<Input<I>>) -> Result<
 pub async fn nothing_else<I>(queue: Sender<Input<I>>) {
     queue.closed().await;
 }
-

@@ -10,7 +10,6 @@ pub struct Tasks(JoinSet<(String, Result<(), Failure>)>);
 
 impl Tasks {
     /// Starts a task.
-    #[expect(clippy::disallowed_methods, reason = "the one place where a named task begins")]
     pub fn spawn<F>(&mut self, name: impl Into<String>, task: F)
     where
         F: Future<Output = Result<(), Failure>> + Send + 'static,
@@ -46,7 +45,8 @@ impl Tasks {
     /// The first failure, with the name of its task.
     pub async fn all(mut self) -> Result<(), Failure> {
         while let Some((name, outcome)) = self.ended().await {
-            outcome.map_err(|error| format!("{name}: {}", crate::process::chain(error.as_ref())))?;
+            outcome
+                .map_err(|error| format!("{name}: {}", crate::process::chain(error.as_ref())))?;
         }
         Ok(())
     }

@@ -172,8 +172,7 @@ impl Facts {
         }
         self.process.claim_offered_ms = Some(now.mono_ms);
         let (term, instance) = (self.known_term + 1, self.process.instance.clone());
-        let event =
-            LeadershipTaken { writer: writer.clone(), term, instance: instance.clone() };
+        let event = LeadershipTaken { writer: writer.clone(), term, instance: instance.clone() };
         let series = Series::derive(&self.process.claim_seed, self.process.claims);
         let draft = draft(event, None, &writer.to_string(), &cause_of(None), now);
         Some(Request {

@@ -36,15 +36,7 @@ impl World {
         spec: Option<SpecDocument>,
         now: Now,
     ) -> Self {
-        Self {
-            id,
-            assignment,
-            spec,
-            now,
-            stated: Vec::new(),
-            missing_spec: None,
-            forget: false,
-        }
+        Self { id, assignment, spec, now, stated: Vec::new(), missing_spec: None, forget: false }
     }
 
     fn say(&mut self, event: impl Into<Event>) {
@@ -180,7 +172,9 @@ impl Runner {
         }
         match self.stage {
             Stage::New | Stage::Waiting if due => self.begin(world),
-            Stage::Examining if due => Some(Op::Examine { replica: world.id.clone(), run: self.run }),
+            Stage::Examining if due => {
+                Some(Op::Examine { replica: world.id.clone(), run: self.run })
+            }
             Stage::Running | Stage::Ready => self.check(world).filter(|_| due),
             _ => None,
         }
@@ -227,7 +221,7 @@ impl Runner {
     }
 
     fn check(&mut self, world: &mut World) -> Option<Op> {
-        let Some(spec) = world.workload() else { return None };
+        let spec = world.workload()?;
         match (&spec.probe, self.stage) {
             (Some(probe), _) => Some(Op::Probe {
                 replica: world.id.clone(),

@@ -198,7 +198,8 @@ impl Engine {
 
     async fn pull(&self, reference: &str) -> Result<(), Failed> {
         let options = CreateImageOptionsBuilder::default().from_image(reference).build();
-        let mut progress = self.docker.create_image(Some(options), None, crate::credentials::of(reference));
+        let mut progress =
+            self.docker.create_image(Some(options), None, crate::credentials::of(reference));
         let pulling = async {
             while let Some(step) = progress.next().await {
                 step.map_err(at("pull"))?;
@@ -326,7 +327,9 @@ impl Engine {
         let exit_code = state.exit_code;
         let cause = match (out_of_memory, exit_code) {
             (true, _) => "killed: it used more memory than its limit".to_owned(),
-            (false, Some(code)) if code > 128 => format!("exited with {code} (signal {})", code - 128),
+            (false, Some(code)) if code > 128 => {
+                format!("exited with {code} (signal {})", code - 128)
+            }
             (false, Some(code)) => format!("exited with {code}"),
             (false, None) => "ended".to_owned(),
         };
@@ -351,12 +354,7 @@ impl Engine {
         kept.map(|line| schemas::command::printable(line, LINE_MAX)).collect()
     }
 
-    async fn stop(
-        &self,
-        name: &str,
-        signal: Option<String>,
-        grace_ms: u64,
-    ) -> Result<(), Failed> {
+    async fn stop(&self, name: &str, signal: Option<String>, grace_ms: u64) -> Result<(), Failed> {
         let seconds = i32::try_from(grace_ms.div_ceil(1_000)).unwrap_or(i32::MAX);
         let mut options = StopContainerOptionsBuilder::default().t(seconds);
         if let Some(signal) = &signal {
@@ -453,7 +451,8 @@ impl Engine {
     }
 
     async fn list(&self) -> Result<BTreeMap<String, Listed>, Failed> {
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&self.own()).build();
+        let options =
+            ListContainersOptionsBuilder::default().all(true).filters(&self.own()).build();
         let found = self.docker.list_containers(Some(options)).await.map_err(at("list"))?;
         let mut listed = BTreeMap::new();
         for container in found {
@@ -462,9 +461,10 @@ impl Engine {
             let run = labels.get(spec::RUN_LABEL).and_then(|run| run.parse().ok());
             let (Some(replica), Some(run)) = (replica, run) else { continue };
             let id = container.id.unwrap_or_default();
-            let running = container.state
-                == Some(bollard::models::ContainerSummaryStateEnum::RUNNING);
-            let (healthy, endpoints) = if running { self.health(&id).await } else { (None, Vec::new()) };
+            let running =
+                container.state == Some(bollard::models::ContainerSummaryStateEnum::RUNNING);
+            let (healthy, endpoints) =
+                if running { self.health(&id).await } else { (None, Vec::new()) };
             let name = spec::name(&replica, run);
             listed.insert(name, Listed { id, replica, run, running, healthy, endpoints });
         }
@@ -506,7 +506,9 @@ impl Engine {
         let mut next = BTreeMap::new();
         for (name, replica) in containers {
             let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
-            let Some(Ok(stats)) = self.docker.stats(name, Some(options)).next().await else { continue };
+            let Some(Ok(stats)) = self.docker.stats(name, Some(options)).next().await else {
+                continue;
+            };
             let cpu_ns = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|u| u.total_usage);
             let cpu_ns = cpu_ns.unwrap_or(0);
             let memory = stats.memory_stats.unwrap_or_default();

@@ -210,7 +210,8 @@ fn tar_entry(path: &str, mode: &str, content: &[u8]) -> Result<Vec<u8>, String> 
         return Err(format!("the path of a config file may have 100 bytes: {path}"));
     }
     let mut header = [0_u8; 512];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    let mut put =
+        |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, path);
     put(100, &format!("{:0>7}", mode.trim_start_matches("0o")));
     put(108, "0000000");

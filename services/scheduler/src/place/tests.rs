@@ -1,7 +1,9 @@
 //! Rounds of placement, as data: nodes, what is wanted, where it goes.
 
 use cluster::history::{History, app, node, workload};
-use schemas::event::{AppDeployed, NodeCordoned, ReplicasPlaced, ReplicasRequested, RequestedReplica};
+use schemas::event::{
+    AppDeployed, NodeCordoned, ReplicasPlaced, ReplicasRequested, RequestedReplica,
+};
 use schemas::id::Writer;
 use schemas::spec::{AppSpec, Constraint, Mount, MountSource, Port};
 
@@ -19,10 +21,7 @@ fn want(history: &mut History, spec: &WorkloadSpec, count: u64) {
     let known = history.fold.state().apps.get(&app("shop"));
     let revision = known.map_or(1, |app| app.revision + 1);
     let serial = known.map_or(0, |app| app.workloads[&workload("web")].requested);
-    history.add(
-        &Writer::Controller,
-        AppDeployed { app: app("shop"), revision, spec: app_spec },
-    );
+    history.add(&Writer::Controller, AppDeployed { app: app("shop"), revision, spec: app_spec });
     let replicas = (serial..serial + count).map(|serial| RequestedReplica {
         id: ReplicaId::derive(&app("shop"), &workload("web"), serial),
         replaces: None,
@@ -91,11 +90,7 @@ fn bin_packing_fills_one_node_first() {
 fn no_node_gets_more_than_it_has_and_the_rest_says_why() {
     let mut history = cluster(&[("n1", 1), ("n2", 1)]);
     want(&mut history, &spec(600), 3);
-    check(
-        &mut history,
-        &[("n1", 1), ("n2", 1)],
-        &["cpu: 600 millis needed, at most 400 free (2)"],
-    );
+    check(&mut history, &[("n1", 1), ("n2", 1)], &["cpu: 600 millis needed, at most 400 free (2)"]);
     history.node("n3", 1, 8);
     check(&mut history, &[("n3", 1)], &[]);
 }

@@ -73,7 +73,10 @@ fn an_answer_waits_until_everything_before_it_is_published() {
     let refused_one = Request { n: 7, ..notes(&world, &Series::derive("x", 0), 1, &["b"]) };
     let inboxes = world.send(&[first, refused_one]);
     while world.step() {}
-    assert!(world.answers.iter().all(|(inbox, _)| !inboxes.contains(inbox)), "nothing is published");
+    assert!(
+        world.answers.iter().all(|(inbox, _)| !inboxes.contains(inbox)),
+        "nothing is published"
+    );
     world.settle();
     published(world.verdict(&inboxes[0]));
     refused(world.verdict(&inboxes[1]), Code::Gap, "does not follow 0");
@@ -184,11 +187,11 @@ fn a_basis_is_a_place_of_this_history_and_not_before_ones_own_events() {
     };
     let Basis { epoch, position } = place.basis();
     let cases = [
-        (epoch, inside, "not a place"),         // inside a batch
-        (epoch, position + 1, "not a place"),   // not there yet
-        (epoch + 1, position, "not a place"),   // of another epoch
-        (0, 0, "own last event"),               // before everything
-        (epoch, inside - 1, "own last event"),  // before its own
+        (epoch, inside, "not a place"),        // inside a batch
+        (epoch, position + 1, "not a place"),  // not there yet
+        (epoch + 1, position, "not a place"),  // of another epoch
+        (0, 0, "own last event"),              // before everything
+        (epoch, inside - 1, "own last event"), // before its own
     ];
     for (epoch, position, says) in cases {
         let request = based(&world, epoch, position);
@@ -265,7 +268,8 @@ fn who_may_not_state_an_event_is_refused() {
         refused(world.ask(&request), Code::NotPermitted, "speaks of n2");
     }
     let own = NodeDescribed { node: n1, ..described };
-    let request = Request { basis: Some(world.basis()), ..states(&world, vec![draft(own.clone())]) };
+    let request =
+        Request { basis: Some(world.basis()), ..states(&world, vec![draft(own.clone())]) };
     refused(world.ask(&request), Code::Invalid, "no basis");
     let request = states(&world, vec![draft(own)]);
     published(world.ask(&request));

@@ -299,10 +299,8 @@ impl Storm {
         if self.world.stream.borrow().last < seen || self.dice.once_in(3) {
             return;
         }
-        let subjects = [
-            "muster.v1.evt.main.app.shop.deployed",
-            "muster.v1.evt.cluster.log.sequencer.taken",
-        ];
+        let subjects =
+            ["muster.v1.evt.main.app.shop.deployed", "muster.v1.evt.cluster.log.sequencer.taken"];
         let subject = subjects[self.dice.below(2)];
         let bytes = Bytes::from(self.dice.next().to_be_bytes().to_vec());
         self.world.stream.borrow_mut().add(subject, bytes);
@@ -395,7 +393,8 @@ impl Storm {
         for (key, place) in &self.answered {
             let (at, data) = batches.get(key).expect("an answered batch is there");
             assert_eq!(at, place);
-            let offered: Vec<&str> = self.offered[key].events.iter().map(|e| e.data.get()).collect();
+            let offered: Vec<&str> =
+                self.offered[key].events.iter().map(|e| e.data.get()).collect();
             assert_eq!(data, &offered);
         }
     }

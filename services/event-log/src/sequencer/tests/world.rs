@@ -310,8 +310,7 @@ impl World {
     }
 
     pub(super) fn claim_request(&self, writer: &Writer, instance: &str, term: u64) -> Request {
-        let taken =
-            LeadershipTaken { writer: writer.clone(), term, instance: instance.to_owned() };
+        let taken = LeadershipTaken { writer: writer.clone(), term, instance: instance.to_owned() };
         let series = Series::derive(&format!("claim/{writer}/{instance}"), term);
         let events = vec![draft(taken)];
         self.request(writer, instance, term, &series, 1, events)

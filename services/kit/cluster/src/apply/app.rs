@@ -53,8 +53,7 @@ impl State {
     }
 
     pub(crate) fn app_stalled(&mut self, at: &Header, e: &AppStalled) {
-        let status =
-            AppStatus::Stalled { workload: e.workload.clone(), reason: e.reason.clone() };
+        let status = AppStatus::Stalled { workload: e.workload.clone(), reason: e.reason.clone() };
         self.set_status(at, &e.app, status);
     }
 

@@ -70,21 +70,15 @@ fn a_replica_goes_forward_from_requested_to_ended() {
     let id = replica("shop-web-a");
     let phase = |history: &History| history.fold.state().replicas.get(&id).map(|r| r.phase);
     assert_eq!(phase(&history), Some(Phase::Placed));
-    let started = RunStarted {
-        replica: id.clone(),
-        run: 1,
-        container: "c1".into(),
-        endpoints: Vec::new(),
-    };
+    let started =
+        RunStarted { replica: id.clone(), run: 1, container: "c1".into(), endpoints: Vec::new() };
     history.add(&agent("n1"), started);
     assert_eq!(phase(&history), Some(Phase::Running));
     history.add(&agent("n1"), ReplicaReady { replica: id.clone(), run: 1 });
     assert_eq!(phase(&history), Some(Phase::Ready));
     let evidence = Evidence { cause: "exited with 1".into(), ..Evidence::default() };
-    history.add(
-        &agent("n1"),
-        RunEnded { replica: id.clone(), run: 1, evidence, retry_ms: Some(500) },
-    );
+    history
+        .add(&agent("n1"), RunEnded { replica: id.clone(), run: 1, evidence, retry_ms: Some(500) });
     assert_eq!(phase(&history), Some(Phase::Waiting));
     let load = &history.fold.state().index.loads[&node("n1")];
     assert_eq!((load.cpu_millis, load.replicas), (1_000, 2));

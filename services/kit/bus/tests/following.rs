@@ -1,0 +1,244 @@
+//! Following a stream: every message once and in order, whatever happens to the server in between,
+//! and an error rather than silence when the stream is not the one that was read.
+
+use std::time::Duration;
+
+use bus::testing::Server;
+use bus::{Bus, Expect, Follow, FollowError, Message};
+use schemas::stream::{Storage, StreamSpec};
+
+/// How long a reader may need to be going again once the server is back.
+const RECOVERY: Duration = Duration::from_secs(5);
+
+const SPEC: StreamSpec = StreamSpec {
+    name: "FOLLOWED",
+    subjects: &["followed.>"],
+    storage: Storage::File,
+    discard_new: false,
+    max_age_s: 0,
+    max_bytes: -1,
+    max_messages: -1,
+    max_messages_per_subject: -1,
+    max_message_bytes: 1024 * 1024,
+    max_consumers: 100,
+    allow_direct: true,
+    republish: None,
+    deny_delete: false,
+    why: "a test",
+};
+
+async fn publish(bus: &Bus, subject: &str, count: u64) -> u64 {
+    let mut last = 0;
+    for n in 0..count {
+        let payload = n.to_string().into_bytes();
+        let ack = bus.publish_checked(subject, payload, &Expect::default()).await.unwrap();
+        last = ack.outcome().await.unwrap();
+    }
+    last
+}
+
+/// Reads until `last` has been seen.
+async fn read_to(follow: &mut Follow, last: u64, limit: Duration) -> Vec<Message> {
+    let mut read: Vec<Message> = Vec::new();
+    let reading = async {
+        while read.last().is_none_or(|message| message.sequence < last) {
+            read.extend(follow.next_batch(64).await.unwrap());
+        }
+    };
+    let outcome = tokio::time::timeout(limit, reading).await;
+    let seen = read.last().map_or(0, |message| message.sequence);
+    assert!(outcome.is_ok(), "reached {seen} of {last} in {limit:?}");
+    read
+}
+
+fn sequences(messages: &[Message]) -> Vec<u64> {
+    messages.iter().map(|message| message.sequence).collect()
+}
+
+/// The first error of a reader, for which it may take as long as it may take to recover.
+async fn error_of(follow: &mut Follow) -> FollowError {
+    let failing = async {
+        loop {
+            if let Err(error) = follow.next_batch(64).await {
+                return error;
+            }
+        }
+    };
+    tokio::time::timeout(RECOVERY, failing).await.expect("the reader noticed nothing")
+}
+
+#[tokio::test]
+async fn a_reader_gets_what_was_there_and_what_comes() {
+    let server = Server::start();
+    let bus = server.bus("reader").await;
+    bus.ensure_stream(&SPEC).await.unwrap();
+    publish(&bus, "followed.a", 5).await;
+    let mut follow = bus.follow(SPEC.name, 0, None);
+    let read = read_to(&mut follow, 5, RECOVERY).await;
+    assert_eq!(sequences(&read), [1, 2, 3, 4, 5]);
+    assert!(follow.caught_up());
+    assert_eq!(follow.position(), 6);
+    let first = &read[0];
+    assert_eq!((first.subject.as_str(), first.payload.as_ref()), ("followed.a", b"0".as_slice()));
+    assert!(first.time_ms > 1_600_000_000_000, "{}", first.time_ms);
+    publish(&bus, "followed.b", 2).await;
+    assert_eq!(sequences(&read_to(&mut follow, 7, RECOVERY).await), [6, 7]);
+}
+
+#[tokio::test]
+async fn a_filter_lets_other_subjects_pass_unread() {
+    let server = Server::start();
+    let bus = server.bus("reader").await;
+    bus.ensure_stream(&SPEC).await.unwrap();
+    for subject in ["followed.a", "followed.b", "followed.a", "followed.b"] {
+        publish(&bus, subject, 1).await;
+    }
+    let mut follow = bus.follow(SPEC.name, 2, Some("followed.b"));
+    assert_eq!(sequences(&read_to(&mut follow, 4, RECOVERY).await), [2, 4]);
+}
+
+#[tokio::test]
+async fn more_than_one_request_can_carry_arrives_whole() {
+    let server = Server::start();
+    let bus = server.bus("reader").await;
+    bus.ensure_stream(&SPEC).await.unwrap();
+    let payload = vec![b'x'; 100 * 1024];
+    let mut acks = Vec::new();
+    for _ in 0..3_000_u32 {
+        let bytes = if acks.len() % 10 == 0 { payload.clone() } else { vec![b'x'; 10] };
+        acks.push(bus.publish_checked("followed.a", bytes, &Expect::default()).await.unwrap());
+    }
+    for ack in acks {
+        ack.outcome().await.unwrap();
+    }
+    let mut follow = bus.follow(SPEC.name, 1, None);
+    let read = read_to(&mut follow, 3_000, Duration::from_secs(30)).await;
+    assert_eq!(sequences(&read), (1..=3_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn nothing_is_missing_or_repeated_after_the_server_was_killed() {
+    let mut server = Server::start_synced();
+    let bus = server.bus("reader").await;
+    let writer = server.bus("writer").await;
+    bus.ensure_stream(&SPEC).await.unwrap();
+    let mut follow = bus.follow(SPEC.name, 1, None);
+    let mut read = Vec::new();
+    let mut last = 0;
+    for round in 0..3 {
+        last = if round == 0 { publish(&writer, "followed.a", 20).await } else { last };
+        read.extend(read_to(&mut follow, last, RECOVERY).await);
+        server.kill();
+        // The reader is asked while nobody is there.
+        let quiet = tokio::time::timeout(Duration::from_millis(300), follow.next_batch(64)).await;
+        assert!(!matches!(quiet, Ok(Ok(ref batch)) if !batch.is_empty()));
+        server.launch();
+        last = publish_when_back(&writer, 20).await;
+        read.extend(read_to(&mut follow, last, RECOVERY).await);
+    }
+    assert_eq!(sequences(&read), (1..=last).collect::<Vec<_>>());
+}
+
+/// Publishes, beginning as soon as the server takes anything.
+async fn publish_when_back(bus: &Bus, count: u64) -> u64 {
+    let back = async {
+        loop {
+            if let Ok(ack) = bus.publish_checked("followed.a", Vec::new(), &Expect::default()).await
+                && let Ok(_) = ack.outcome().await
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(RECOVERY, back).await.expect("the server takes messages again");
+    publish(bus, "followed.a", count - 1).await
+}
+
+#[tokio::test]
+async fn a_reader_that_had_nothing_yet_begins_where_it_was_told_after_a_restart() {
+    let mut server = Server::start_synced();
+    let bus = server.bus("reader").await;
+    let writer = server.bus("writer").await;
+    bus.ensure_stream(&SPEC).await.unwrap();
+    publish(&writer, "followed.a", 10).await;
+    let mut follow = bus.follow(SPEC.name, 11, None);
+    let nothing = tokio::time::timeout(Duration::from_millis(300), follow.next_batch(64)).await;
+    assert!(!matches!(nothing, Ok(Ok(ref batch)) if !batch.is_empty()));
+    server.kill();
+    server.launch();
+    let last = publish_when_back(&writer, 3).await;
+    let read = read_to(&mut follow, last, RECOVERY).await;
+    assert_eq!(sequences(&read), (11..=last).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_reader_that_is_polled_in_slices_still_recovers() {
+    // What a loop does that also listens to other things: it drops the call and makes it anew.
+    let mut server = Server::start_synced();
+    let bus = server.bus("reader").await;
+    let writer = server.bus("writer").await;
+    bus.ensure_stream(&SPEC).await.unwrap();
+    publish(&writer, "followed.a", 10).await;
+    let mut follow = bus.follow(SPEC.name, 1, None);
+    let mut read = Vec::new();
+    let slice = Duration::from_millis(5);
+    let mut last = 10;
+    for round in 0..2 {
+        let reading = async {
+            while read.last().is_none_or(|sequence| *sequence < last) {
+                if let Ok(batch) = tokio::time::timeout(slice, follow.next_batch(64)).await {
+                    read.extend(sequences(&batch.unwrap()));
+                }
+            }
+        };
+        tokio::time::timeout(RECOVERY, reading).await.expect("the reader goes on");
+        if round == 0 {
+            server.kill();
+            server.launch();
+            last = publish_when_back(&writer, 10).await;
+        }
+    }
+    assert_eq!(read, (1..=last).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_has_left_the_stream_is_an_error() {
+    let server = Server::start();
+    let bus = server.bus("reader").await;
+    bus.ensure_stream(&SPEC).await.unwrap();
+    publish(&bus, "followed.a", 10).await;
+    bus.purge_below(SPEC.name, 6).await.unwrap();
+    let error = error_of(&mut bus.follow(SPEC.name, 3, None)).await;
+    assert!(matches!(error, FollowError::Gone { first: 6, wanted: 3, .. }), "{error}");
+    let mut follow = bus.follow(SPEC.name, 6, None);
+    assert_eq!(sequences(&read_to(&mut follow, 10, RECOVERY).await), [6, 7, 8, 9, 10]);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_before_what_was_read_is_an_error() {
+    let server = Server::start();
+    let bus = server.bus("reader").await;
+    bus.ensure_stream(&SPEC).await.unwrap();
+    publish(&bus, "followed.a", 3).await;
+    let error = error_of(&mut bus.follow(SPEC.name, 9, None)).await;
+    assert!(matches!(error, FollowError::Rewound { last: 3, read: 8, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_that_was_made_anew_is_an_error_even_when_it_is_longer() {
+    let server = Server::start();
+    let bus = server.bus("reader").await;
+    for longer in [0, 2, 10] {
+        bus.ensure_stream(&SPEC).await.unwrap();
+        publish(&bus, "followed.a", 3).await;
+        let mut follow = bus.follow(SPEC.name, 1, None);
+        read_to(&mut follow, 3, RECOVERY).await;
+        server.delete_stream(SPEC.name).await;
+        bus.ensure_stream(&SPEC).await.unwrap();
+        publish(&bus, "followed.a", longer).await;
+        let error = error_of(&mut follow).await;
+        assert!(matches!(error, FollowError::Rewound { .. }), "{longer}: {error}");
+        server.delete_stream(SPEC.name).await;
+    }
+}

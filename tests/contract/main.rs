@@ -1,0 +1,95 @@
+//! The words on the bus: generated files are fresh, samples decode, subjects parse back.
+//!
+//! `MUSTER_WRITE=1 cargo test -p tests --test contract` writes the generated files anew.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use schemas::command::Command;
+use schemas::envelope::Envelope;
+use schemas::event::Event;
+use schemas::id::Tenant;
+use schemas::{registry, subject};
+use tests::root;
+
+#[expect(clippy::disallowed_methods, reason = "a switch for whoever changes the schemas")]
+fn is(path: &Path, wanted: &str) {
+    if std::env::var("MUSTER_WRITE").is_ok() {
+        fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("it can be made");
+        fs::write(path, wanted).expect("it can be written");
+        return;
+    }
+    let found = fs::read_to_string(path).unwrap_or_default();
+    let hint = "write it anew: MUSTER_WRITE=1 cargo test -p tests --test contract";
+    assert!(found == wanted, "{} is stale; {hint}", path.display());
+}
+
+#[test]
+fn json_schemas_are_fresh() {
+    let folder = root().join("schemas/json/v1");
+    let pretty = |schema| serde_json::to_string_pretty(&schema).expect("a schema is JSON") + "\n";
+    for (verb, schema) in Command::json_schemas() {
+        is(&folder.join(format!("command.{verb}.json")), &pretty(schema));
+    }
+    for (kind, schema) in Event::json_schemas() {
+        is(&folder.join(format!("event.{kind}.json")), &pretty(schema));
+    }
+}
+
+#[test]
+fn the_reference_of_messages_is_fresh() {
+    let mut text = String::from(
+        "# Messages\n\nGenerated from `schemas/src/registry.rs`. Fields: `muster schema NAME`, or `schemas/json/v1/`.\n\n\
+         | message | kind | subject | stream | written by | read by |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    for m in registry::messages() {
+        let stream = m.stream.unwrap_or("-");
+        text.push_str(&format!(
+            "| {} | {} | `{}` | {stream} | {} | {} |\n",
+            m.name, m.kind, m.subject, m.writer, m.readers
+        ));
+    }
+    is(&root().join("docs/messages.md"), &text);
+}
+
+fn samples(folder: &str) -> BTreeMap<String, String> {
+    let folder = root().join("schemas/golden/v1").join(folder);
+    tests::files(&folder, &[".json"])
+        .into_iter()
+        .map(|path| {
+            let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
+            (name, fs::read_to_string(path).expect("it is text"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_command_has_a_sample_that_decodes_and_encodes_back() {
+    let samples = samples("command");
+    for verb in Command::VERBS {
+        let sample = samples.get(*verb).unwrap_or_else(|| panic!("there is no sample of {verb}"));
+        let (common, command) = Command::decode(verb, sample.as_bytes()).expect("it decodes");
+        assert_eq!(Command::decode(verb, &command.encode(&common)), Ok((common, command)));
+    }
+}
+
+#[test]
+fn every_event_has_a_sample_that_decodes_for_ever() {
+    let samples = samples("event");
+    for (kind, by) in Event::TYPES {
+        let sample = samples.get(*kind).unwrap_or_else(|| panic!("there is no sample of {kind}"));
+        let envelope = Envelope::decode(sample.trim().as_bytes()).expect("it decodes");
+        assert_eq!(envelope.event.kind(), *kind);
+        assert!(by.allows(&envelope.header.writer), "{kind} by {}", envelope.header.writer);
+        assert_eq!(Envelope::decode(&envelope.encode()).expect("it decodes"), envelope);
+        let about = envelope.event.about();
+        let tenant = Tenant::new(envelope.event.tenant()).expect("a name");
+        let subject = subject::event(&tenant, &about);
+        let parsed = subject::parse_event(&subject).unwrap_or_else(|| panic!("{subject}"));
+        assert_eq!(
+            (parsed.noun, parsed.id, parsed.verb),
+            (about.noun, about.id.as_str(), about.verb)
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! What containers and history go through when what runs them does not.
+
+use std::time::Duration;
+
+use tests::cluster::{Cluster, SERVICES};
+
+use crate::life::SHOP;
+
+fn anomalies(cluster: &Cluster) -> String {
+    cluster.ok(&["doctor"])
+}
+
+#[test]
+fn any_part_may_be_killed_and_nothing_is_lost_or_touched() {
+    let mut cluster = Cluster::start(2);
+    assert!(cluster.deploy(SHOP).status.success());
+    let before = cluster.containers();
+    assert_eq!(before.len(), 3);
+    for name in cluster.running() {
+        cluster.kill(&name);
+        cluster.run(&name);
+        let scaled = cluster.muster(&["scale", "shop", "web=4", "--timeout", "60s"]);
+        assert!(
+            scaled.status.success(),
+            "after {name}: {}{}",
+            tests::cluster::text(&scaled.stderr),
+            cluster.logs()
+        );
+        let back = cluster.muster(&["scale", "shop", "web=3", "--timeout", "60s"]);
+        assert!(
+            back.status.success(),
+            "after {name}: {}{}",
+            tests::cluster::text(&back.stderr),
+            cluster.logs()
+        );
+        cluster.until("only the three are left", |cluster| cluster.containers().len() == 3);
+    }
+    let after = cluster.containers();
+    let kept = before.iter().filter(|(name, id)| after.get(*name) == Some(id)).count();
+    assert!(kept >= 2, "scaling down takes the youngest, not what was there: {before:?} {after:?}");
+    assert!(cluster.ok(&["replay", "--verify"]).contains("verified"));
+    assert!(!anomalies(&cluster).contains("impossible"));
+}
+
+#[test]
+fn with_everything_down_containers_run_on_and_a_start_touches_none() {
+    let mut cluster = Cluster::start(2);
+    assert!(cluster.deploy(SHOP).status.success());
+    let before = cluster.containers();
+    let head = cluster.ok(&["log", "-n", "1"]);
+    for name in cluster.running() {
+        cluster.kill(&name);
+    }
+    cluster.server.kill();
+    // What the bus kept goes as well: the log and the agents' own folders are all there is.
+    std::fs::remove_dir_all(cluster.server.folder().join("store")).expect("it is there");
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(cluster.containers(), before, "nothing stops because the control plane did");
+
+    cluster.server.launch();
+    let nodes: Vec<String> = cluster.nodes().iter().map(ToString::to_string).collect();
+    for name in SERVICES.iter().map(ToString::to_string).chain(nodes) {
+        cluster.run(&name);
+    }
+    cluster.until("the history is served again", |cluster| {
+        cluster.muster(&["replay", "--verify"]).status.success()
+    });
+    cluster.until("every service leads again", |cluster| {
+        let history = cluster.ok(&["log"]);
+        history.matches("took term 2").count() == 5
+    });
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(cluster.containers(), before);
+    let position = |line: &str| line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
+    let from = position(&head).expect("a position") + 1;
+    let since = cluster.ok(&["log", "--from", &from.to_string()]);
+    for line in since.lines() {
+        assert!(line.contains("took"), "a decision that nobody needed: {line}");
+    }
+}

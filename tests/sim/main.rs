@@ -1,0 +1,1 @@
+//! All services in one thread from one seed.

@@ -1,0 +1,235 @@
+//! A cluster of real processes: a nats-server with role users, each service on its own, one engine.
+//!
+//! Every cluster has names of its own, and takes its containers, networks and folders with it when
+//! it goes, also after a failure.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bus::testing::Server;
+use schemas::id::NodeName;
+use schemas::registry::{Role, nats_users};
+
+/// The password of every user: these servers listen on loopback, for minutes.
+const PASSWORD: &str = "test";
+
+/// How long anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cluster.
+pub struct Cluster {
+    /// Its nats-server.
+    pub server: Server,
+    folder: PathBuf,
+    nodes: Vec<NodeName>,
+    running: BTreeMap<String, Child>,
+}
+
+/// The deciding services and event-log.
+pub const SERVICES: [&str; 4] = ["event-log", "controller", "scheduler", "health"];
+
+fn binary(name: &str) -> PathBuf {
+    let mut folder = std::env::current_exe().expect("this test runs from a file");
+    folder.pop();
+    folder.pop();
+    let found = folder.join(name);
+    assert!(found.exists(), "there is no {}: run `cargo build --workspace`", found.display());
+    found
+}
+
+impl Cluster {
+    /// Starts one with so many nodes, and waits until all are there.
+    #[must_use]
+    pub fn start(nodes: usize) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let tag = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let nodes: Vec<NodeName> =
+            (1..=nodes).map(|i| NodeName::new(&format!("t{tag}-{i}")).expect("a name")).collect();
+        let mut roles = vec![Role::EventLog, Role::User("tester".to_owned())];
+        roles.extend(Role::DECIDERS.map(Role::Decider));
+        roles.extend(nodes.iter().cloned().map(Role::Agent));
+        let users: Vec<_> = roles.into_iter().map(|role| (role, PASSWORD.to_owned())).collect();
+        let folder = std::env::temp_dir().join(format!("muster-cluster-{tag}"));
+        std::fs::create_dir_all(&folder).expect("the temporary folder takes folders");
+        let server = Server::start_with(&nats_users(&users));
+        let mut cluster = Self { server, folder, nodes, running: BTreeMap::new() };
+        for service in SERVICES {
+            cluster.run(service);
+        }
+        for node in cluster.nodes.clone() {
+            cluster.run(node.as_str());
+        }
+        let count = cluster.nodes.len();
+        cluster.until("every node is ready", |cluster| {
+            let nodes = cluster.muster(&["nodes", "-o", "json"]);
+            let text = String::from_utf8_lossy(&nodes.stdout).into_owned();
+            text.matches("\"status\": \"ready\"").count() == count
+        });
+        cluster
+    }
+
+    /// The names of its nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeName] {
+        &self.nodes
+    }
+
+    /// The folder of everything its services keep.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Starts a service, or the agent of a node.
+    pub fn run(&mut self, name: &str) {
+        let is_node = self.nodes.iter().any(|node| node.as_str() == name);
+        let program = if is_node { "node-agent" } else { name };
+        let log = self.folder.join(format!("{name}.log"));
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log);
+        let log = log.expect("the folder takes files");
+        let mut command = Command::new(binary(&format!("muster-{program}")));
+        command
+            .args(["--nats-url", &self.server.url(), "--nats-password", PASSWORD])
+            .args(["--state-dir", &self.folder.display().to_string()])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be shared"))
+            .stderr(log);
+        if is_node {
+            command.args(["--node", name, "--cpu-millis", "2000"]);
+        }
+        self.running.insert(name.to_owned(), command.spawn().expect("it starts"));
+    }
+
+    /// Kills a service without warning.
+    pub fn kill(&mut self, name: &str) {
+        let mut child = self.running.remove(name).expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+
+    /// Sends a signal to a service: STOP, CONT.
+    pub fn signal(&self, name: &str, signal: &str) {
+        let child = self.running.get(name).expect("it runs");
+        let sent =
+            Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
+        assert!(sent.expect("kill is there").success());
+    }
+
+    /// Everything that runs, by name.
+    #[must_use]
+    pub fn running(&self) -> Vec<String> {
+        self.running.keys().cloned().collect()
+    }
+
+    /// Runs the command line.
+    #[must_use]
+    pub fn muster(&self, args: &[&str]) -> Output {
+        Command::new(binary("muster"))
+            .args(args)
+            .env("MUSTER_NATS_URL", self.server.url())
+            .env("MUSTER_NATS_USER", "tester")
+            .env("MUSTER_NATS_PASSWORD", PASSWORD)
+            .stdin(Stdio::null())
+            .output()
+            .expect("muster runs")
+    }
+
+    /// Runs the command line, which must succeed; what it printed.
+    #[must_use]
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.muster(args);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "muster {args:?}: {out}{err}{}", self.logs());
+        out
+    }
+
+    /// Writes a file and deploys it; what was printed.
+    #[must_use]
+    pub fn deploy(&self, app: &str) -> Output {
+        let path = self.folder.join("app.json");
+        std::fs::write(&path, app).expect("the folder takes files");
+        self.muster(&["deploy", "-f", &path.display().to_string(), "--timeout", "60s"])
+    }
+
+    /// Waits until something is so.
+    #[expect(clippy::disallowed_methods, reason = "a test waits by the clock, with a bound")]
+    pub fn until(&self, what: &str, mut so: impl FnMut(&Self) -> bool) {
+        let began = Instant::now();
+        while !so(self) {
+            assert!(began.elapsed() < PATIENCE, "not so in time: {what}{}", self.logs());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Its containers, by name: the engine's id.
+    #[must_use]
+    pub fn containers(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        for node in &self.nodes {
+            let filter = format!("label=io.muster.node={node}");
+            let listed = docker(&[
+                "ps",
+                "--no-trunc",
+                "--filter",
+                &filter,
+                "--format",
+                "{{.Names}} {{.ID}}",
+            ]);
+            for line in listed.lines() {
+                let (name, id) = line.split_once(' ').expect("a name and an id");
+                found.insert(name.to_owned(), id.to_owned());
+            }
+        }
+        found
+    }
+
+    /// The last lines that its processes logged.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let mut logs = String::new();
+        for path in crate::files(&self.folder, &[".log"]) {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines.iter().skip(lines.len().saturating_sub(8));
+            logs.push_str(&format!("\n--- {}\n", path.display()));
+            logs.extend(last.flat_map(|line| [*line, "\n"]));
+        }
+        logs
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.running.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for node in &self.nodes {
+            let filter = format!("label=io.muster.node={node}");
+            for id in docker(&["ps", "-aq", "--filter", &filter]).split_whitespace() {
+                let _ = docker(&["rm", "-f", id]);
+            }
+            let prefix = format!("name=muster-{node}-");
+            for id in docker(&["network", "ls", "-q", "--filter", &prefix]).split_whitespace() {
+                let _ = docker(&["network", "rm", id]);
+            }
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Runs the engine's own client; what it printed.
+#[must_use]
+pub fn docker(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).stdin(Stdio::null()).output();
+    text(&output.expect("docker is there: run `make setup`").stdout)
+}
+
+/// Bytes as text.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
