@@ -3,19 +3,17 @@
 use schemas::registry::Role;
 use tests::cluster::{Cluster, text};
 
-use crate::life::SHOP;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn junk_is_refused_or_voided_and_the_cluster_goes_on() {
     let cluster = Cluster::start(1);
-    let refused = cluster.deploy(&SHOP.replace("\"replicas\":3", "\"replicas\":5000"));
+    let refused = cluster.deploy(&cluster.shop().replace("\"replicas\":3", "\"replicas\":5000"));
     assert_eq!(refused.status.code(), Some(3));
     assert!(
         text(&refused.stderr).contains("app.workloads.web.replicas"),
         "{}",
         text(&refused.stderr)
     );
-    let misspelt = cluster.deploy(&SHOP.replace("replicas", "replica"));
+    let misspelt = cluster.deploy(&cluster.shop().replace("replicas", "replica"));
     assert_eq!(misspelt.status.code(), Some(2));
     assert!(text(&misspelt.stderr).contains("unknown_field"), "{}", text(&misspelt.stderr));
     assert_eq!(cluster.muster(&["scale", "nope", "web=1"]).status.code(), Some(7));
@@ -49,7 +47,7 @@ async fn junk_is_refused_or_voided_and_the_cluster_goes_on() {
     }
     agent.flush().await.expect("taken");
 
-    let deployed = cluster.deploy(SHOP);
+    let deployed = cluster.deploy(&cluster.shop());
     assert!(deployed.status.success(), "{}{}", text(&deployed.stderr), cluster.logs());
     let history = cluster.ok(&["log"]);
     assert!(history.contains("was voided"), "{history}");

@@ -5,15 +5,9 @@ use std::net::TcpStream;
 
 use tests::cluster::{Cluster, docker, text};
 
-pub(crate) const SHOP: &str = r#"{"name":"shop","workloads":{"web":{
-    "image":"muster/web:1","replicas":3,"ports":[{"container":8080}],
-    "probe":{"check":{"http":{"port":8080,"path":"/healthz"}},"interval_ms":500},
-    "resources":{"cpu_millis":100,"memory_limit_bytes":67108864},
-    "update":{"parallelism":1,"healthy_for_ms":100,"deadline_ms":20000}}}}"#;
-
 /// The replicas of `shop`: id, node, status, run and endpoint.
 fn replicas(cluster: &Cluster) -> Vec<[String; 5]> {
-    let listed = cluster.ok(&["ps", "shop"]);
+    let listed = cluster.ok(&["ps", cluster.app()]);
     let row = |line: &str| {
         let cells: Vec<&str> = line.split_whitespace().collect();
         let cell = |i: usize| cells.get(i).copied().unwrap_or_default().to_owned();
@@ -36,7 +30,7 @@ fn get(endpoint: &str) -> String {
 #[test]
 fn an_app_lives_from_its_declaration_to_its_end() {
     let mut cluster = Cluster::start(2);
-    let deployed = cluster.deploy(SHOP);
+    let deployed = cluster.deploy(&cluster.shop());
     assert!(deployed.status.success(), "{}{}", text(&deployed.stderr), cluster.logs());
     let first = replicas(&cluster);
     assert_eq!(first.len(), 3);
@@ -45,9 +39,9 @@ fn an_app_lives_from_its_declaration_to_its_end() {
         assert!(get(endpoint).contains("version=1"), "{endpoint}");
     }
 
-    let _ = cluster.ok(&["scale", "shop", "web=5"]);
+    let _ = cluster.ok(&["scale", cluster.app(), "web=5"]);
     assert_eq!(replicas(&cluster).len(), 5);
-    let scaled = cluster.deploy(&SHOP.replace("web:1", "web:2"));
+    let scaled = cluster.deploy(&cluster.shop().replace("web:1", "web:2"));
     assert!(scaled.status.success(), "{}", text(&scaled.stderr));
     cluster.until("only the new revision runs", |cluster| {
         let now = replicas(cluster);
@@ -78,7 +72,7 @@ fn an_app_lives_from_its_declaration_to_its_end() {
     let verified = cluster.ok(&["replay", "--verify"]);
     assert!(verified.contains("verified"), "{verified}");
 
-    let _ = cluster.ok(&["delete", "shop"]);
+    let _ = cluster.ok(&["delete", cluster.app()]);
     assert_eq!(cluster.containers().len(), 0);
     assert!(replicas_gone(&cluster));
     cluster.kill("event-log");
@@ -92,7 +86,7 @@ fn an_app_lives_from_its_declaration_to_its_end() {
 }
 
 fn replicas_gone(cluster: &Cluster) -> bool {
-    let gone = cluster.muster(&["ps", "shop"]);
+    let gone = cluster.muster(&["ps", cluster.app()]);
     gone.status.code() == Some(7)
 }
 
@@ -106,7 +100,7 @@ fn cluster_binary() -> std::path::PathBuf {
 #[test]
 fn a_frozen_node_s_replicas_run_elsewhere_and_end_when_it_wakes() {
     let cluster = Cluster::start(3);
-    assert!(cluster.deploy(SHOP).status.success());
+    assert!(cluster.deploy(&cluster.shop()).status.success());
     let frozen = replicas(&cluster)[0][1].clone();
     cluster.signal(&frozen, "STOP");
     cluster.until("the others have its replicas", |cluster| {

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use tests::cluster::{Cluster, SERVICES};
 
-use crate::life::SHOP;
-
 fn anomalies(cluster: &Cluster) -> String {
     cluster.ok(&["doctor"])
 }
@@ -13,20 +11,20 @@ fn anomalies(cluster: &Cluster) -> String {
 #[test]
 fn any_part_may_be_killed_and_nothing_is_lost_or_touched() {
     let mut cluster = Cluster::start(2);
-    assert!(cluster.deploy(SHOP).status.success());
+    assert!(cluster.deploy(&cluster.shop()).status.success());
     let before = cluster.containers();
     assert_eq!(before.len(), 3);
     for name in cluster.running() {
         cluster.kill(&name);
         cluster.run(&name);
-        let scaled = cluster.muster(&["scale", "shop", "web=4", "--timeout", "60s"]);
+        let scaled = cluster.muster(&["scale", cluster.app(), "web=4", "--timeout", "60s"]);
         assert!(
             scaled.status.success(),
             "after {name}: {}{}",
             tests::cluster::text(&scaled.stderr),
             cluster.logs()
         );
-        let back = cluster.muster(&["scale", "shop", "web=3", "--timeout", "60s"]);
+        let back = cluster.muster(&["scale", cluster.app(), "web=3", "--timeout", "60s"]);
         assert!(
             back.status.success(),
             "after {name}: {}{}",
@@ -45,7 +43,7 @@ fn any_part_may_be_killed_and_nothing_is_lost_or_touched() {
 #[test]
 fn with_everything_down_containers_run_on_and_a_start_touches_none() {
     let mut cluster = Cluster::start(2);
-    assert!(cluster.deploy(SHOP).status.success());
+    assert!(cluster.deploy(&cluster.shop()).status.success());
     let before = cluster.containers();
     let head = cluster.ok(&["log", "-n", "1"]);
     for name in cluster.running() {

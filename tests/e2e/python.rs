@@ -4,8 +4,6 @@ use std::process::Command;
 
 use tests::cluster::{Cluster, text};
 
-use crate::life::SHOP;
-
 #[test]
 fn a_python_client_deploys_and_sees_the_receipt() {
     let cluster = Cluster::start(1);
@@ -13,7 +11,8 @@ fn a_python_client_deploys_and_sees_the_receipt() {
     let python = root.join(".tools/venv/bin/python");
     assert!(python.exists(), "there is no {}: run `make setup`", python.display());
     let app = cluster.folder().join("deploy.json");
-    std::fs::write(&app, format!("{{\"app\":{SHOP}}}")).expect("the folder takes files");
+    std::fs::write(&app, format!("{{\"app\":{}}}", cluster.shop()))
+        .expect("the folder takes files");
     let output = Command::new(python)
         .arg(root.join("docs/examples/deploy.py"))
         .arg(&app)

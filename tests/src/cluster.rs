@@ -19,11 +19,18 @@ const PASSWORD: &str = "test";
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+const SHOP: &str = r#"{"name":"APP","workloads":{"web":{
+    "image":"muster/web:1","replicas":3,"ports":[{"container":8080}],
+    "probe":{"check":{"http":{"port":8080,"path":"/healthz"}},"interval_ms":500},
+    "resources":{"cpu_millis":100,"memory_limit_bytes":67108864},
+    "update":{"parallelism":1,"healthy_for_ms":100,"deadline_ms":20000}}}}"#;
+
 /// A cluster.
 pub struct Cluster {
     /// Its nats-server.
     pub server: Server,
     folder: PathBuf,
+    app: String,
     nodes: Vec<NodeName>,
     running: BTreeMap<String, Child>,
 }
@@ -55,7 +62,8 @@ impl Cluster {
         let folder = std::env::temp_dir().join(format!("muster-cluster-{tag}"));
         std::fs::create_dir_all(&folder).expect("the temporary folder takes folders");
         let server = Server::start_with(&nats_users(&users));
-        let mut cluster = Self { server, folder, nodes, running: BTreeMap::new() };
+        let app = format!("shop{tag}");
+        let mut cluster = Self { server, folder, app, nodes, running: BTreeMap::new() };
         for service in SERVICES {
             cluster.run(service);
         }
@@ -69,6 +77,18 @@ impl Cluster {
             text.matches("\"status\": \"ready\"").count() == count
         });
         cluster
+    }
+
+    /// The name of the app that its tests deploy. Engines are shared; names must not be.
+    #[must_use]
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// A web app of three replicas, under this cluster's own name for it.
+    #[must_use]
+    pub fn shop(&self) -> String {
+        SHOP.replace("APP", &self.app)
     }
 
     /// The names of its nodes.

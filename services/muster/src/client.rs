@@ -17,6 +17,10 @@ use crate::error::{CliError, Code};
 /// How long event-log may take to answer a read.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long nobody may be there to answer, in ms, and how often that is tried.
+const PATIENCE_MS: u64 = 5_000;
+const RETRY: Duration = Duration::from_millis(200);
+
 /// How to reach a cluster, as `muster dev` leaves it for the command line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Context {
@@ -116,10 +120,24 @@ impl Client {
         request: &Q,
     ) -> Result<A, CliError> {
         let payload = serde_json::to_vec(request).map_err(|e| CliError::internal(e.to_string()))?;
-        let answer = self.bus.request(&subject::api(verb), payload, DEADLINE).await?;
+        let answer = self.patiently(&subject::api(verb), payload).await?;
         serde_json::from_slice(&answer).map_err(|error| {
             CliError::internal(format!("the answer on {verb} does not decode: {error}"))
         })
+    }
+
+    /// Asks; when nobody is there, again for a while: a service that restarts is back in a moment.
+    async fn patiently(&self, subject: &str, payload: Vec<u8>) -> Result<Vec<u8>, CliError> {
+        let until = runtime::clock::mono_ms() + PATIENCE_MS;
+        loop {
+            match self.bus.request(subject, payload.clone(), DEADLINE).await {
+                Ok(answer) => return Ok(answer.to_vec()),
+                Err(bus::RequestError::NobodyThere(_)) if runtime::clock::mono_ms() < until => {
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Where the log ends.

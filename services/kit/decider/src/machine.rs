@@ -27,8 +27,10 @@ pub struct Now {
 /// What arrives.
 #[derive(Debug)]
 pub enum Input<I> {
-    /// The next entry of the log, as published.
+    /// The next entry, as it stands in the stream.
     Entry(Vec<u8>),
+    /// The next entry, as event-log itself says it.
+    Logged(Vec<u8>),
     /// There is nothing after the entries that were handed in so far.
     CaughtUp,
     /// An answer to an append request.
@@ -52,9 +54,9 @@ pub enum Output<O> {
     Append(Request),
     /// A sign of life of the leader.
     Beat(Beat),
-    /// Entries are missing: hand them in from this position on.
+    /// Entries are missing, or are not what follows: have event-log say them from this position on.
     Fetch {
-        /// The first one that is missing.
+        /// The first one that is wanted.
         from: u64,
     },
     /// What was folded is not in the history (any more): begin again from nothing.
@@ -100,6 +102,8 @@ pub struct Decider<R> {
     wake_ms: Option<u64>,
     rest_until_ms: u64,
     mark: Option<Mark>,
+    /// The position that event-log was asked for.
+    fetching: Option<u64>,
     /// How many batches were recorded.
     pub batches: u64,
     /// How many were refused.
@@ -122,6 +126,7 @@ impl<R: Rules> Decider<R> {
             wake_ms: None,
             rest_until_ms: 0,
             mark: None,
+            fetching: None,
             batches: 0,
             refusals: 0,
         }
@@ -172,7 +177,8 @@ impl<R: Rules> Decider<R> {
         let mut out = Vec::new();
         for input in inputs {
             match input {
-                Input::Entry(bytes) => self.entry(&bytes, now, &mut out),
+                Input::Entry(bytes) => self.entry(&bytes, false, now, &mut out),
+                Input::Logged(bytes) => self.entry(&bytes, true, now, &mut out),
                 Input::CaughtUp => {
                     if self.role == Role::CatchingUp {
                         self.role = Role::Standby;
@@ -205,7 +211,8 @@ impl<R: Rules> Decider<R> {
         beat.min(wake).clamp(now.mono_ms, now.mono_ms + BEAT_MS)
     }
 
-    fn entry(&mut self, bytes: &[u8], now: Now, out: &mut Vec<Output<R::Output>>) {
+    fn entry(&mut self, bytes: &[u8], logged: bool, now: Now, out: &mut Vec<Output<R::Output>>) {
+        let next = self.fold.cursor().position + 1;
         match self.fold.push(bytes) {
             Ok(None) => {}
             Ok(Some(applied)) => {
@@ -225,12 +232,22 @@ impl<R: Rules> Decider<R> {
             }
             // A repeat: this instance has it already.
             Err(FoldError::Gap { expected, got }) if got < expected => {}
-            Err(FoldError::Gap { expected, .. }) => out.push(Output::Fetch { from: expected }),
-            Err(error @ FoldError::Decode(_)) => {
+            Err(FoldError::Gap { .. }) => self.fetch(next, out),
+            // The stream may hold what the log never wrote. What the log itself says is history:
+            // when that does not follow either, this instance has folded something else.
+            Err(error) if logged => out.push(Output::Rebuild { why: error.to_string() }),
+            Err(error) => {
                 out.push(Output::Complain(error.to_string()));
-                out.push(Output::Fetch { from: self.fold.cursor().position + 1 });
+                self.fetch(next, out);
             }
-            Err(error) => out.push(Output::Rebuild { why: error.to_string() }),
+        }
+    }
+
+    /// Asks event-log for what comes next, once.
+    fn fetch(&mut self, next: u64, out: &mut Vec<Output<R::Output>>) {
+        if self.fetching != Some(next) {
+            self.fetching = Some(next);
+            out.push(Output::Fetch { from: next });
         }
     }
 

@@ -93,7 +93,6 @@ pub async fn run<S: Service>(
             bus: bus.clone(),
             admin: admin.clone(),
             machine,
-            fetching: 0,
         };
         match life.run(&shutdown).await? {
             Ended::Stopped => return Ok(()),
@@ -109,8 +108,6 @@ struct Life<S: Service> {
     bus: Bus,
     admin: Admin,
     machine: Decider<S::Rules>,
-    /// From where missing entries were last asked for, so that they are asked for once.
-    fetching: u64,
 }
 
 impl<S: Service> Life<S> {
@@ -121,7 +118,8 @@ impl<S: Service> Life<S> {
         let from = self.machine.fold().cursor().position + 1;
         let commands_read = self.machine.fold().state().cluster.commands_read;
         let mut readers = crate::tasks::Tasks::default();
-        readers.spawn("events", read_events(self.bus.clone(), queue.clone(), from));
+        let mut events = crate::tasks::Tasks::default();
+        events.spawn("events", read_events(self.bus.clone(), queue.clone(), from, false));
         readers.spawn("answers", read_answers(answers, queue.clone()));
         readers.spawn("beats", read_beats(self.bus.clone(), queue.clone(), writer));
         readers.spawn("connections", read_connections(self.bus.clone(), queue.clone()));
@@ -149,7 +147,7 @@ impl<S: Service> Life<S> {
             }
             let outputs = self.machine.on(inputs, clock::now());
             for output in outputs {
-                if let Some(ended) = self.send(output, &inbox, &queue, &mut readers).await {
+                if let Some(ended) = self.send(output, &inbox, &queue, &mut events).await {
                     return Ok(ended);
                 }
             }
@@ -167,7 +165,7 @@ impl<S: Service> Life<S> {
         output: Output<<S::Rules as Rules>::Output>,
         inbox: &str,
         queue: &Queue<S::Rules>,
-        readers: &mut crate::tasks::Tasks,
+        events: &mut crate::tasks::Tasks,
     ) -> Option<Ended> {
         match output {
             Output::Append(request) => {
@@ -183,10 +181,9 @@ impl<S: Service> Life<S> {
                 let payload = serde_json::to_vec(&beat).expect("a beat has string keys only");
                 let _ = self.bus.publish(&subject::beat(&beat.writer), payload).await;
             }
-            Output::Fetch { from } if from <= self.fetching => {}
             Output::Fetch { from } => {
-                self.fetching = from;
-                readers.spawn("events", read_events(self.bus.clone(), queue.clone(), from));
+                events.shutdown().await;
+                events.spawn("events", read_events(self.bus.clone(), queue.clone(), from, true));
             }
             Output::Rebuild { why } => {
                 tracing::error!(
@@ -245,8 +242,18 @@ async fn read_events<I: Send>(
     bus: Bus,
     queue: Sender<Input<I>>,
     mut from: u64,
+    mut log_first: bool,
 ) -> Result<(), Failure> {
     loop {
+        if log_first {
+            match read_pages(&bus, &queue, &mut from).await {
+                Pages::Nobody => return Ok(()),
+                // The log has not got past it yet: it says what stands there when it has.
+                Pages::None => tokio::time::sleep(RETRY).await,
+                Pages::Some => log_first = false,
+            }
+            continue;
+        }
         let mut follow = bus.follow(stream::EVENTS.name, from, None);
         let error = loop {
             let batch = match follow.next_batch(AT_ONCE).await {
@@ -265,9 +272,8 @@ async fn read_events<I: Send>(
         };
         match error {
             FollowError::Gone { .. } => {
-                if !read_pages(&bus, &queue, &mut from).await {
-                    return Ok(());
-                }
+                log_first = true;
+                continue;
             }
             // event-log publishes again what the stream lost; hashes tell whether it is the same.
             FollowError::Rewound { .. } => {
@@ -279,23 +285,36 @@ async fn read_events<I: Send>(
     }
 }
 
-/// Reads one page from event-log. `false` when nobody wants it any more.
-async fn read_pages<I: Send>(bus: &Bus, queue: &Sender<Input<I>>, from: &mut u64) -> bool {
+/// What a page of event-log held.
+enum Pages {
+    /// Events, handed on.
+    Some,
+    /// None yet.
+    None,
+    /// Nobody wants them any more.
+    Nobody,
+}
+
+/// Reads one page from event-log.
+async fn read_pages<I: Send>(bus: &Bus, queue: &Sender<Input<I>>, from: &mut u64) -> Pages {
     let request = LogRequest { from: *from, ..LogRequest::default() };
-    match history::page(bus, &request).await {
-        Ok(page) => {
-            for event in page.events {
-                *from += 1;
-                if queue.send(Input::Entry(event.get().as_bytes().to_vec())).await.is_err() {
-                    return false;
-                }
-            }
-        }
+    let page = match history::page(bus, &request).await {
+        Ok(page) => page,
         Err(error) => {
-            tracing::info!(%error, from = *from, "waiting for event-log to read history from")
+            tracing::info!(%error, from = *from, "waiting for event-log to read history from");
+            return Pages::None;
+        }
+    };
+    if page.events.is_empty() {
+        return Pages::None;
+    }
+    for event in page.events {
+        *from += 1;
+        if queue.send(Input::Logged(event.get().as_bytes().to_vec())).await.is_err() {
+            return Pages::Nobody;
         }
     }
-    true
+    Pages::Some
 }
 
 async fn read_answers<I: Send>(

@@ -30,6 +30,11 @@ impl Tasks {
         self.0.is_empty()
     }
 
+    /// Ends all of them now.
+    pub async fn shutdown(&mut self) {
+        self.0.shutdown().await;
+    }
+
     /// Waits for the next one to end: its name, and how. `None` when none is left.
     pub async fn ended(&mut self) -> Option<(String, Result<(), Failure>)> {
         match self.0.join_next().await? {

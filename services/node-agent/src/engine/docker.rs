@@ -252,8 +252,8 @@ impl Engine {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         match self.docker.create_container(Some(options), body).await {
             Ok(_) => {}
-            // A crash between creating and telling: it is ours already.
-            Err(error) if status(&error) == Some(409) => {}
+            // A crash between creating and telling: it is ours already. Or somebody else's.
+            Err(error) if status(&error) == Some(409) => self.check_own(name).await?,
             Err(error) => return Err(at("create")(error)),
         }
         let archive = spec::config_archive(document).map_err(|error| ("copy configs", error))?;
@@ -264,6 +264,19 @@ impl Engine {
             sent.map_err(at("copy configs"))?;
         }
         Ok(())
+    }
+
+    /// Refuses a container that has our name and is not ours: it must not be taken for a run.
+    async fn check_own(&self, name: &str) -> Result<(), Failed> {
+        let found = self.docker.inspect_container(name, None).await.map_err(at("inspect"))?;
+        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+        if labels.get(spec::NODE_LABEL).map(String::as_str) == Some(self.node.as_str()) {
+            return Ok(());
+        }
+        let error = format!(
+            "the name {name} is taken by a container that is not this node's: remove or rename it"
+        );
+        Err(("create", error))
     }
 
     /// Takes the network of an app away, unless a container has it still.

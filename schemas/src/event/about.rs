@@ -1,0 +1,195 @@
+//! What each event is about: its subject, and the entities under which history finds it again.
+
+use super::*;
+use crate::id::{CLUSTER_TENANT, DEFAULT_TENANT};
+
+/// What an event is about: the tokens of its subject, and the entities that history finds it under.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The noun: `app`, `node`, `replica`.
+    pub noun: &'static str,
+    /// The id of that noun, as one subject token.
+    pub id: String,
+    /// The verb, past tense.
+    pub verb: &'static str,
+    /// Every entity it concerns, as `<noun>/<id>`.
+    pub entities: Vec<String>,
+}
+
+/// The entity of an app.
+#[must_use]
+pub fn app_entity(app: &AppKey) -> String {
+    format!("app/{app}")
+}
+
+/// The entity of a workload.
+#[must_use]
+pub fn workload_entity(app: &AppKey, workload: &WorkloadName) -> String {
+    format!("workload/{app}/{workload}")
+}
+
+/// The entity of a command's receipt.
+#[must_use]
+pub fn command_entity(command: &CommandId) -> String {
+    format!("command/{command}")
+}
+
+/// The entity of an image's resolution.
+#[must_use]
+pub fn image_entity(app: &AppKey, spec: &Digest) -> String {
+    format!("image/{app}/{spec}")
+}
+
+/// The entity of a replica.
+#[must_use]
+pub fn replica_entity(replica: &ReplicaId) -> String {
+    format!("replica/{replica}")
+}
+
+/// The entity of a node.
+#[must_use]
+pub fn node_entity(node: &NodeName) -> String {
+    format!("node/{node}")
+}
+
+impl Event {
+    /// Who may state it.
+    #[must_use]
+    pub fn by(&self) -> By {
+        let kind = self.kind();
+        Self::TYPES.iter().find(|(name, _)| *name == kind).map_or(By::EventLog, |(_, by)| *by)
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn about(&self) -> About {
+        match self {
+            Self::SequencerTaken(_) => about("log", "sequencer", "taken", []),
+            Self::PositionVoided(_) => about("log", "position", "voided", []),
+            Self::LeadershipTaken(e) => of_leader(&e.writer, "taken"),
+            Self::LeadershipReleased(e) => of_leader(&e.writer, "released"),
+            Self::CommandAccepted(e) => of_command(&e.command, "accepted"),
+            Self::CommandRejected(e) => of_command(&e.command, "rejected"),
+            Self::AppDeployed(e) => of_app(&e.app, "deployed"),
+            Self::AppConverged(e) => of_app(&e.app, "converged"),
+            Self::AppStalled(e) => of_app(&e.app, "stalled"),
+            Self::AppDeleteStarted(e) => of_app(&e.app, "delete-started"),
+            Self::AppDeleted(e) => of_app(&e.app, "deleted"),
+            Self::WorkloadScaled(e) => of_workload(&e.app, &e.workload, "scaled"),
+            Self::WorkloadRestarted(e) => of_workload(&e.app, &e.workload, "restarted"),
+            Self::ReplicasRequested(e) => of_workload(&e.app, &e.workload, "requested").and(
+                e.replicas.iter().flat_map(|r| std::iter::once(&r.id).chain(r.replaces.as_ref())),
+            ),
+            Self::ReplicasRetired(e) => {
+                of_workload(&e.app, &e.workload, "retired").and(&e.replicas)
+            }
+            Self::ReplicasUnplaced(e) => of_workload(&e.app, &e.workload, "unplaced"),
+            Self::ConfigStored(e) => {
+                about("config", e.digest.as_str(), "stored", [format!("config/{}", e.digest)])
+            }
+            Self::NoteAdded(e) => about("note", "all", "added", [e.object.clone()]),
+            Self::NodeCordoned(e) => of_node(&e.node, "cordoned"),
+            Self::NodeUncordoned(e) => of_node(&e.node, "uncordoned"),
+            Self::NodeLabelled(e) => of_node(&e.node, "labelled"),
+            Self::NodeRemoved(e) => of_node(&e.node, "removed"),
+            Self::NodeDeclaredLost(e) => of_node(&e.node, "declared-lost"),
+            Self::ReplicasPlaced(e) => of_node(&e.node, "placed").and(&e.replicas),
+            Self::NodeSuspected(e) => of_node(&e.node, "suspected"),
+            Self::NodeLost(e) => of_node(&e.node, "lost"),
+            Self::NodeReturned(e) => of_node(&e.node, "returned"),
+            Self::EvictionPaused(_) => about("log", "eviction", "paused", []),
+            Self::EvictionResumed(_) => about("log", "eviction", "resumed", []),
+            Self::NodeDescribed(e) => of_node(&e.node, "described"),
+            Self::StrayRemoved(e) => of_node(&e.node, "stray-removed"),
+            Self::ImageResolved(e) => {
+                let mut about = of_app(&e.app, "image-resolved");
+                about.entities.push(image_entity(&e.app, &e.spec));
+                about
+            }
+            Self::RunFailed(e) => of_replica(&e.replica, "run-failed"),
+            Self::RunStarted(e) => of_replica(&e.replica, "run-started"),
+            Self::RunEnded(e) => of_replica(&e.replica, "run-ended"),
+            Self::ReplicaReady(e) => of_replica(&e.replica, "ready"),
+            Self::ReplicaUnready(e) => of_replica(&e.replica, "unready"),
+            Self::ReplicaEnded(e) => of_replica(&e.replica, "ended"),
+        }
+    }
+
+    /// The tenant of the event's subject, when the event itself says it.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        match self {
+            Self::AppDeployed(AppDeployed { app, .. })
+            | Self::AppConverged(AppConverged { app, .. })
+            | Self::AppStalled(AppStalled { app, .. })
+            | Self::AppDeleteStarted(AppDeleteStarted { app })
+            | Self::AppDeleted(AppDeleted { app })
+            | Self::WorkloadScaled(WorkloadScaled { app, .. })
+            | Self::WorkloadRestarted(WorkloadRestarted { app, .. })
+            | Self::ReplicasRequested(ReplicasRequested { app, .. })
+            | Self::ReplicasRetired(ReplicasRetired { app, .. })
+            | Self::ReplicasUnplaced(ReplicasUnplaced { app, .. })
+            | Self::ImageResolved(ImageResolved { app, .. }) => app.tenant.as_str(),
+            Self::CommandAccepted(_)
+            | Self::CommandRejected(_)
+            | Self::ConfigStored(_)
+            | Self::NoteAdded(_)
+            | Self::RunFailed(_)
+            | Self::RunStarted(_)
+            | Self::RunEnded(_)
+            | Self::ReplicaReady(_)
+            | Self::ReplicaUnready(_)
+            | Self::ReplicaEnded(_) => DEFAULT_TENANT,
+            _ => CLUSTER_TENANT,
+        }
+    }
+}
+
+fn about<const N: usize>(
+    noun: &'static str,
+    id: &str,
+    verb: &'static str,
+    entities: [String; N],
+) -> About {
+    About { noun, id: id.to_owned(), verb, entities: entities.into() }
+}
+
+fn of_leader(writer: &Writer, verb: &'static str) -> About {
+    match writer {
+        Writer::Agent(node) => About {
+            noun: "agent",
+            id: node.to_string(),
+            verb,
+            entities: vec![format!("leader/{writer}"), node_entity(node)],
+        },
+        service => about("leader", &service.to_string(), verb, [format!("leader/{service}")]),
+    }
+}
+
+fn of_command(command: &CommandId, verb: &'static str) -> About {
+    about("command", command.as_str(), verb, [command_entity(command)])
+}
+
+fn of_app(app: &AppKey, verb: &'static str) -> About {
+    about("app", app.name.as_str(), verb, [app_entity(app)])
+}
+
+fn of_workload(app: &AppKey, workload: &WorkloadName, verb: &'static str) -> About {
+    let id = format!("{}:{workload}", app.name);
+    about("workload", &id, verb, [app_entity(app), workload_entity(app, workload)])
+}
+
+fn of_node(node: &NodeName, verb: &'static str) -> About {
+    about("node", node.as_str(), verb, [node_entity(node)])
+}
+
+fn of_replica(replica: &ReplicaId, verb: &'static str) -> About {
+    about("replica", replica.as_str(), verb, [replica_entity(replica)])
+}
+
+impl About {
+    fn and<'a>(mut self, replicas: impl IntoIterator<Item = &'a ReplicaId>) -> Self {
+        self.entities.extend(replicas.into_iter().map(replica_entity));
+        self
+    }
+}
