@@ -57,11 +57,8 @@ check: fmt-check lint doc test ## all that must hold before a commit: format, li
 
 .PHONY: demo
 demo: images ## see it at work: a cluster on this machine, failures included
+	cargo build --workspace
 	@infra/demo.sh $(ARGS)
-
-.PHONY: bench
-bench: setup ## measure it
-	cargo run --release -p bench -- $(ARGS)
 
 .PHONY: clean
 clean: ## delete what cargo built (.tools/ stays)

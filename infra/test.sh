@@ -6,6 +6,9 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
+# The tests of whole processes run the binaries, which cargo test alone does not make.
+cargo build --workspace || exit
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

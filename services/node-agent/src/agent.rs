@@ -27,6 +27,9 @@ const OPS_MAX: usize = 24;
 /// How often our containers are listed when the engine says nothing.
 const LIST_EVERY_MS: u64 = 5_000;
 
+/// How long it is left alone after that, whatever it says.
+const LIST_REST_MS: u64 = 50;
+
 /// What the agent keeps on disk, whole: what it must run, what it has stated, what it must still tell.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Kept {
@@ -256,6 +259,8 @@ impl Agent {
             }
             (op, done) => {
                 let Some(id) = op.replica() else { return };
+                // A replica that does not answer may have ended: the engine knows before retries do.
+                self.list_wanted |= matches!(done, Done::Probed(Err(_)));
                 self.under_way.remove(&Some(id.clone()));
                 let Some(mut runner) = self.kept.runners.remove(id) else { return };
                 let mut world = self.world(id, now);
@@ -270,11 +275,15 @@ impl Agent {
     fn take_listing(&mut self, listed: &BTreeMap<String, Listed>, asked_ms: u64, now: Now) {
         let ids: Vec<ReplicaId> = self.kept.runners.keys().cloned().collect();
         for id in ids {
-            if self.under_way.contains_key(&Some(id.clone())) {
-                continue;
-            }
             let Some(mut runner) = self.kept.runners.remove(&id) else { continue };
             let name = crate::engine::container_name(&id, runner.run());
+            if self.under_way.contains_key(&Some(id.clone())) {
+                // What is under way may change it: looked at again when that is over.
+                let runs = listed.get(&name).is_some_and(|container| container.running);
+                self.list_wanted |= runner.is_running() && !runs;
+                self.kept.runners.insert(id, runner);
+                continue;
+            }
             let mut world = self.world(&id, now);
             runner.seen(listed.get(&name), asked_ms, &mut world);
             let stated = std::mem::take(&mut world.stated);
@@ -316,8 +325,9 @@ impl Agent {
 
     /// Goes through the document, and starts what must be done next for each replica.
     fn match_document(&mut self, now: Now, out: &mut Vec<Output>) {
-        let due = self.listed_ms.is_none_or(|at| now.mono_ms >= at + LIST_EVERY_MS);
-        if !self.listing && (self.list_wanted || due) {
+        let since = self.listed_ms.map_or(u64::MAX, |at| now.mono_ms.saturating_sub(at));
+        let due = since >= LIST_EVERY_MS || (self.list_wanted && since >= LIST_REST_MS);
+        if !self.listing && due {
             self.listing = true;
             self.list_wanted = false;
             out.push(Output::Engine(Op::List { asked_ms: now.mono_ms }));
@@ -400,6 +410,8 @@ impl Agent {
         let wake = idle.filter_map(|(_, runner)| runner.wake_ms());
         // What was due already waits for something else than time.
         let wake = wake.filter(|at| *at > now.mono_ms).min().unwrap_or(u64::MAX);
+        let list = self.listed_ms.filter(|_| self.list_wanted && !self.listing);
+        let wake = wake.min(list.map_or(u64::MAX, |at| at + LIST_REST_MS));
         beat.min(wake).clamp(now.mono_ms + 1, now.mono_ms + HEARTBEAT_MS)
     }
 }
