@@ -202,7 +202,7 @@ impl Agent {
                 if self.kept.described.as_ref() != Some(&description) {
                     let event =
                         NodeDescribed { node: self.node.clone(), description: description.clone() };
-                    self.kept.facts.state(event, None, None, None, now);
+                    self.kept.facts.state(event, None, None, now);
                     self.kept.described = Some(description);
                     self.changed = true;
                 }
@@ -253,7 +253,7 @@ impl Agent {
                 self.under_way.remove(&None);
                 if done == Done::StrayRemoved {
                     let (node, container) = (self.node.clone(), container.clone());
-                    self.kept.facts.state(StrayRemoved { node, container }, None, None, None, now);
+                    self.kept.facts.state(StrayRemoved { node, container }, None, None, now);
                     self.changed = true;
                 }
             }

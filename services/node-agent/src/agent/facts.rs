@@ -6,7 +6,7 @@ use cluster::state::Cause;
 use decider::{Now, draft};
 use schemas::append::{Answer, Code, Draft, Request, Verdict};
 use schemas::document::Assignment;
-use schemas::event::{Event, LeadershipReleased, LeadershipTaken, image_entity};
+use schemas::event::{Event, LeadershipReleased, LeadershipTaken};
 use schemas::id::{CommandId, NodeName, Series, Tenant, Writer};
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ const FACTS_MAX: usize = 10_000;
 /// Facts that wait, and the series they are told in.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Facts {
-    waiting: VecDeque<Fact>,
+    waiting: VecDeque<Draft>,
     /// The seed of the spool's series, random, made with the folder.
     seed: String,
     series_index: u64,
@@ -63,13 +63,6 @@ enum Release {
     Not,
     Wanted,
     Stated,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Fact {
-    draft: Draft,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    absent: Option<String>,
 }
 
 impl Facts {
@@ -122,13 +115,9 @@ impl Facts {
 
     /// States a fact about a replica, going back to what put it into the document.
     pub(super) fn state_of(&mut self, assignment: Option<&Assignment>, event: Event, now: Now) {
-        let absent = match &event {
-            Event::ImageResolved(e) => Some(image_entity(&e.app, &e.spec)),
-            _ => None,
-        };
         let tenant = assignment.map(|assignment| assignment.app.tenant.clone());
         let cause = assignment.map(|a| (a.correlation.clone(), a.cause));
-        self.state(event, tenant, cause, absent, now);
+        self.state(event, tenant, cause, now);
     }
 
     /// States a fact.
@@ -137,7 +126,6 @@ impl Facts {
         event: impl Into<Event>,
         tenant: Option<Tenant>,
         cause: Option<(Option<CommandId>, u64)>,
-        absent: Option<String>,
         now: Now,
     ) {
         let Some(writer) = &self.process.writer else { return };
@@ -150,7 +138,7 @@ impl Facts {
         }
         let cause = cause_of(cause);
         let draft = draft(event, tenant.as_ref(), &writer.to_string(), &cause, now);
-        self.waiting.push_back(Fact { draft, absent });
+        self.waiting.push_back(draft);
     }
 
     /// The request to offer now, if there is one.
@@ -195,17 +183,16 @@ impl Facts {
         if self.waiting.is_empty() && self.process.releasing == Release::Wanted {
             let writer = self.process.writer.clone()?;
             self.process.releasing = Release::Stated;
-            self.state(LeadershipReleased { writer, term }, None, None, None, now);
+            self.state(LeadershipReleased { writer, term }, None, None, now);
         }
         if self.offered == 0 {
-            self.offered = self.next_part();
+            self.offered = self.waiting.len().min(FACTS_AT_ONCE);
             if self.offered == 0 {
                 return None;
             }
             self.n += 1;
         }
         self.process.offered_ms = Some(now.mono_ms);
-        let part: Vec<&Fact> = self.waiting.iter().take(self.offered).collect();
         Some(Request {
             writer: self.process.writer.clone()?,
             term,
@@ -213,18 +200,9 @@ impl Facts {
             series: Series::derive(&self.seed, self.series_index),
             n: self.n,
             basis: None,
-            absent: part.iter().filter_map(|fact| fact.absent.clone()).collect(),
-            events: part.iter().map(|fact| fact.draft.clone()).collect(),
+            absent: Vec::new(),
+            events: self.waiting.iter().take(self.offered).cloned().collect(),
         })
-    }
-
-    /// Facts that go together. One that may be refused goes alone, and takes no other with it.
-    fn next_part(&self) -> usize {
-        let plain = self.waiting.iter().take_while(|fact| fact.absent.is_none());
-        match plain.take(FACTS_AT_ONCE).count() {
-            0 => self.waiting.len().min(1),
-            count => count,
-        }
     }
 
     /// Takes an answer in.

@@ -135,11 +135,11 @@ impl State {
         self.touched.apps.insert(e.app.clone());
     }
 
-    /// Lawful when the app has gone meanwhile, or declares another spec by now.
+    /// The first statement wins. Lawful when the app has gone meanwhile, or declares another spec.
     pub(crate) fn image_resolved(&mut self, e: &ImageResolved) {
         self.apps.update(&e.app, |app| {
             if app.specs.contains_key(&e.spec) {
-                app.images.insert(e.spec.clone(), e.image.clone());
+                app.images.entry(e.spec.clone()).or_insert_with(|| e.image.clone());
             }
         });
         let replicas = self.replicas.iter().filter(|(_, r)| r.app == e.app && r.spec == e.spec);
