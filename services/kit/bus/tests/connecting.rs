@@ -18,15 +18,15 @@ fn to(url: &str) -> Connect {
 
 /// Something that says what a nats-server of a version says, to one client.
 fn pretender(version: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback works");
+    let url = format!("nats://{}", listener.local_addr().expect("loopback works"));
     std::thread::spawn(move || {
-        let (mut client, _) = listener.accept().unwrap();
+        let (mut client, _) = listener.accept().expect("loopback works");
         let info = format!(
             "INFO {{\"server_id\":\"X\",\"version\":\"{version}\",\"max_payload\":1048576,\
              \"headers\":true,\"jetstream\":true}}\r\n"
         );
-        client.write_all(info.as_bytes()).unwrap();
+        client.write_all(info.as_bytes()).expect("loopback works");
         let mut heard = [0; 4096];
         while client.read(&mut heard).is_ok_and(|count| count > 0) {
             let _ = client.write_all(b"PONG\r\n");
@@ -54,8 +54,8 @@ async fn a_server_elsewhere_needs_a_user() {
 
 #[tokio::test]
 async fn nobody_there_says_where() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback works");
+    let url = format!("nats://{}", listener.local_addr().expect("loopback works"));
     drop(listener);
     let error = Bus::connect(&to(&url)).await.unwrap_err();
     assert!(matches!(error, BusError::Unreachable { .. }), "{error}");
@@ -86,13 +86,13 @@ async fn connections_are_counted_and_told() {
     let bus = server.bus("counted").await;
     assert!(bus.connected());
     assert!(bus.server_version().starts_with("2."), "{}", bus.server_version());
-    bus.flush().await.unwrap();
+    bus.flush().await.expect("loopback works");
     let mut connections = bus.connections();
     let limit = Duration::from_secs(5);
     let first = *tokio::time::timeout(limit, connections.wait_for(|count| *count > 0))
         .await
         .expect("the first connection is told")
-        .unwrap();
+        .expect("loopback works");
     server.kill();
     let gone = async {
         while bus.connected() {
@@ -104,10 +104,10 @@ async fn connections_are_counted_and_told() {
     let second = *tokio::time::timeout(limit, connections.wait_for(|count| *count > first))
         .await
         .expect("the next connection is told")
-        .unwrap();
+        .expect("loopback works");
     assert_eq!((first, second), (1, 2));
     assert!(bus.connected());
-    bus.flush().await.unwrap();
+    bus.flush().await.expect("loopback works");
 }
 
 #[tokio::test]
@@ -115,11 +115,16 @@ async fn answers_arrive_under_the_connections_own_prefix() {
     let server = Server::start();
     let bus = server.bus("asker").await;
     let other = server.bus("answerer").await;
-    let (subject, mut inbox) = bus.inbox().await.unwrap();
+    let (subject, mut inbox) = bus.inbox().await.expect("loopback works");
     assert!(subject.starts_with("_INBOX.asker."), "{subject}");
-    other.publish_with_header(&subject, b"here".to_vec(), ("Muster-Inbox", "x.y")).await.unwrap();
-    let message =
-        tokio::time::timeout(Duration::from_secs(5), inbox.next()).await.unwrap().unwrap();
+    other
+        .publish_with_header(&subject, b"here".to_vec(), ("Muster-Inbox", "x.y"))
+        .await
+        .expect("loopback works");
+    let message = tokio::time::timeout(Duration::from_secs(5), inbox.next())
+        .await
+        .expect("loopback works")
+        .unwrap();
     assert_eq!(message.payload.as_ref(), b"here");
     assert_eq!((message.header("Muster-Inbox"), message.header("Other")), (Some("x.y"), None));
 }

@@ -31,8 +31,11 @@ async fn publish(bus: &Bus, subject: &str, count: u64) -> u64 {
     let mut last = 0;
     for n in 0..count {
         let payload = n.to_string().into_bytes();
-        let ack = bus.publish_checked(subject, payload, &Expect::default()).await.unwrap();
-        last = ack.outcome().await.unwrap();
+        let ack = bus
+            .publish_checked(subject, payload, &Expect::default())
+            .await
+            .expect("loopback works");
+        last = ack.outcome().await.expect("loopback works");
     }
     last
 }
@@ -42,7 +45,7 @@ async fn read_to(follow: &mut Follow, last: u64, limit: Duration) -> Vec<Message
     let mut read: Vec<Message> = Vec::new();
     let reading = async {
         while read.last().is_none_or(|message| message.sequence < last) {
-            read.extend(follow.next_batch(64).await.unwrap());
+            read.extend(follow.next_batch(64).await.expect("loopback works"));
         }
     };
     let outcome = tokio::time::timeout(limit, reading).await;
@@ -71,7 +74,7 @@ async fn error_of(follow: &mut Follow) -> FollowError {
 async fn a_reader_gets_what_was_there_and_what_comes() {
     let server = Server::start();
     let bus = server.bus("reader").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     publish(&bus, "followed.a", 5).await;
     let mut follow = bus.follow(SPEC.name, 0, None);
     let read = read_to(&mut follow, 5, RECOVERY).await;
@@ -89,7 +92,7 @@ async fn a_reader_gets_what_was_there_and_what_comes() {
 async fn a_filter_lets_other_subjects_pass_unread() {
     let server = Server::start();
     let bus = server.bus("reader").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     for subject in ["followed.a", "followed.b", "followed.a", "followed.b"] {
         publish(&bus, subject, 1).await;
     }
@@ -101,15 +104,19 @@ async fn a_filter_lets_other_subjects_pass_unread() {
 async fn more_than_one_request_can_carry_arrives_whole() {
     let server = Server::start();
     let bus = server.bus("reader").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     let payload = vec![b'x'; 100 * 1024];
     let mut acks = Vec::new();
     for _ in 0..3_000_u32 {
         let bytes = if acks.len() % 10 == 0 { payload.clone() } else { vec![b'x'; 10] };
-        acks.push(bus.publish_checked("followed.a", bytes, &Expect::default()).await.unwrap());
+        acks.push(
+            bus.publish_checked("followed.a", bytes, &Expect::default())
+                .await
+                .expect("loopback works"),
+        );
     }
     for ack in acks {
-        ack.outcome().await.unwrap();
+        ack.outcome().await.expect("loopback works");
     }
     let mut follow = bus.follow(SPEC.name, 1, None);
     let read = read_to(&mut follow, 3_000, Duration::from_secs(30)).await;
@@ -121,7 +128,7 @@ async fn nothing_is_missing_or_repeated_after_the_server_was_killed() {
     let mut server = Server::start_synced();
     let bus = server.bus("reader").await;
     let writer = server.bus("writer").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     let mut follow = bus.follow(SPEC.name, 1, None);
     let mut read = Vec::new();
     let mut last = 0;
@@ -160,7 +167,7 @@ async fn a_reader_that_had_nothing_yet_begins_where_it_was_told_after_a_restart(
     let mut server = Server::start_synced();
     let bus = server.bus("reader").await;
     let writer = server.bus("writer").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     publish(&writer, "followed.a", 10).await;
     let mut follow = bus.follow(SPEC.name, 11, None);
     let nothing = tokio::time::timeout(Duration::from_millis(300), follow.next_batch(64)).await;
@@ -178,7 +185,7 @@ async fn a_reader_that_is_polled_in_slices_still_recovers() {
     let mut server = Server::start_synced();
     let bus = server.bus("reader").await;
     let writer = server.bus("writer").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     publish(&writer, "followed.a", 10).await;
     let mut follow = bus.follow(SPEC.name, 1, None);
     let mut read = Vec::new();
@@ -188,7 +195,7 @@ async fn a_reader_that_is_polled_in_slices_still_recovers() {
         let reading = async {
             while read.last().is_none_or(|sequence| *sequence < last) {
                 if let Ok(batch) = tokio::time::timeout(slice, follow.next_batch(64)).await {
-                    read.extend(sequences(&batch.unwrap()));
+                    read.extend(sequences(&batch.expect("loopback works")));
                 }
             }
         };
@@ -206,9 +213,9 @@ async fn a_reader_that_is_polled_in_slices_still_recovers() {
 async fn what_has_left_the_stream_is_an_error() {
     let server = Server::start();
     let bus = server.bus("reader").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     publish(&bus, "followed.a", 10).await;
-    bus.purge_below(SPEC.name, 6).await.unwrap();
+    bus.purge_below(SPEC.name, 6).await.expect("loopback works");
     let error = error_of(&mut bus.follow(SPEC.name, 3, None)).await;
     assert!(matches!(error, FollowError::Gone { first: 6, wanted: 3, .. }), "{error}");
     let mut follow = bus.follow(SPEC.name, 6, None);
@@ -219,7 +226,7 @@ async fn what_has_left_the_stream_is_an_error() {
 async fn a_stream_that_ends_before_what_was_read_is_an_error() {
     let server = Server::start();
     let bus = server.bus("reader").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     publish(&bus, "followed.a", 3).await;
     let error = error_of(&mut bus.follow(SPEC.name, 9, None)).await;
     assert!(matches!(error, FollowError::Rewound { last: 3, read: 8, .. }), "{error}");
@@ -230,12 +237,12 @@ async fn a_stream_that_was_made_anew_is_an_error_even_when_it_is_longer() {
     let server = Server::start();
     let bus = server.bus("reader").await;
     for longer in [0, 2, 10] {
-        bus.ensure_stream(&SPEC).await.unwrap();
+        bus.ensure_stream(&SPEC).await.expect("loopback works");
         publish(&bus, "followed.a", 3).await;
         let mut follow = bus.follow(SPEC.name, 1, None);
         read_to(&mut follow, 3, RECOVERY).await;
         server.delete_stream(SPEC.name).await;
-        bus.ensure_stream(&SPEC).await.unwrap();
+        bus.ensure_stream(&SPEC).await.expect("loopback works");
         publish(&bus, "followed.a", longer).await;
         let error = error_of(&mut follow).await;
         assert!(matches!(error, FollowError::Rewound { .. }), "{longer}: {error}");

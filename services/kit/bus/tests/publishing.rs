@@ -41,7 +41,7 @@ async fn send(bus: &Bus, subject: &str, expect: &Expect) -> Result<u64, PublishE
 
 async fn ready(server: &Server) -> Bus {
     let bus = server.bus("writer").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     bus
 }
 
@@ -63,28 +63,33 @@ async fn a_message_is_taken_only_where_it_was_to_go() {
 async fn nothing_of_a_leader_arrives_after_the_next_one_took() {
     let server = Server::start();
     let (a, b) = (ready(&server).await, server.bus("b").await);
-    let taken = send(&a, "checked.taken", &last(0)).await.unwrap();
+    let taken = send(&a, "checked.taken", &last(0)).await.expect("loopback works");
     let mut sent = Vec::new();
     for n in 0..100 {
         let expect = fenced(taken + n, taken);
-        sent.push(a.publish_checked("checked.a", b"x".to_vec(), &expect).await.unwrap());
+        sent.push(
+            a.publish_checked("checked.a", b"x".to_vec(), &expect).await.expect("loopback works"),
+        );
     }
     let mut head = taken;
     for ack in sent {
-        head = ack.outcome().await.unwrap();
+        head = ack.outcome().await.expect("loopback works");
     }
     assert_eq!(head, 101);
     // B takes; A does not know yet and pipelines three, of which the second and third name
     // positions that B's messages have made right again.
-    let b_taken = send(&b, "checked.taken", &last(head)).await.unwrap();
+    let b_taken = send(&b, "checked.taken", &last(head)).await.expect("loopback works");
     for expected in [head, head + 1, head + 2] {
         let expect = fenced(expected, taken);
-        let late = a.publish_checked("checked.a", b"late".to_vec(), &expect).await.unwrap();
+        let late = a
+            .publish_checked("checked.a", b"late".to_vec(), &expect)
+            .await
+            .expect("loopback works");
         let error = late.outcome().await.unwrap_err();
         assert!(matches!(error, PublishError::WrongLast(_)), "{error}");
     }
     assert_eq!(send(&b, "checked.b", &fenced(b_taken, b_taken)).await, Ok(b_taken + 1));
-    let state = b.stream_state(SPEC.name).await.unwrap().unwrap();
+    let state = b.stream_state(SPEC.name).await.expect("loopback works").unwrap();
     assert_eq!(state.last, b_taken + 1);
 }
 
@@ -93,11 +98,13 @@ async fn a_full_stream_says_so_and_keeps_what_it_has() {
     let server = Server::start();
     let bus = ready(&server).await;
     for _ in 0..SPEC.max_messages {
-        bus.publish_checked("checked.a", Vec::new(), &Expect::default()).await.unwrap();
+        bus.publish_checked("checked.a", Vec::new(), &Expect::default())
+            .await
+            .expect("loopback works");
     }
     let full = send(&bus, "checked.a", &Expect::default()).await.unwrap_err();
     assert!(matches!(full, PublishError::Full(_)), "{full}");
-    assert_eq!(bus.stream_state(SPEC.name).await.unwrap().unwrap().first, 1);
+    assert_eq!(bus.stream_state(SPEC.name).await.expect("loopback works").unwrap().first, 1);
 }
 
 #[tokio::test]
@@ -130,10 +137,11 @@ async fn a_command_carries_its_headers() {
     let server = Server::start();
     let bus = ready(&server).await;
     let headers = [("Nats-Msg-Id", "one"), ("Muster-Inbox", "x")];
-    let first = bus.publish_command("checked.a", b"x".to_vec(), &headers).await.unwrap();
+    let first =
+        bus.publish_command("checked.a", b"x".to_vec(), &headers).await.expect("loopback works");
     // The same id again is the same command.
     assert_eq!(bus.publish_command("checked.a", b"x".to_vec(), &headers).await, Ok(first));
-    let message = bus.get(SPEC.name, first).await.unwrap().unwrap();
+    let message = bus.get(SPEC.name, first).await.expect("loopback works").unwrap();
     assert_eq!(message.header("Nats-Msg-Id"), Some("one"));
     assert_eq!(message.header("Muster-Inbox"), Some("x"));
 }
@@ -144,7 +152,10 @@ async fn an_answer_that_cannot_come_is_not_waited_for() {
     let bus = ready(&server).await;
     // A stopped server takes what is sent and answers nothing.
     server.pause();
-    let ack = bus.publish_checked("checked.a", Vec::new(), &Expect::default()).await.unwrap();
+    let ack = bus
+        .publish_checked("checked.a", Vec::new(), &Expect::default())
+        .await
+        .expect("loopback works");
     server.kill();
     let outcome = tokio::time::timeout(Duration::from_secs(2), ack.outcome());
     let error = outcome.await.expect("the loss of the connection is the answer").unwrap_err();

@@ -30,11 +30,13 @@ async fn requests_reach_the_endpoint_they_were_sent_to() {
     let server = Server::start();
     let bus = server.bus("asker").await;
     let service = server.bus("service").await;
-    let served = service.serve("log", "a test", &["api.state", "api.why"]).await.unwrap();
-    service.flush().await.unwrap();
+    let served =
+        service.serve("log", "a test", &["api.state", "api.why"]).await.expect("loopback works");
+    service.flush().await.expect("loopback works");
     let asking = async {
         for subject in ["api.state", "api.why"] {
-            let answer = bus.request(subject, b"this".to_vec(), LIMIT).await.unwrap();
+            let answer =
+                bus.request(subject, b"this".to_vec(), LIMIT).await.expect("loopback works");
             assert_eq!(answer.as_ref(), format!("{subject} heard this").as_bytes());
         }
     };
@@ -48,8 +50,8 @@ async fn each_way_to_fail_has_its_own_error() {
     let service = server.bus("service").await;
     let nobody = bus.request("api.state", Vec::new(), LIMIT).await.unwrap_err();
     assert!(matches!(nobody, RequestError::NobodyThere(_)), "{nobody}");
-    let served = service.serve("log", "a test", &["api.state"]).await.unwrap();
-    service.flush().await.unwrap();
+    let served = service.serve("log", "a test", &["api.state"]).await.expect("loopback works");
+    service.flush().await.expect("loopback works");
     let asking = async {
         let refused = bus.request("api.state", b"error".to_vec(), LIMIT).await.unwrap_err();
         match &refused {

@@ -23,8 +23,9 @@ const SPEC: StreamSpec = StreamSpec {
 
 async fn publish(bus: &Bus, subject: &str, payload: &str) -> u64 {
     let payload = payload.as_bytes().to_vec();
-    let ack = bus.publish_checked(subject, payload, &Expect::default()).await.unwrap();
-    ack.outcome().await.unwrap()
+    let ack =
+        bus.publish_checked(subject, payload, &Expect::default()).await.expect("loopback works");
+    ack.outcome().await.expect("loopback works")
 }
 
 #[tokio::test]
@@ -32,9 +33,9 @@ async fn every_stream_of_ours_is_taken_and_found_unchanged() {
     let server = Server::start();
     let bus = server.bus("maker").await;
     for spec in ALL {
-        bus.ensure_stream(spec).await.unwrap();
-        bus.ensure_stream(spec).await.unwrap();
-        assert_eq!(bus.stream_state(spec.name).await.unwrap().unwrap().messages, 0);
+        bus.ensure_stream(spec).await.expect("loopback works");
+        bus.ensure_stream(spec).await.expect("loopback works");
+        assert_eq!(bus.stream_state(spec.name).await.expect("loopback works").unwrap().messages, 0);
     }
 }
 
@@ -44,7 +45,7 @@ async fn a_difference_is_named_and_left_alone() {
     static ELSEWHERE: StreamSpec = StreamSpec { subjects: &["kept.a"], republish: None, ..SPEC };
     let server = Server::start();
     let bus = server.bus("maker").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     publish(&bus, "kept.a", "x").await;
     for (spec, fields) in [(&OTHER, ["max_bytes", "2048"]), (&ELSEWHERE, ["subjects", "kept.a"])] {
         let error = bus.ensure_stream(spec).await.unwrap_err();
@@ -54,8 +55,8 @@ async fn a_difference_is_named_and_left_alone() {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
     }
-    bus.ensure_stream(&SPEC).await.unwrap();
-    assert_eq!(bus.stream_state(SPEC.name).await.unwrap().unwrap().messages, 1);
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
+    assert_eq!(bus.stream_state(SPEC.name).await.expect("loopback works").unwrap().messages, 1);
 }
 
 #[tokio::test]
@@ -64,7 +65,7 @@ async fn a_setting_that_we_never_make_is_a_difference_too() {
     let bus = server.bus("maker").await;
     for (field, value) in [("allow_atomic", "true"), ("no_ack", "true"), ("compression", "\"s2\"")]
     {
-        bus.ensure_stream(&SPEC).await.unwrap();
+        bus.ensure_stream(&SPEC).await.expect("loopback works");
         server.change_stream(SPEC.name, field, value).await;
         let error = bus.ensure_stream(&SPEC).await.unwrap_err();
         assert!(matches!(error, BusError::Drift { .. }), "{field}: {error}");
@@ -76,22 +77,22 @@ async fn a_setting_that_we_never_make_is_a_difference_too() {
 async fn the_state_of_a_stream_that_is_not_there_is_nothing() {
     let server = Server::start();
     let bus = server.bus("maker").await;
-    assert_eq!(bus.stream_state("KEPT").await.unwrap(), None);
+    assert_eq!(bus.stream_state("KEPT").await.expect("loopback works"), None);
 }
 
 #[tokio::test]
 async fn purging_keeps_the_named_message_and_the_count() {
     let server = Server::start();
     let bus = server.bus("maker").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     for n in 1..=10 {
         assert_eq!(publish(&bus, "kept.a", "x").await, n);
     }
-    bus.purge_below(SPEC.name, 8).await.unwrap();
-    let state = bus.stream_state(SPEC.name).await.unwrap().unwrap();
+    bus.purge_below(SPEC.name, 8).await.expect("loopback works");
+    let state = bus.stream_state(SPEC.name).await.expect("loopback works").unwrap();
     assert_eq!((state.first, state.last, state.messages), (8, 10, 3));
-    bus.purge_below(SPEC.name, 11).await.unwrap();
-    let state = bus.stream_state(SPEC.name).await.unwrap().unwrap();
+    bus.purge_below(SPEC.name, 11).await.expect("loopback works");
+    let state = bus.stream_state(SPEC.name).await.expect("loopback works").unwrap();
     assert_eq!((state.first, state.last, state.messages), (11, 10, 0));
     assert_eq!(publish(&bus, "kept.a", "x").await, 11);
 }
@@ -100,32 +101,32 @@ async fn purging_keeps_the_named_message_and_the_count() {
 async fn only_an_empty_stream_can_be_seated() {
     let server = Server::start();
     let bus = server.bus("maker").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
-    bus.purge_below(SPEC.name, 5_000).await.unwrap();
-    let state = bus.stream_state(SPEC.name).await.unwrap().unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
+    bus.purge_below(SPEC.name, 5_000).await.expect("loopback works");
+    let state = bus.stream_state(SPEC.name).await.expect("loopback works").unwrap();
     assert_eq!((state.first, state.last), (5_000, 4_999));
     assert_eq!(publish(&bus, "kept.a", "x").await, 5_000);
     // Beyond the end of a stream with messages, the same call would delete them all and skip.
     let error = bus.purge_below(SPEC.name, 6_000).await.unwrap_err();
     assert!(error.to_string().contains("5000"), "{error}");
-    assert_eq!(bus.stream_state(SPEC.name).await.unwrap().unwrap().messages, 1);
+    assert_eq!(bus.stream_state(SPEC.name).await.expect("loopback works").unwrap().messages, 1);
 }
 
 #[tokio::test]
 async fn messages_can_be_read_singly() {
     let server = Server::start();
     let bus = server.bus("maker").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
     publish(&bus, "kept.a", "one").await;
     publish(&bus, "kept.a", "two").await;
     publish(&bus, "kept.b", "three").await;
-    let newest = bus.get_last(SPEC.name, "kept.a").await.unwrap().unwrap();
+    let newest = bus.get_last(SPEC.name, "kept.a").await.expect("loopback works").unwrap();
     assert_eq!((newest.sequence, newest.payload.as_ref()), (2, b"two".as_slice()));
     assert_eq!(newest.subject, "kept.a");
-    let first = bus.get(SPEC.name, 1).await.unwrap().unwrap();
+    let first = bus.get(SPEC.name, 1).await.expect("loopback works").unwrap();
     assert_eq!((first.subject.as_str(), first.payload.as_ref()), ("kept.a", b"one".as_slice()));
-    assert!(bus.get(SPEC.name, 4).await.unwrap().is_none());
-    assert!(bus.get_last(SPEC.name, "kept.c").await.unwrap().is_none());
+    assert!(bus.get(SPEC.name, 4).await.expect("loopback works").is_none());
+    assert!(bus.get_last(SPEC.name, "kept.c").await.expect("loopback works").is_none());
     assert!(bus.get("NONE", 1).await.is_err());
     assert!(bus.get_last("NONE", "kept.a").await.is_err());
 }
@@ -134,12 +135,12 @@ async fn messages_can_be_read_singly() {
 async fn what_is_republished_reaches_plain_subscribers() {
     let server = Server::start();
     let bus = server.bus("maker").await;
-    bus.ensure_stream(&SPEC).await.unwrap();
-    let mut heard = bus.subscribe("again.kept.>").await.unwrap();
-    bus.flush().await.unwrap();
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
+    let mut heard = bus.subscribe("again.kept.>").await.expect("loopback works");
+    bus.flush().await.expect("loopback works");
     publish(&bus, "kept.a", "x").await;
     let limit = std::time::Duration::from_secs(5);
-    let message = tokio::time::timeout(limit, heard.next()).await.unwrap().unwrap();
+    let message = tokio::time::timeout(limit, heard.next()).await.expect("loopback works").unwrap();
     assert_eq!(message.subject, "again.kept.a");
     assert_eq!(message.header("Nats-Sequence"), Some("1"));
 }
