@@ -1,7 +1,6 @@
 //! The whole of it as a user meets it: real processes, a real nats-server, a real engine.
 //!
 //! Without them these tests fail, and say to run `make setup`; they never skip.
-#![expect(clippy::disallowed_methods, reason = "tests wait by the clock, with a bound")]
 
 mod bad_input;
 mod life;

@@ -50,22 +50,13 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn push(
-        &mut self,
-        writer: &Writer,
-        term: u64,
-        series: &Series,
-        n: u64,
-        request: Option<&Request>,
-        events: &[Event],
-        now_ms: u64,
-    ) {
+    fn push(&mut self, request: &Request, events: &[Event], now_ms: u64) {
+        let Request { writer, series, n, .. } = request;
         let of = u32::try_from(events.len()).expect("a batch is small");
         for (i, event) in (0..of).zip(events) {
             let at = self.fold.cursor();
             let takes = matches!(event, Event::SequencerTaken(_));
-            let draft =
-                request.and_then(|request| request.events.get(usize::try_from(i).unwrap_or(0)));
+            let draft = request.events.get(usize::try_from(i).unwrap_or(0));
             let header = Header {
                 id: format!("{series}-{n}-{i}"),
                 epoch: if takes { at.epoch + 1 } else { at.epoch },
@@ -75,9 +66,9 @@ impl Ledger {
                 tenant: draft.map_or_else(|| "main".parse().expect("a name"), |d| d.tenant.clone()),
                 actor: writer.to_string(),
                 writer: writer.clone(),
-                term,
-                basis: request.and_then(|request| request.basis),
-                batch: Batch { series: series.clone(), n, i, of },
+                term: request.term,
+                basis: request.basis,
+                batch: Batch { series: series.clone(), n: *n, i, of },
                 correlation: draft.and_then(|draft| draft.correlation.clone()),
                 causation: draft.and_then(|draft| draft.causation),
                 schema: SCHEMA,
@@ -131,15 +122,7 @@ impl Ledger {
         if let Some(there) = request.absent.iter().find(|entity| self.entities.contains(*entity)) {
             return refused(Code::Exists, term, Some(there.clone()));
         }
-        self.push(
-            &request.writer,
-            request.term,
-            &request.series,
-            request.n,
-            Some(request),
-            &events,
-            now_ms,
-        );
+        self.push(request, &events, now_ms);
         let position = self.fold.place().position;
         self.series.insert(request.series.clone(), (request.n, position));
         let instance = if claims { request.instance.clone() } else { holder };
@@ -414,7 +397,17 @@ impl World {
         let mut ledger = Ledger::default();
         let genesis = Some("0".repeat(32));
         let taken = SequencerTaken { instance: "log".to_owned(), after: 0, genesis };
-        ledger.push(&Writer::EventLog, 1, &Series::derive("log", 0), 1, None, &[taken.into()], 0);
+        let genesis = Request {
+            writer: Writer::EventLog,
+            term: 1,
+            instance: "log".to_owned(),
+            series: Series::derive("log", 0),
+            n: 1,
+            basis: None,
+            absent: Vec::new(),
+            events: Vec::new(),
+        };
+        ledger.push(&genesis, &[taken.into()], 0);
         let machines = (0..NODES)
             .map(|i| Machine::new(NodeName::new(&format!("n{i}")).expect("a name")))
             .collect();
