@@ -92,6 +92,7 @@ impl FakeStore {
     }
 
     /// The indexes, to compare with what the log says.
+    #[expect(clippy::type_complexity, reason = "three maps, taken apart at once")]
     pub(crate) fn indexes(
         &self,
     ) -> (BTreeMap<Series, SeriesRow>, BTreeMap<Writer, WriterRow>, BTreeSet<(String, u64)>) {

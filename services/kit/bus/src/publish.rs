@@ -74,6 +74,10 @@ impl Bus {
         payload: Vec<u8>,
         expect: &Expect,
     ) -> Result<Ack, PublishError> {
+        // The client would keep it back and send it later, when its checks may be stale.
+        if !self.connected() {
+            return Err(PublishError::Unknown("there is no connection".to_owned()));
+        }
         let mut headers = HeaderMap::new();
         if let Some(last) = expect.last {
             headers.insert(LAST, last.to_string());

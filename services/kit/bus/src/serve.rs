@@ -33,7 +33,9 @@ impl Request {
     pub async fn respond(self, answer: Result<Vec<u8>, (u16, String)>) {
         let answer = match answer {
             Ok(bytes) => Ok(Bytes::from(bytes)),
-            Err((code, status)) => {
+            Err((code, text)) => {
+                // It travels in a header, which has one line.
+                let status = schemas::command::printable(&text.replace(['\r', '\n'], " "), 400);
                 Err(async_nats::service::error::Error { status, code: usize::from(code) })
             }
         };
@@ -85,6 +87,8 @@ impl Bus {
             });
             endpoints.push(requests.boxed());
         }
+        // From here on the server knows of them.
+        self.flush().await?;
         Ok(Served { _service: service, endpoints })
     }
 

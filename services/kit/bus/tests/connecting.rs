@@ -128,22 +128,3 @@ async fn answers_arrive_under_the_connections_own_prefix() {
     assert_eq!(message.payload.as_ref(), b"here");
     assert_eq!((message.header("Muster-Inbox"), message.header("Other")), (Some("x.y"), None));
 }
-
-#[tokio::test]
-async fn no_call_hangs_while_the_server_is_gone() {
-    let mut server = Server::start();
-    let bus = server.bus("stuck").await;
-    server.kill();
-    let trying = async {
-        // More than the client would hold back for later.
-        for _ in 0..5_000 {
-            if bus.publish("some.where", b"x".to_vec()).await.is_err() {
-                return;
-            }
-        }
-        panic!("5,000 messages were taken for a server that is not there");
-    };
-    tokio::time::timeout(Duration::from_secs(10), trying).await.expect("publishing ends");
-    let subscribing = tokio::time::timeout(Duration::from_secs(10), bus.subscribe("some.where"));
-    assert!(subscribing.await.expect("subscribing ends").is_err());
-}

@@ -124,92 +124,6 @@ async fn more_than_one_request_can_carry_arrives_whole() {
 }
 
 #[tokio::test]
-async fn nothing_is_missing_or_repeated_after_the_server_was_killed() {
-    let mut server = Server::start_synced();
-    let bus = server.bus("reader").await;
-    let writer = server.bus("writer").await;
-    bus.ensure_stream(&SPEC).await.expect("loopback works");
-    let mut follow = bus.follow(SPEC.name, 1, None);
-    let mut read = Vec::new();
-    let mut last = 0;
-    for round in 0..3 {
-        last = if round == 0 { publish(&writer, "followed.a", 20).await } else { last };
-        read.extend(read_to(&mut follow, last, RECOVERY).await);
-        server.kill();
-        // The reader is asked while nobody is there.
-        let quiet = tokio::time::timeout(Duration::from_millis(300), follow.next_batch(64)).await;
-        assert!(!matches!(quiet, Ok(Ok(ref batch)) if !batch.is_empty()));
-        server.launch();
-        last = publish_when_back(&writer, 20).await;
-        read.extend(read_to(&mut follow, last, RECOVERY).await);
-    }
-    assert_eq!(sequences(&read), (1..=last).collect::<Vec<_>>());
-}
-
-/// Publishes, beginning as soon as the server takes anything.
-async fn publish_when_back(bus: &Bus, count: u64) -> u64 {
-    let back = async {
-        loop {
-            if let Ok(ack) = bus.publish_checked("followed.a", Vec::new(), &Expect::default()).await
-                && let Ok(_) = ack.outcome().await
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(RECOVERY, back).await.expect("the server takes messages again");
-    publish(bus, "followed.a", count - 1).await
-}
-
-#[tokio::test]
-async fn a_reader_that_had_nothing_yet_begins_where_it_was_told_after_a_restart() {
-    let mut server = Server::start_synced();
-    let bus = server.bus("reader").await;
-    let writer = server.bus("writer").await;
-    bus.ensure_stream(&SPEC).await.expect("loopback works");
-    publish(&writer, "followed.a", 10).await;
-    let mut follow = bus.follow(SPEC.name, 11, None);
-    let nothing = tokio::time::timeout(Duration::from_millis(300), follow.next_batch(64)).await;
-    assert!(!matches!(nothing, Ok(Ok(ref batch)) if !batch.is_empty()));
-    server.kill();
-    server.launch();
-    let last = publish_when_back(&writer, 3).await;
-    let read = read_to(&mut follow, last, RECOVERY).await;
-    assert_eq!(sequences(&read), (11..=last).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn a_reader_that_is_polled_in_slices_still_recovers() {
-    // What a loop does that also listens to other things: it drops the call and makes it anew.
-    let mut server = Server::start_synced();
-    let bus = server.bus("reader").await;
-    let writer = server.bus("writer").await;
-    bus.ensure_stream(&SPEC).await.expect("loopback works");
-    publish(&writer, "followed.a", 10).await;
-    let mut follow = bus.follow(SPEC.name, 1, None);
-    let mut read = Vec::new();
-    let slice = Duration::from_millis(5);
-    let mut last = 10;
-    for round in 0..2 {
-        let reading = async {
-            while read.last().is_none_or(|sequence| *sequence < last) {
-                if let Ok(batch) = tokio::time::timeout(slice, follow.next_batch(64)).await {
-                    read.extend(sequences(&batch.expect("loopback works")));
-                }
-            }
-        };
-        tokio::time::timeout(RECOVERY, reading).await.expect("the reader goes on");
-        if round == 0 {
-            server.kill();
-            server.launch();
-            last = publish_when_back(&writer, 10).await;
-        }
-    }
-    assert_eq!(read, (1..=last).collect::<Vec<_>>());
-}
-
-#[tokio::test]
 async fn what_has_left_the_stream_is_an_error() {
     let server = Server::start();
     let bus = server.bus("reader").await;
@@ -230,22 +144,4 @@ async fn a_stream_that_ends_before_what_was_read_is_an_error() {
     publish(&bus, "followed.a", 3).await;
     let error = error_of(&mut bus.follow(SPEC.name, 9, None)).await;
     assert!(matches!(error, FollowError::Rewound { last: 3, read: 8, .. }), "{error}");
-}
-
-#[tokio::test]
-async fn a_stream_that_was_made_anew_is_an_error_even_when_it_is_longer() {
-    let server = Server::start();
-    let bus = server.bus("reader").await;
-    for longer in [0, 2, 10] {
-        bus.ensure_stream(&SPEC).await.expect("loopback works");
-        publish(&bus, "followed.a", 3).await;
-        let mut follow = bus.follow(SPEC.name, 1, None);
-        read_to(&mut follow, 3, RECOVERY).await;
-        server.delete_stream(SPEC.name).await;
-        bus.ensure_stream(&SPEC).await.expect("loopback works");
-        publish(&bus, "followed.a", longer).await;
-        let error = error_of(&mut follow).await;
-        assert!(matches!(error, FollowError::Rewound { .. }), "{longer}: {error}");
-        server.delete_stream(SPEC.name).await;
-    }
 }

@@ -1,7 +1,5 @@
 //! Publishing under checks: what is refused, what it is called, and what cannot slip through.
 
-use std::time::Duration;
-
 use bus::testing::Server;
 use bus::{Bus, Expect, PublishError};
 use schemas::stream::{Storage, StreamSpec};
@@ -108,31 +106,6 @@ async fn a_full_stream_says_so_and_keeps_what_it_has() {
 }
 
 #[tokio::test]
-async fn what_can_never_be_taken_is_refused_and_not_unknown() {
-    let server = Server::start();
-    let bus = ready(&server).await;
-    let nowhere = send(&bus, "elsewhere.a", &Expect::default()).await.unwrap_err();
-    assert_eq!(nowhere, PublishError::NoStream("elsewhere.a".to_owned()));
-    for bytes in [5 * 1024, 2 * 1024 * 1024] {
-        let sent = bus.publish_checked("checked.a", vec![0; bytes], &Expect::default()).await;
-        let error = match sent {
-            Ok(ack) => ack.outcome().await.unwrap_err(),
-            Err(error) => error,
-        };
-        assert!(matches!(error, PublishError::Refused(_)), "{bytes}: {error}");
-    }
-    let error = send(&bus, "checked.a b", &Expect::default()).await.unwrap_err();
-    assert!(matches!(error, PublishError::Refused(_)), "{error}");
-    let error =
-        bus.publish_command("checked.a", Vec::new(), &[("Id", "a\r\nb")]).await.unwrap_err();
-    assert!(matches!(error, PublishError::Refused(_)), "{error}");
-    let error = bus.publish_command("checked.a", Vec::new(), &[("I:d", "a")]).await.unwrap_err();
-    assert!(matches!(error, PublishError::Refused(_)), "{error}");
-    let error = send(&bus, "checked.a", &on("checked.*", 0)).await.unwrap_err();
-    assert!(matches!(&error, PublishError::Refused(text) if text.contains("literal")), "{error}");
-}
-
-#[tokio::test]
 async fn a_command_carries_its_headers() {
     let server = Server::start();
     let bus = ready(&server).await;
@@ -144,29 +117,4 @@ async fn a_command_carries_its_headers() {
     let message = bus.get(SPEC.name, first).await.expect("loopback works").unwrap();
     assert_eq!(message.header("Nats-Msg-Id"), Some("one"));
     assert_eq!(message.header("Muster-Inbox"), Some("x"));
-}
-
-#[tokio::test]
-async fn an_answer_that_cannot_come_is_not_waited_for() {
-    let mut server = Server::start();
-    let bus = ready(&server).await;
-    // A stopped server takes what is sent and answers nothing.
-    server.pause();
-    let ack = bus
-        .publish_checked("checked.a", Vec::new(), &Expect::default())
-        .await
-        .expect("loopback works");
-    server.kill();
-    let outcome = tokio::time::timeout(Duration::from_secs(2), ack.outcome());
-    let error = outcome.await.expect("the loss of the connection is the answer").unwrap_err();
-    assert!(matches!(error, PublishError::Unknown(_)), "{error}");
-    // And nothing is kept back to be sent later, when it may be wrong.
-    let gone = async {
-        while bus.connected() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the loss is noticed");
-    let sent = bus.publish_checked("checked.a", Vec::new(), &Expect::default()).await;
-    assert!(matches!(sent, Err(PublishError::NotSent(_))), "{sent:?}");
 }

@@ -60,20 +60,6 @@ async fn a_difference_is_named_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_setting_that_we_never_make_is_a_difference_too() {
-    let server = Server::start();
-    let bus = server.bus("maker").await;
-    for (field, value) in [("allow_atomic", "true"), ("no_ack", "true"), ("compression", "\"s2\"")]
-    {
-        bus.ensure_stream(&SPEC).await.expect("loopback works");
-        server.change_stream(SPEC.name, field, value).await;
-        let error = bus.ensure_stream(&SPEC).await.unwrap_err();
-        assert!(matches!(error, BusError::Drift { .. }), "{field}: {error}");
-        server.delete_stream(SPEC.name).await;
-    }
-}
-
-#[tokio::test]
 async fn the_state_of_a_stream_that_is_not_there_is_nothing() {
     let server = Server::start();
     let bus = server.bus("maker").await;
