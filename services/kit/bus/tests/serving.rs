@@ -43,36 +43,6 @@ async fn requests_reach_the_endpoint_they_were_sent_to() {
     tokio::join!(answer(served, 2), asking);
 }
 
-#[tokio::test]
-async fn each_way_to_fail_has_its_own_error() {
-    let server = Server::start();
-    let bus = server.bus("asker").await;
-    let service = server.bus("service").await;
-    let nobody = bus.request("api.state", Vec::new(), LIMIT).await.unwrap_err();
-    assert!(matches!(nobody, RequestError::NobodyThere(_)), "{nobody}");
-    let served = service.serve("log", "a test", &["api.state"]).await.expect("loopback works");
-    service.flush().await.expect("loopback works");
-    let asking = async {
-        let refused = bus.request("api.state", b"error".to_vec(), LIMIT).await.unwrap_err();
-        match &refused {
-            RequestError::Refused { code: 404, text } => assert_eq!(text, "there is no such app"),
-            other => panic!("{other}"),
-        }
-        let short = Duration::from_millis(200);
-        let late = bus.request("api.state", b"nothing".to_vec(), short).await.unwrap_err();
-        assert!(matches!(late, RequestError::TimedOut(_)), "{late}");
-        let much = bus.request("api.state", b"much".to_vec(), LIMIT).await.unwrap_err();
-        assert!(matches!(much, RequestError::Refused { code: 413, .. }), "{much}");
-    };
-    let (served, ()) = tokio::join!(answer(served, 3), asking);
-    assert_eq!(discovered(&bus).await, 1);
-    drop(served);
-    let gone = async { while discovered(&bus).await > 0 {} };
-    tokio::time::timeout(LIMIT, gone).await.expect("a service that ended is not discovered");
-    let nobody = bus.request("api.state", Vec::new(), LIMIT).await.unwrap_err();
-    assert!(matches!(nobody, RequestError::NobodyThere(_)), "{nobody}");
-}
-
 /// How many services of the name say that they are there.
 async fn discovered(bus: &bus::Bus) -> usize {
     match bus.request("$SRV.PING.log", Vec::new(), LIMIT).await {
