@@ -4,6 +4,7 @@
 //! The machines are the real ones. What stands in for the bus, the engine and event-log's disk is in
 //! `world`; event-log's own storm of faults is among its tests.
 
+mod ledger;
 mod world;
 
 use world::World;

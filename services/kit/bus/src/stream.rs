@@ -86,6 +86,13 @@ impl Bus {
     /// When the server does not answer.
     pub async fn purge_below(&self, name: &str, sequence: u64) -> Result<(), BusError> {
         let failed = |error: String| BusError::failed(format!("purging stream {name}"), error);
+        // Beyond the end of what it has, the same call would take everything away and skip numbers.
+        if let Some(state) = self.stream_state(name).await?
+            && state.messages > 0
+            && sequence > state.last + 1
+        {
+            return Err(failed(format!("it ends at {}, before {sequence}", state.last)));
+        }
         let stream =
             self.context.get_stream_no_info(name).await.map_err(|e| failed(e.to_string()))?;
         stream.purge().sequence(sequence).await.map_err(|e| failed(e.to_string()))?;

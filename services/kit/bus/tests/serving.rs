@@ -1,4 +1,4 @@
-//! Requests and answers: data, errors with a code, nobody there, and too late.
+//! Requests and answers: data, and errors with a code.
 
 use std::time::Duration;
 
@@ -13,9 +13,7 @@ async fn answer(mut served: Served, count: usize) -> Served {
         let request = served.next().await.expect("there is a connection");
         let asked = String::from_utf8_lossy(&request.payload).into_owned();
         match asked.as_str() {
-            "nothing" => {}
             "error" => request.respond(Err((404, "there is\nno such app".to_owned()))).await,
-            "much" => request.respond(Ok(vec![b'x'; 2 * 1024 * 1024])).await,
             _ => {
                 let text = format!("{} heard {asked}", request.subject);
                 request.respond(Ok(text.into_bytes())).await;
@@ -43,11 +41,18 @@ async fn requests_reach_the_endpoint_they_were_sent_to() {
     tokio::join!(answer(served, 2), asking);
 }
 
-/// How many services of the name say that they are there.
-async fn discovered(bus: &bus::Bus) -> usize {
-    match bus.request("$SRV.PING.log", Vec::new(), LIMIT).await {
-        Ok(_) => 1,
-        Err(RequestError::NobodyThere(_)) => 0,
-        Err(other) => panic!("{other}"),
-    }
+#[tokio::test]
+async fn an_error_comes_with_its_code_on_one_line() {
+    let server = Server::start();
+    let bus = server.bus("asker").await;
+    let service = server.bus("service").await;
+    let served = service.serve("log", "a test", &["api.state"]).await.expect("loopback works");
+    let asking = async {
+        let refused = bus.request("api.state", b"error".to_vec(), LIMIT).await;
+        let Err(RequestError::Refused { code, text }) = refused else { panic!("{refused:?}") };
+        assert_eq!((code, text.as_str()), (404, "there is no such app"));
+    };
+    tokio::join!(answer(served, 1), asking);
+    let nobody = bus.request("api.nothing", Vec::new(), LIMIT).await;
+    assert!(matches!(nobody, Err(RequestError::NobodyThere(_))), "{nobody:?}");
 }

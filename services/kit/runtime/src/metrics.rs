@@ -39,7 +39,8 @@ impl Metrics {
             let registry = &mut inner.registry;
             let family = inner.counters.entry(name).or_insert_with(|| {
                 let family = Family::default();
-                registry.register(name, help, family.clone());
+                // The format ends the sentence itself.
+                registry.register(name, help.trim_end_matches('.'), family.clone());
                 family
             });
             family.get_or_create(&labels(pairs)).inc_by(by);
@@ -52,7 +53,8 @@ impl Metrics {
             let registry = &mut inner.registry;
             let family = inner.gauges.entry(name).or_insert_with(|| {
                 let family = Family::default();
-                registry.register(name, help, family.clone());
+                // The format ends the sentence itself.
+                registry.register(name, help.trim_end_matches('.'), family.clone());
                 family
             });
             family.get_or_create(&labels(pairs)).set(i64::try_from(to).unwrap_or(i64::MAX));
@@ -66,7 +68,8 @@ impl Metrics {
             let family = inner.histograms.entry(name).or_insert_with(|| {
                 let make: fn() -> Histogram = || Histogram::new(BUCKETS);
                 let family = Family::new_with_constructor(make);
-                registry.register(name, help, family.clone());
+                // The format ends the sentence itself.
+                registry.register(name, help.trim_end_matches('.'), family.clone());
                 family
             });
             family.get_or_create(&labels(pairs)).observe(seconds);
@@ -102,8 +105,8 @@ mod tests {
         let text = metrics.text();
         for line in [
             "muster_refusals_total{code=\"gap\"} 2",
-            "muster_head 7",
-            "muster_fsync_seconds_count 1",
+            "muster_head{} 7",
+            "muster_fsync_seconds_count{} 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
