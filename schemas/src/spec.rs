@@ -92,6 +92,16 @@ pub struct WorkloadSpec {
     /// When to pull the image.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pull: Pull,
+    /// How many replicas there should be as their use of cpu and memory changes. Default: as many as
+    /// `replicas` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<Autoscale>,
+    /// Whether a replica and the one that takes its place may run at once.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overlap: Overlap,
+    /// Of workloads that await room, which is placed first: the higher. Default 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: i32,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -134,14 +144,25 @@ impl WorkloadSpec {
             placement: Placement::default(),
             update: Update::default(),
             pull: Pull::default(),
+            autoscale: None,
+            overlap: Overlap::default(),
+            priority: 0,
         }
     }
 
-    /// What identifies the containers of this workload: everything but how many there are and how
-    /// they are replaced. Two specs with one digest need no replacement of replicas.
+    /// What identifies the containers of this workload: everything but how many there are, which
+    /// come first and how they are replaced. Two specs with one digest need no replacement of
+    /// replicas.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let running = Self { replicas: 1, update: Update::default(), ..self.clone() };
+        let running = Self {
+            replicas: 1,
+            update: Update::default(),
+            autoscale: None,
+            overlap: Overlap::default(),
+            priority: 0,
+            ..self.clone()
+        };
         Digest::of(&serde_json::to_vec(&running).expect("a spec has string keys only"))
     }
 
@@ -181,6 +202,9 @@ pub struct Resources {
     /// The most processes it may have. Default 4,096.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids_limit: Option<u64>,
+    /// Reserved disk of the engine's data. Counted for placement, not enforced. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
 }
 
 impl Resources {
@@ -495,6 +519,49 @@ impl Default for Update {
     fn default() -> Self {
         Self { parallelism: 1, healthy_for_ms: 10_000, deadline_ms: 300_000 }
     }
+}
+
+/// Target tracking: as many replicas as bring their average use near the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Autoscale {
+    /// Never fewer replicas than this. At least 1.
+    pub min: u32,
+    /// Never more than this.
+    pub max: u32,
+    /// The average use of cpu to track, in percent of what a replica reserves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<u32>,
+    /// The average use of memory to track, in percent of what a replica reserves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_percent: Option<u32>,
+    /// For how long more must have been wanted before there are more. Default 15,000.
+    #[serde(default = "Autoscale::up_window_ms")]
+    pub up_window_ms: u64,
+    /// For how long fewer must have been wanted before there are fewer. Default 300,000.
+    #[serde(default = "Autoscale::down_window_ms")]
+    pub down_window_ms: u64,
+}
+
+impl Autoscale {
+    fn up_window_ms() -> u64 {
+        15_000
+    }
+    fn down_window_ms() -> u64 {
+        300_000
+    }
+}
+
+/// Whether a replica and the one that takes its place may run at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// They may: the new one is ready before the old one ends.
+    #[default]
+    Allow,
+    /// Never, because they would share what only one may have. The new one begins when the old one
+    /// is proven to have ended, or its node was removed by hand.
+    Never,
 }
 
 /// When an image is pulled.
