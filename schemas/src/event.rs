@@ -387,7 +387,7 @@ events! {
         replica: ReplicaId,
         /// The run.
         run: u32,
-        /// What the agent was doing: `resolve`, `pull`, `create`, `start`.
+        /// What the agent was doing: `resolve`, `pull`, `find the image`, `create`, `start`.
         step: String,
         /// What the engine said.
         error: String,
@@ -481,6 +481,8 @@ pub enum RetireReason {
     NotNeeded,
     /// It ended by itself and another has taken its place, or it was the node's document that ended it.
     Failed,
+    /// Its node cannot get its image, and another has taken its place.
+    NoImage,
 }
 
 /// How a replica ended.
@@ -509,6 +511,22 @@ pub struct Unfit {
     pub remedy: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl RunFailed {
+    /// What an agent was doing when a run failed for want of its image.
+    pub const FOR_WANT_OF_AN_IMAGE: [&'static str; 3] = ["resolve", "pull", "find the image"];
+
+    /// Whether the node could not get the image.
+    #[must_use]
+    pub fn lacks_image(&self) -> bool {
+        Self::FOR_WANT_OF_AN_IMAGE.contains(&self.step.as_str())
+    }
+}
+
 /// What a node is and has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct NodeDescription {
@@ -526,8 +544,11 @@ pub struct NodeDescription {
     pub cpu_millis: u64,
     /// Memory that replicas may be given.
     pub memory_bytes: u64,
-    /// Disk that the engine's data is on.
+    /// Disk that the engine's data is on; 0 when that is not known.
     pub disk_bytes: u64,
+    /// Processes that replicas may be given; 0 when that is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pids: u64,
     /// Labels that the node's configuration gives it.
     pub labels: BTreeMap<String, String>,
 }

@@ -169,6 +169,7 @@ impl Machine {
             cpu_millis: 2_000,
             memory_bytes: 1 << 30,
             disk_bytes: 0,
+            pids: 0,
             labels: BTreeMap::new(),
         }
     }

@@ -23,6 +23,9 @@ use roster::Roster;
 /// After how many replicas in a row that failed an app counts as stalled.
 const FAILURES_STALLED: u32 = 3;
 
+/// For how long replicas that fit nowhere may wait before their app counts as stalled, in ms.
+const UNPLACED_STALLED_MS: u64 = 10_000;
+
 /// The longest wait before another replica is requested after failed ones, in ms.
 const BACKOFF_MS_MAX: u64 = 60_000;
 
@@ -170,17 +173,21 @@ impl Subject<'_> {
                 continue;
             }
             let since = replica.requested_ms.max(self.app.since_ms);
-            let deadline = since + self.spec.update.deadline_ms;
-            if self.now_ms < deadline {
-                plan.again_at(deadline);
+            let unfit = &workload.unplaced;
+            let nowhere = replica.phase == Phase::Pending && !unfit.is_empty();
+            let patience = self.spec.update.deadline_ms;
+            let patience = if nowhere { patience.min(UNPLACED_STALLED_MS) } else { patience };
+            if self.now_ms < since + patience {
+                plan.again_at(since + patience);
                 continue;
             }
-            let why = replica.trouble.clone().or_else(|| {
-                workload.unplaced.first().map(|unfit| format!("fits nowhere: {}", unfit.reason))
-            });
+            if nowhere {
+                let reasons: Vec<String> = unfit.iter().map(|u| u.reason.clone()).collect();
+                return Some(format!("{id} fits nowhere: {}", reasons.join("; ")));
+            }
+            let why = replica.trouble.clone();
             let why = why.unwrap_or_else(|| "nothing was heard of it".to_owned());
-            let waited = self.spec.update.deadline_ms;
-            return Some(format!("{id} was not ready after {waited} ms: {why}"));
+            return Some(format!("{id} was not ready after {patience} ms: {why}"));
         }
         None
     }

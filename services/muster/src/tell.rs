@@ -39,6 +39,7 @@ fn reason(reason: &RetireReason) -> &'static str {
         RetireReason::NodeLost => "its node was lost and another took its place",
         RetireReason::NotNeeded => "the one it was to replace came back",
         RetireReason::Failed => "it failed",
+        RetireReason::NoImage => "its node cannot get its image and another took its place",
     }
 }
 

@@ -286,6 +286,7 @@ async fn describe(config: Config, engine: Engine, queue: Sender<Input>) -> Resul
                     cpu_millis: config.cpu_millis.unwrap_or(info.cores * 1_000),
                     memory_bytes: config.memory_bytes.unwrap_or(memory),
                     disk_bytes,
+                    pids: pids().unwrap_or(0),
                     labels: config.labels(),
                 };
                 let sent = queue.send(Input::Described(description)).await;
@@ -308,6 +309,11 @@ async fn disk(folder: &str) -> Option<(u64, u64)> {
     let text = String::from_utf8(output.ok()?.stdout).ok()?;
     let mut numbers = text.lines().nth(1)?.split_whitespace().map(|n| n.parse().unwrap_or(0));
     Some((numbers.next()?, numbers.next()?))
+}
+
+/// How many processes the machine may have.
+fn pids() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/kernel/pid_max").ok()?.trim().parse().ok()
 }
 
 /// Keeps the connection: the document as it is published again, answers, and what a reconnection

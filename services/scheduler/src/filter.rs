@@ -21,6 +21,8 @@ pub struct Wanted<'a> {
     pub need: &'a Need,
     /// The only node it may go to.
     pub only_node: Option<&'a NodeName>,
+    /// Nodes that could not get its image, and what they said.
+    pub lacking: Option<&'a BTreeMap<NodeName, String>>,
 }
 
 /// A node as it would be after what was placed on it in this round.
@@ -53,8 +55,14 @@ pub enum Obstacle {
     HostPort(String),
     /// The node has as many of the workload as it may.
     MaxPerNode(u32),
+    /// The node could not get the image: what it said.
+    Image(String),
     /// The node has as many replicas as it may.
     Full,
+    /// Too few processes are left: how many.
+    Pids(u64),
+    /// Too little disk is left: how much.
+    Disk(u64),
     /// Too little cpu is left: how much.
     Cpu(u64),
     /// Too little memory is left: how much.
@@ -91,19 +99,34 @@ pub fn obstacles(wanted: &Wanted<'_>, at: &Candidate<'_>) -> Vec<Obstacle> {
     if let Some(max) = placement.max_per_node.filter(|max| at.of_workload >= u64::from(*max)) {
         found.push(Obstacle::MaxPerNode(max));
     }
+    if let Some(error) = wanted.lacking.and_then(|lacking| lacking.get(at.name)) {
+        found.push(Obstacle::Image(error.clone()));
+    }
     if at.load.replicas >= REPLICAS_PER_NODE_MAX {
         found.push(Obstacle::Full);
     }
-    let has = &at.node.description;
-    let free_cpu = has.cpu_millis.saturating_sub(at.load.cpu_millis);
-    if wanted.need.cpu_millis > free_cpu {
-        found.push(Obstacle::Cpu(free_cpu));
-    }
-    let free_memory = has.memory_bytes.saturating_sub(at.load.memory_bytes);
-    if wanted.need.memory_bytes > free_memory {
-        found.push(Obstacle::Memory(free_memory));
-    }
+    found.extend(shortages(wanted.need, at));
     found
+}
+
+/// What the node has too little of. What it does not know of itself is not asked for.
+fn shortages(need: &Need, at: &Candidate<'_>) -> impl Iterator<Item = Obstacle> {
+    let (has, load) = (&at.node.description, at.load);
+    let short = |needed: u64, has: u64, taken: u64, obstacle: fn(u64) -> Obstacle| {
+        let free = has.saturating_sub(taken);
+        (needed > free).then(|| obstacle(free))
+    };
+    let disk = (has.disk_bytes > 0)
+        .then(|| short(need.disk_bytes, has.disk_bytes, load.disk_bytes, Obstacle::Disk));
+    let pids = (has.pids > 0).then(|| short(need.pids, has.pids, load.pids, Obstacle::Pids));
+    [
+        short(need.cpu_millis, has.cpu_millis, load.cpu_millis, Obstacle::Cpu),
+        short(need.memory_bytes, has.memory_bytes, load.memory_bytes, Obstacle::Memory),
+        disk.flatten(),
+        pids.flatten(),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// What keeps a replica from every node, told once a reason, with what would make it fit.
@@ -136,6 +159,8 @@ fn kind(obstacle: &Obstacle) -> String {
     match obstacle {
         Obstacle::Cpu(_) => "cpu".to_owned(),
         Obstacle::Memory(_) => "memory".to_owned(),
+        Obstacle::Disk(_) => "disk".to_owned(),
+        Obstacle::Pids(_) => "pids".to_owned(),
         other => format!("{other:?}"),
     }
 }
@@ -171,19 +196,21 @@ fn told(wanted: &Wanted<'_>, obstacle: &Obstacle) -> (String, String) {
         Obstacle::Full => {
             (format!("replicas: the node has {REPLICAS_PER_NODE_MAX}"), "add a node".to_owned())
         }
-        Obstacle::Cpu(free) => {
-            let short = need.cpu_millis.saturating_sub(*free);
-            (
-                format!("cpu: {} millis needed, at most {free} free", need.cpu_millis),
-                format!("free {short} millis on one node, or add a node"),
-            )
-        }
-        Obstacle::Memory(free) => {
-            let short = need.memory_bytes.saturating_sub(*free);
-            (
-                format!("memory: {} bytes needed, at most {free} free", need.memory_bytes),
-                format!("free {short} bytes on one node, or add a node"),
-            )
-        }
+        Obstacle::Image(error) => (
+            format!("image: {} is not to be had there: {error}", wanted.spec.image),
+            "load the image there or mend the registry, then deploy again".to_owned(),
+        ),
+        Obstacle::Cpu(free) => too_little("cpu", "millis", need.cpu_millis, *free),
+        Obstacle::Memory(free) => too_little("memory", "bytes", need.memory_bytes, *free),
+        Obstacle::Disk(free) => too_little("disk", "bytes", need.disk_bytes, *free),
+        Obstacle::Pids(free) => too_little("pids", "processes", need.pids, *free),
     }
+}
+
+fn too_little(what: &str, unit: &str, needed: u64, free: u64) -> (String, String) {
+    let short = needed.saturating_sub(free);
+    (
+        format!("{what}: {needed} {unit} needed, at most {free} free"),
+        format!("free {short} {unit} on one node, or add a node"),
+    )
 }

@@ -69,7 +69,7 @@ type Group<'a> = Vec<(&'a ReplicaId, &'a Replica)>;
 type Alike = (AppKey, WorkloadName, (Digest, Option<NodeName>));
 
 /// Replicas that are alike: of one workload and spec, and for the same node if they are for one.
-/// Those requested first come first.
+/// Those of the higher priority come first, then those requested first.
 fn groups(state: &State, max: usize) -> Vec<(Alike, Group<'_>)> {
     let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();
     for id in &state.index.pending {
@@ -79,7 +79,11 @@ fn groups(state: &State, max: usize) -> Vec<(Alike, Group<'_>)> {
         groups.entry(key).or_default().push((id, replica));
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, group)| group.iter().map(|(_, replica)| replica.cause.position).min());
+    groups.sort_by_key(|(_, group)| {
+        let priority = group.first().and_then(|(_, r)| state.spec_of(r)).map_or(0, |s| s.priority);
+        let first = group.iter().map(|(_, replica)| replica.cause.position).min();
+        (std::cmp::Reverse(priority), first)
+    });
     let mut left = max;
     for (_, group) in &mut groups {
         group.truncate(left);
@@ -99,8 +103,14 @@ fn place_group<'a>(
 ) {
     let Some((_, first)) = group.first() else { return };
     let (Some(known), Some(spec)) = (state.apps.get(app), state.spec_of(first)) else { return };
-    let wanted =
-        Wanted { app: known, spec, need: &first.need, only_node: first.only_node.as_ref() };
+    let declared = known.workloads.get(name).filter(|workload| workload.spec == first.spec);
+    let wanted = Wanted {
+        app: known,
+        spec,
+        need: &first.need,
+        only_node: first.only_node.as_ref(),
+        lacking: declared.map(|workload| &workload.lacking),
+    };
     let mut crowd = Crowd::of(state, app, name, spec, round);
     let judged = |node: &'a NodeName, loads: &BTreeMap<&NodeName, Load>, crowd: &Crowd<'a>| {
         let (found, load) = (state.nodes.get(node)?, loads.get(node)?);
@@ -127,10 +137,7 @@ fn place_group<'a>(
         let chosen =
             format!("{} of {} nodes fit; {}", order.len() + 1, state.nodes.len(), crowd.why(score));
         if let Some(load) = loads.get_mut(node) {
-            load.cpu_millis += replica.need.cpu_millis;
-            load.memory_bytes += replica.need.memory_bytes;
-            load.replicas += 1;
-            load.host_ports.extend(replica.need.host_ports.iter().copied());
+            load.add(&replica.need);
         }
         crowd.add(state, node);
         let placed = Placed { id: (*id).clone(), cause: replica.cause.clone(), chosen };

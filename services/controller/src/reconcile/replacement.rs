@@ -2,6 +2,8 @@
 
 use cluster::state::{Admission, Cause, Phase, Replica, volumes_of};
 use schemas::event::RetireReason;
+use schemas::id::NodeName;
+use schemas::spec::Overlap;
 
 use super::roster::Member;
 use super::{Plan, Subject};
@@ -11,6 +13,8 @@ use super::{Plan, Subject};
 pub(super) enum Why {
     /// Its node is lost. It may still run.
     Lost,
+    /// Its node cannot get its image, and another may.
+    NoImage,
     /// Its node is being drained.
     Drained,
     /// It is of another spec or generation than declared.
@@ -21,6 +25,7 @@ impl Why {
     pub(super) fn reason(self) -> RetireReason {
         match self {
             Self::Lost => RetireReason::NodeLost,
+            Self::NoImage => RetireReason::NoImage,
             Self::Drained => RetireReason::Drained,
             Self::Outdated => RetireReason::Replaced,
         }
@@ -34,13 +39,32 @@ pub(super) fn needed(subject: &Subject<'_>, replica: &Replica) -> Option<(Why, C
     let bound = volumes_of(subject.spec).next().is_some() || replica.only_node.is_some();
     if let Some(node) = node.filter(|_| !bound) {
         if subject.state.is_unknown(replica) {
-            return Some((Why::Lost, carried(&node.cause, replica)));
+            // Nobody knows that it has ended, so what must not overlap waits.
+            let may = subject.spec.overlap != Overlap::Never;
+            return may.then(|| (Why::Lost, carried(&node.cause, replica)));
+        }
+        if lacks_image(subject, replica) {
+            return Some((Why::NoImage, replica.cause.clone()));
         }
         if node.admission == Admission::Draining {
             return Some((Why::Drained, carried(&node.cause, replica)));
         }
     }
     (!subject.is_current(replica)).then(|| (Why::Outdated, subject.workload.cause.clone()))
+}
+
+/// Whether its node cannot get its image while some other might. Where none might, it stays: its
+/// agent tries again.
+fn lacks_image(subject: &Subject<'_>, replica: &Replica) -> bool {
+    let lacking = &subject.workload.lacking;
+    let lacks = |node: &NodeName| lacking.contains_key(node);
+    subject.is_current(replica)
+        && replica.phase == Phase::Waiting
+        && replica.node.as_ref().is_some_and(lacks)
+        && subject.state.nodes.iter().any(|(name, node)| {
+            let meets = subject.spec.placement.constraints.iter().all(|c| node.meets(name, c));
+            node.takes_replicas() && meets && !lacks(name)
+        })
 }
 
 /// A node's fate comes right before; the command that once asked for the replica stays the root,
@@ -50,10 +74,24 @@ fn carried(node: &Cause, replica: &Replica) -> Cause {
     Cause { correlation, position: node.position }
 }
 
-/// Whether the old one must end before the new one can begin.
+/// Whether the old one must end before the new one of another spec can begin.
 pub(super) fn stop_first(subject: &Subject<'_>) -> bool {
     subject.spec.ports.iter().any(|port| port.host.is_some())
         || volumes_of(subject.spec).next().is_some()
+        || subject.spec.overlap == Overlap::Never
+}
+
+/// How many replicas are on their way to their end whose places may not be taken before.
+pub(super) fn leaving(subject: &Subject<'_>) -> u64 {
+    if !stop_first(subject) {
+        return 0;
+    }
+    let waits_for = |replica: &Replica| {
+        let known = !subject.state.is_unknown(replica);
+        replica.retired.is_some() && (known || subject.spec.overlap == Overlap::Never)
+    };
+    let replicas = subject.state.replicas_of(subject.key, subject.name);
+    u64::try_from(replicas.filter(|(_, replica)| waits_for(replica)).count()).unwrap_or(u64::MAX)
 }
 
 /// What to do about a member that has a replacement. Says whether it is still on its way.
@@ -79,7 +117,7 @@ pub(super) fn pursue(subject: &Subject<'_>, member: &Member<'_>, plan: &mut Plan
             };
             let proven_at = match why {
                 Why::Outdated => ready_at + subject.spec.update.healthy_for_ms,
-                Why::Lost | Why::Drained => ready_at,
+                Why::Lost | Why::NoImage | Why::Drained => ready_at,
             };
             if subject.now_ms < proven_at {
                 plan.again_at(proven_at);

@@ -4,11 +4,12 @@
 use cluster::history::{History, app, node, workload};
 use cluster::state::State;
 use schemas::event::{
-    AppDeleteStarted, AppDeployed, NodeCordoned, NodeLost, NodeReturned, Outcome, ReplicaEnded,
-    ReplicaReady, ReplicasPlaced, RunStarted, WorkloadRestarted, WorkloadScaled,
+    AppDeleteStarted, AppDeployed, NodeCordoned, NodeLost, NodeRemoved, NodeReturned, Outcome,
+    ReplicaEnded, ReplicaReady, ReplicasPlaced, ReplicasUnplaced, RunFailed, RunStarted, Unfit,
+    WorkloadRestarted, WorkloadScaled,
 };
 use schemas::id::Writer;
-use schemas::spec::{AppSpec, Condition, Port};
+use schemas::spec::{AppSpec, Condition, Overlap, Port};
 
 use super::*;
 
@@ -16,8 +17,12 @@ struct World {
     history: History,
     /// Images whose replicas fail.
     broken: Vec<&'static str>,
+    /// Nodes that cannot get any image.
+    imageless: Vec<NodeName>,
     /// What was decided, in short.
     said: Vec<String>,
+    /// The most replicas of `shop/web` that ever ran at once.
+    ceiling: usize,
     /// The fewest ready replicas ever seen of `shop/web`, while that is watched.
     floor: Option<usize>,
 }
@@ -30,7 +35,14 @@ impl World {
     fn new() -> Self {
         let mut history = History::default();
         history.node("n1", 4, 4).node("n2", 4, 4);
-        Self { history, broken: Vec::new(), said: Vec::new(), floor: None }
+        Self {
+            history,
+            broken: Vec::new(),
+            imageless: Vec::new(),
+            said: Vec::new(),
+            ceiling: 0,
+            floor: None,
+        }
     }
 
     fn state(&self) -> &State {
@@ -61,8 +73,13 @@ impl World {
         let pending: Vec<ReplicaId> = self.state().index.pending.iter().cloned().collect();
         for id in pending {
             let only = self.state().replicas.get(&id).and_then(|replica| replica.only_node.clone());
+            let lacking = |name: &NodeName| {
+                let app = self.state().apps.get(&app("shop"));
+                app.is_some_and(|a| a.workloads.values().any(|w| w.lacking.contains_key(name)))
+            };
             let open = |name: &NodeName| {
-                self.state().nodes.get(name).is_some_and(cluster::state::Node::takes_replicas)
+                let node = self.state().nodes.get(name);
+                node.is_some_and(cluster::state::Node::takes_replicas) && !lacking(name)
             };
             let free = [node("n1"), node("n2")].into_iter().find(open);
             let Some(node) = only.or(free) else { continue };
@@ -71,6 +88,10 @@ impl World {
         }
         self.run_agents();
         let ready = self.ready();
+        let replicas = self.state().replicas_of(&app("shop"), &workload("web"));
+        let runs = |phase| matches!(phase, Phase::Running | Phase::Ready);
+        let running = replicas.filter(|(_, r)| runs(r.phase)).count();
+        self.ceiling = self.ceiling.max(running);
         if let Some(floor) = &mut self.floor {
             *floor = ready.min(*floor);
         }
@@ -86,12 +107,21 @@ impl World {
             if self.state().is_unknown(&replica) {
                 continue;
             }
+            let imageless = self.imageless.contains(&name);
             let agent = Writer::Agent(name);
             let image = self.state().spec_of(&replica).map(|spec| spec.image.clone());
             let broken = self.broken.iter().any(|broken| image.as_deref() == Some(broken));
             let job = self.state().spec_of(&replica).is_some_and(|spec| spec.mode == Mode::Job);
             let event: Event = match (replica.retired.is_some(), replica.phase) {
                 (true, _) => ReplicaEnded { replica: id, outcome: Outcome::Stopped }.into(),
+                (_, Phase::Placed) if imageless => RunFailed {
+                    replica: id,
+                    run: 1,
+                    step: "find the image".into(),
+                    error: "no such image".into(),
+                    retry_ms: 500,
+                }
+                .into(),
                 (_, Phase::Placed) => {
                     RunStarted { replica: id, run: 1, container: "c".into(), endpoints: Vec::new() }
                         .into()
@@ -299,4 +329,74 @@ fn a_global_workload_is_on_every_node_that_takes_it() {
     world.deploy(&[global("web:2")]);
     world.settle();
     assert_eq!((world.ready(), world.count()), (2, 2));
+}
+
+#[test]
+fn a_node_without_the_image_is_left_for_one_that_may_have_it() {
+    let mut world = World::new();
+    world.imageless = vec![node("n1")];
+    world.deploy(&[web("web:1", 1)]);
+    assert_eq!(world.settle(), ["+1 web", "+1 web", "-1 web NoImage", "AppConverged"]);
+    assert_eq!((world.ready(), world.state().replicas_on(&node("n2")).count()), (1, 1));
+}
+
+#[test]
+fn where_no_node_has_the_image_replicas_stay_and_wait_for_it() {
+    let mut world = World::new();
+    world.imageless = vec![node("n1"), node("n2")];
+    world.deploy(&[web("web:1", 1)]);
+    assert_eq!(world.settle(), ["+1 web", "+1 web"]);
+    let stalled = |world: &World| world.said.iter().any(|said| said == "AppStalled");
+    for _ in 0..400 {
+        world.step();
+    }
+    assert!(stalled(&world), "{:?}", world.said);
+    assert_eq!(world.said.len(), 1, "nothing else follows: {:?}", world.said);
+}
+
+#[test]
+fn what_must_not_overlap_begins_when_the_old_one_has_ended() {
+    let mut world = World::new();
+    let alone = |image: &str| {
+        let (name, spec) = web(image, 1);
+        (name, WorkloadSpec { overlap: Overlap::Never, ..spec })
+    };
+    world.deploy(&[alone("web:1")]);
+    world.settle();
+    world.deploy(&[alone("web:2")]);
+    assert_eq!(world.settle(), ["-1 web Replaced", "+1 web", "AppConverged"]);
+    world.history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: true });
+    assert_eq!(world.settle(), ["-1 web Drained", "+1 web"]);
+    assert_eq!(world.ceiling, 1);
+    world.history.add(&Writer::Health, NodeLost { node: node("n2"), silent_ms: 6_000 });
+    assert_eq!(world.settle(), [""; 0], "it may run there still");
+    world.history.add(&Writer::Controller, schemas::event::NodeUncordoned { node: node("n1") });
+    world.history.add(&Writer::Controller, NodeRemoved { node: node("n2") });
+    assert_eq!(world.settle(), ["+1 web"]);
+    assert_eq!(world.ready(), 1);
+}
+
+#[test]
+fn an_app_that_fits_nowhere_is_told_as_stalled_soon_with_every_reason() {
+    let mut world = World::new();
+    world.history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: false });
+    world.history.add(&Writer::Controller, NodeCordoned { node: node("n2"), drain: false });
+    world.deploy(&[web("web:1", 1)]);
+    world.step();
+    let unfit = |reason: &str| Unfit { reason: reason.into(), nodes: 2, remedy: String::new() };
+    let event = ReplicasUnplaced {
+        app: app("shop"),
+        workload: workload("web"),
+        waiting: 1,
+        reasons: vec![unfit("admission"), unfit("cpu")],
+    };
+    world.history.add(&Writer::Scheduler, event);
+    let began_ms = world.history.now_ms;
+    while !world.said.iter().any(|said| said == "AppStalled") {
+        assert!(world.history.now_ms < began_ms + 20_000, "{:?}", world.said);
+        world.step();
+    }
+    let status = world.state().apps.get(&app("shop")).map(|app| app.status.clone());
+    let told = matches!(&status, Some(AppStatus::Stalled { reason, .. }) if reason.contains("admission; cpu"));
+    assert!(told, "{status:?}");
 }

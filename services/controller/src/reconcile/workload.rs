@@ -3,7 +3,7 @@
 use cluster::state::{Cause, Phase};
 use schemas::event::RetireReason;
 use schemas::id::ReplicaId;
-use schemas::spec::Mode;
+use schemas::spec::{Mode, Overlap};
 
 use super::replacement::{self, Why};
 use super::roster::{Member, Roster};
@@ -26,14 +26,14 @@ pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
     if !dependencies::met(subject) {
         return;
     }
-    let missing = wanted - roster.len();
+    let missing = wanted.saturating_sub(roster.len() + replacement::leaving(subject));
     let count = usize::try_from(missing).unwrap_or(usize::MAX);
     subject.request(vec![Wanted::default(); count], &subject.workload.cause, plan);
     replace(subject, &roster, missing, plan);
 }
 
-/// Replaces what must be replaced, as many at a time as the update allows. What sits on a lost node
-/// is replaced at once: nobody is served by waiting.
+/// Replaces what must be replaced, as many at a time as the update allows. What sits on a lost node,
+/// or where its image is not to be had, is replaced at once: nobody is served by waiting.
 pub(super) fn replace(subject: &Subject<'_>, roster: &Roster<'_>, missing: u64, plan: &mut Plan) {
     let at_once = u64::from(subject.spec.update.parallelism.max(1));
     let mut on_the_way = missing;
@@ -48,7 +48,7 @@ pub(super) fn replace(subject: &Subject<'_>, roster: &Roster<'_>, missing: u64, 
             Some((Why::Outdated, _)) if member.replica.phase == Phase::Pending => {
                 never_began.push(member.id.clone());
             }
-            Some((Why::Lost, cause)) => start_another(subject, member, &cause, plan),
+            Some((Why::Lost | Why::NoImage, cause)) => start_another(subject, member, &cause, plan),
             Some((why, cause)) => waiting.push((member, why, cause)),
             None => on_the_way += u64::from(!proven(subject, member, plan)),
         }
@@ -60,7 +60,8 @@ pub(super) fn replace(subject: &Subject<'_>, roster: &Roster<'_>, missing: u64, 
             break;
         }
         on_the_way += 1;
-        if replacement::stop_first(subject) && why == Why::Outdated {
+        let exclusive = subject.spec.overlap == Overlap::Never;
+        if exclusive || (replacement::stop_first(subject) && why == Why::Outdated) {
             subject.retire(vec![member.id.clone()], why.reason(), &cause, plan);
         } else {
             start_another(subject, member, &cause, plan);

@@ -114,6 +114,7 @@ impl History {
             cpu_millis: cores * 1_000,
             memory_bytes: gib << 30,
             disk_bytes: 100 << 30,
+            pids: 10_000,
             labels: Default::default(),
         };
         self.add(&writer, NodeDescribed { node, description })

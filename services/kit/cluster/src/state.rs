@@ -269,6 +269,8 @@ pub struct Workload {
     pub was_ready: bool,
     /// Why replicas fit nowhere.
     pub unplaced: Vec<Unfit>,
+    /// Nodes that could not get the image of its spec, and what they said.
+    pub lacking: BTreeMap<NodeName, String>,
     /// What its present declaration, count or generation came from.
     pub cause: Cause,
 }
@@ -335,6 +337,10 @@ pub struct Need {
     pub cpu_millis: u64,
     /// Memory.
     pub memory_bytes: u64,
+    /// Disk of the engine's data.
+    pub disk_bytes: u64,
+    /// Processes, when the spec bounds them.
+    pub pids: u64,
     /// Ports of the node.
     pub host_ports: Vec<(Protocol, u16)>,
 }
@@ -354,6 +360,8 @@ impl Need {
         Self {
             cpu_millis: spec.resources.reserved_cpu_millis(),
             memory_bytes: spec.resources.reserved_memory_bytes(),
+            disk_bytes: spec.resources.disk_bytes.unwrap_or(0),
+            pids: spec.resources.pids_limit.unwrap_or(0),
             host_ports: spec
                 .ports
                 .iter()
@@ -396,10 +404,46 @@ pub struct Load {
     pub cpu_millis: u64,
     /// Reserved memory.
     pub memory_bytes: u64,
+    /// Reserved disk.
+    pub disk_bytes: u64,
+    /// Reserved processes.
+    pub pids: u64,
     /// How many replicas.
     pub replicas: u64,
     /// Ports that are taken.
     pub host_ports: BTreeSet<(Protocol, u16)>,
+}
+
+impl Load {
+    /// One more replica.
+    pub fn add(&mut self, need: &Need) {
+        self.cpu_millis += need.cpu_millis;
+        self.memory_bytes += need.memory_bytes;
+        self.disk_bytes += need.disk_bytes;
+        self.pids += need.pids;
+        self.replicas += 1;
+        self.host_ports.extend(need.host_ports.iter().copied());
+    }
+
+    fn remove(&mut self, need: &Need) {
+        self.cpu_millis = self.cpu_millis.saturating_sub(need.cpu_millis);
+        self.memory_bytes = self.memory_bytes.saturating_sub(need.memory_bytes);
+        self.disk_bytes = self.disk_bytes.saturating_sub(need.disk_bytes);
+        self.pids = self.pids.saturating_sub(need.pids);
+        self.replicas = self.replicas.saturating_sub(1);
+        for port in &need.host_ports {
+            self.host_ports.remove(port);
+        }
+    }
+
+    /// Whether it is more than a node has. What a node does not know of itself is not counted.
+    #[must_use]
+    pub fn exceeds(&self, has: &NodeDescription) -> bool {
+        self.cpu_millis > has.cpu_millis
+            || self.memory_bytes > has.memory_bytes
+            || (has.disk_bytes > 0 && self.disk_bytes > has.disk_bytes)
+            || (has.pids > 0 && self.pids > has.pids)
+    }
 }
 
 /// What changed since somebody last asked.
@@ -509,11 +553,7 @@ impl Index {
             Some(node) => {
                 self.pending.remove(id);
                 self.by_node.entry(node.clone()).or_default().insert(id.clone());
-                let load = self.loads.entry(node.clone()).or_default();
-                load.cpu_millis += replica.need.cpu_millis;
-                load.memory_bytes += replica.need.memory_bytes;
-                load.replicas += 1;
-                load.host_ports.extend(replica.need.host_ports.iter().copied());
+                self.loads.entry(node.clone()).or_default().add(&replica.need);
             }
         }
     }
@@ -536,12 +576,7 @@ impl Index {
             }
         }
         if let Some(load) = self.loads.get_mut(node) {
-            load.cpu_millis = load.cpu_millis.saturating_sub(replica.need.cpu_millis);
-            load.memory_bytes = load.memory_bytes.saturating_sub(replica.need.memory_bytes);
-            load.replicas = load.replicas.saturating_sub(1);
-            for port in &replica.need.host_ports {
-                load.host_ports.remove(port);
-            }
+            load.remove(&replica.need);
         }
     }
 }

@@ -153,6 +153,87 @@ fn a_label_is_spread_over_before_nodes_are() {
 }
 
 #[test]
+fn reserved_disk_and_processes_are_counted_like_cpu_and_memory() {
+    let mut history = cluster(&[("n1", 4)]);
+    let mut large = spec(100);
+    large.resources.disk_bytes = Some(60 << 30);
+    large.resources.pids_limit = Some(6_000);
+    want(&mut history, &large, 2);
+    let reasons = [
+        "disk: 64424509440 bytes needed, at most 42949672960 free (1)",
+        "pids: 6000 processes needed, at most 4000 free (1)",
+    ];
+    check(&mut history, &[("n1", 1)], &reasons);
+}
+
+#[test]
+fn a_node_that_could_not_get_the_image_is_passed_over_until_it_is_declared_again() {
+    let mut history = cluster(&[("n1", 4)]);
+    want(&mut history, &spec(100), 1);
+    check(&mut history, &[("n1", 1)], &[]);
+    let failed = schemas::event::RunFailed {
+        replica: ReplicaId::derive(&app("shop"), &workload("web"), 0),
+        run: 1,
+        step: "pull".to_owned(),
+        error: "not found".to_owned(),
+        retry_ms: 500,
+    };
+    history.add(&Writer::Agent(node("n1")), failed);
+    history.node("n2", 1, 8);
+    history.add(&Writer::Controller, NodeCordoned { node: node("n2"), drain: false });
+    let replicas = vec![RequestedReplica {
+        id: ReplicaId::derive(&app("shop"), &workload("web"), 1),
+        replaces: None,
+        node: None,
+    }];
+    let event = ReplicasRequested {
+        app: app("shop"),
+        workload: workload("web"),
+        revision: 1,
+        generation: 0,
+        spec: spec(100).digest(),
+        replicas,
+    };
+    history.add(&Writer::Controller, event);
+    let reasons = [
+        "admission: the node is cordoned (1)",
+        "image: web:1 is not to be had there: not found (1)",
+    ];
+    check(&mut history, &[], &reasons);
+    want(&mut history, &spec(100), 1);
+    check(&mut history, &[("n1", 2)], &[]);
+}
+
+#[test]
+fn a_higher_priority_is_placed_first() {
+    let mut history = cluster(&[("n1", 1)]);
+    let mut spec_of = |name: &str, priority: i32| {
+        let workloads = [(workload("web"), WorkloadSpec { priority, ..spec(800) })].into();
+        let key = app(name);
+        let app_spec = AppSpec { name: key.name.clone(), workloads };
+        let deployed = AppDeployed { app: key.clone(), revision: 1, spec: app_spec };
+        let requested = ReplicasRequested {
+            app: key.clone(),
+            workload: workload("web"),
+            revision: 1,
+            generation: 0,
+            spec: spec(800).digest(),
+            replicas: vec![RequestedReplica {
+                id: ReplicaId::derive(&key, &workload("web"), 0),
+                replaces: None,
+                node: None,
+            }],
+        };
+        history.batch(&Writer::Controller, vec![deployed.into(), requested.into()]);
+    };
+    spec_of("first", 0);
+    spec_of("urgent", 5);
+    let placed = round(history.fold.state(), 10).placed;
+    let ids: Vec<&str> = placed.values().flatten().map(|placed| placed.id.as_str()).collect();
+    assert!(ids.len() == 1 && ids[0].starts_with("urgent-"), "{ids:?}");
+}
+
+#[test]
 fn a_cluster_without_nodes_says_so() {
     let mut history = cluster(&[]);
     want(&mut history, &spec(100), 1);

@@ -93,6 +93,7 @@ impl State {
     pub(crate) fn workload_scaled(&mut self, at: &Header, e: &WorkloadScaled) {
         self.change_workload(at, &e.app, &e.workload, |workload| {
             workload.replicas = e.to;
+            workload.lacking.clear();
             workload.cause = cause(at);
         });
     }
@@ -196,6 +197,7 @@ fn declare(app: &mut App, at: &Header, name: &WorkloadName, spec: &WorkloadSpec)
         failure: String::new(),
         was_ready: false,
         unplaced: Vec::new(),
+        lacking: Default::default(),
         cause: cause(at),
     });
     if workload.spec != digest || !workload.declared {
@@ -205,6 +207,8 @@ fn declare(app: &mut App, at: &Header, name: &WorkloadName, spec: &WorkloadSpec)
     }
     workload.declared = true;
     workload.replicas = spec.replicas;
+    // Whoever declares again may have brought the image.
+    workload.lacking.clear();
     workload.cause = cause(at);
 }
 
@@ -217,5 +221,6 @@ impl Workload {
         self.failure.clear();
         self.was_ready = false;
         self.unplaced.clear();
+        self.lacking.clear();
     }
 }

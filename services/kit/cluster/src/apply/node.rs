@@ -5,7 +5,7 @@ use schemas::event::{NodeCordoned, NodeDescribed, NodeLabelled, NodeRemoved, Nod
 use schemas::id::{NodeName, ReplicaId};
 
 use super::cause;
-use crate::state::{Admission, Node, NodeStatus, State};
+use crate::state::{Admission, App, Node, NodeStatus, State};
 
 impl State {
     pub(crate) fn node_described(&mut self, at: &Header, e: &NodeDescribed) {
@@ -79,14 +79,19 @@ impl State {
         for id in &replicas {
             self.forget_replica(id);
         }
-        let homes: Vec<_> = self
-            .apps
-            .iter()
-            .filter(|(_, app)| app.volumes.values().any(|home| *home == e.node))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in homes {
-            self.apps.update(&key, |app| app.volumes.retain(|_, home| *home != e.node));
+        let knows = |app: &App| {
+            app.volumes.values().any(|home| *home == e.node)
+                || app.workloads.values().any(|w| w.lacking.contains_key(&e.node))
+        };
+        let knowing: Vec<_> = self.apps.iter().filter(|(_, app)| knows(app)).collect();
+        let knowing: Vec<_> = knowing.into_iter().map(|(key, _)| key.clone()).collect();
+        for key in knowing {
+            self.apps.update(&key, |app| {
+                app.volumes.retain(|_, home| *home != e.node);
+                for workload in app.workloads.values_mut() {
+                    workload.lacking.remove(&e.node);
+                }
+            });
         }
         self.nodes.remove(&e.node);
         self.index.loads.remove(&e.node);

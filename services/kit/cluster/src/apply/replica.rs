@@ -1,5 +1,7 @@
 //! Replicas: requested, placed, run, retired, ended. Only ever forward.
 
+use std::collections::BTreeMap;
+
 use schemas::envelope::Header;
 use schemas::event::{
     Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced, ReplicasRequested,
@@ -85,10 +87,8 @@ impl State {
         let (Some(load), Some(known)) = (self.index.loads.get(node), self.nodes.get(node)) else {
             return;
         };
-        let has = &known.description;
-        let over = load.cpu_millis > has.cpu_millis || load.memory_bytes > has.memory_bytes;
         let redescribed = at.basis.is_some_and(|basis| known.described_at > basis.position);
-        if over && !redescribed {
+        if load.exceeds(&known.description) && !redescribed {
             self.anomaly(at, format!("{node} was given more than it has"));
         }
     }
@@ -146,6 +146,37 @@ impl State {
             replica.run = e.run;
             replica.trouble = Some(format!("cannot {}: {}", e.step, e.error));
         });
+        if e.lacks_image() {
+            self.note_image(&e.replica, |lacking, node| {
+                lacking.insert(node, e.error.clone());
+            });
+        }
+    }
+
+    /// Notes whether the node of a replica has the image that is declared.
+    fn note_image(
+        &mut self,
+        id: &ReplicaId,
+        note: impl FnOnce(&mut BTreeMap<NodeName, String>, NodeName),
+    ) {
+        let Some(replica) = self.replicas.get(id) else { return };
+        let (app, name, spec) =
+            (replica.app.clone(), replica.workload.clone(), replica.spec.clone());
+        let Some(node) = replica.node.clone() else { return };
+        self.apps.update(&app, |app| {
+            if let Some(workload) = app.workloads.get_mut(&name).filter(|w| w.spec == spec) {
+                note(&mut workload.lacking, node);
+            }
+        });
+    }
+
+    /// Whether a node was said to lack the image of one of its replicas.
+    fn lacked_image(&self, id: &ReplicaId) -> bool {
+        let lacked = |replica: &Replica| {
+            let workload = self.apps.get(&replica.app)?.workloads.get(&replica.workload)?;
+            Some(workload.lacking.contains_key(replica.node.as_ref()?))
+        };
+        self.replicas.get(id).and_then(lacked).unwrap_or(false)
     }
 
     pub(crate) fn run_started(&mut self, at: &Header, e: &RunStarted) {
@@ -154,6 +185,12 @@ impl State {
             replica.run = e.run;
             replica.endpoints.clone_from(&e.endpoints);
         });
+        if self.lacked_image(&e.replica) {
+            self.note_image(&e.replica, |lacking, node| {
+                lacking.remove(&node);
+            });
+            self.touched.room = true;
+        }
     }
 
     pub(crate) fn run_ended(&mut self, at: &Header, e: &RunEnded) {
