@@ -9,7 +9,8 @@ use std::path::Path;
 use schemas::command::Command;
 use schemas::envelope::Envelope;
 use schemas::event::Event;
-use schemas::id::Tenant;
+use schemas::id::{NodeName, Tenant};
+use schemas::registry::Role;
 use schemas::{registry, subject};
 use tests::root;
 
@@ -51,6 +52,28 @@ fn the_reference_of_messages_is_fresh() {
         ));
     }
     is(&root().join("docs/messages.md"), &text);
+}
+
+#[test]
+fn the_permissions_of_the_bus_are_fresh() {
+    let mut roles = vec![Role::EventLog];
+    roles.extend(Role::DECIDERS.map(Role::Decider));
+    let node = NodeName::new("n1").expect("a name");
+    roles.extend([Role::Agent(node), Role::User("operator".to_owned())]);
+    let users: Vec<(Role, String)> = roles
+        .into_iter()
+        .map(|role| {
+            let password = format!("PASSWORD OF {}", role.user());
+            (role, password)
+        })
+        .collect();
+    let text = format!(
+        "# Who may do what on the bus, for nats-server's configuration. Generated from\n\
+         # schemas/src/registry.rs; a cluster has one agent for each of its nodes, and as many users as\n\
+         # it has people. Replace every password; include it with: include permissions.conf\n{}",
+        registry::nats_users(&users)
+    );
+    is(&root().join("infra/permissions.conf"), &text);
 }
 
 fn samples(folder: &str) -> BTreeMap<String, String> {
