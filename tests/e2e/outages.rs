@@ -40,6 +40,47 @@ fn any_part_may_be_killed_and_nothing_is_lost_or_touched() {
     assert!(!anomalies(&cluster).contains("impossible"));
 }
 
+/// Commands are under way when something dies, each time at another moment of them.
+#[test]
+fn killing_anything_at_any_moment_loses_nothing() {
+    const NATS: &str = "nats-server";
+    let mut cluster = Cluster::start(2);
+    assert!(cluster.deploy(&cluster.shop()).status.success());
+    let before = cluster.containers();
+    let mut victims = cluster.running();
+    victims.push(NATS.to_owned());
+    for (round, victim) in (0..).zip(victims.iter().cycle().take(3 * victims.len())) {
+        let wanted = 4 + round % 2;
+        let (app, count) = (cluster.app().to_owned(), format!("web={wanted}"));
+        let scaling = cluster.spawn(&["scale", &app, &count, "--timeout", "60s"]);
+        std::thread::sleep(Duration::from_millis(37 * (round * 7 % 16)));
+        if victim == NATS {
+            cluster.server.kill();
+            cluster.server.launch();
+        } else {
+            cluster.kill(victim);
+            cluster.run(victim);
+        }
+        let scaled = scaling.wait_with_output().expect("it ends");
+        // Who asked may have lost the connection; what was asked must come about, or not at all.
+        if !scaled.status.success() {
+            let again = cluster.muster(&["scale", &app, &count, "--timeout", "60s"]);
+            let said = tests::cluster::text(&again.stderr);
+            assert!(again.status.success(), "round {round}, {victim}: {said}{}", cluster.logs());
+        }
+        let count = usize::try_from(wanted).expect("a small number");
+        cluster.until("as many run as are declared", |cluster| cluster.containers().len() == count);
+    }
+    let after = cluster.containers();
+    for (name, id) in &before {
+        assert_eq!(after.get(name), Some(id), "{name} was touched: {before:?} {after:?}");
+    }
+    cluster.until("the history is served", |cluster| {
+        cluster.muster(&["replay", "--verify"]).status.success()
+    });
+    assert!(!anomalies(&cluster).contains("impossible"));
+}
+
 #[test]
 fn with_everything_down_containers_run_on_and_a_start_touches_none() {
     let mut cluster = Cluster::start(2);
@@ -52,7 +93,7 @@ fn with_everything_down_containers_run_on_and_a_start_touches_none() {
     cluster.server.kill();
     // What the bus kept goes as well: the log and the agents' own folders are all there is.
     std::fs::remove_dir_all(cluster.server.folder().join("store")).expect("it is there");
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::sleep(Duration::from_secs(60));
     assert_eq!(cluster.containers(), before, "nothing stops because the control plane did");
 
     cluster.server.launch();

@@ -144,17 +144,29 @@ impl Cluster {
         self.running.keys().cloned().collect()
     }
 
-    /// Runs the command line.
-    #[must_use]
-    pub fn muster(&self, args: &[&str]) -> Output {
-        Command::new(binary("muster"))
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary("muster"));
+        command
             .args(args)
             .env("MUSTER_NATS_URL", self.server.url())
             .env("MUSTER_NATS_USER", "tester")
             .env("MUSTER_NATS_PASSWORD", PASSWORD)
-            .stdin(Stdio::null())
-            .output()
-            .expect("muster runs")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the command line.
+    #[must_use]
+    pub fn muster(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("muster runs")
+    }
+
+    /// Starts the command line, and does not wait for it.
+    #[must_use]
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("muster runs")
     }
 
     /// Runs the command line, which must succeed; what it printed.
