@@ -283,8 +283,8 @@ async fn describe(config: Config, engine: Engine, queue: Sender<Input>) -> Resul
                     os: info.os,
                     engine: info.version,
                     agent: env!("CARGO_PKG_VERSION").to_owned(),
-                    cpu_millis: config.cpu_millis.unwrap_or(info.cores * 1_000),
-                    memory_bytes: config.memory_bytes.unwrap_or(memory),
+                    cpu_millis: config.cpu_millis.unwrap_or(info.cores * 1_000 / config.shared_by),
+                    memory_bytes: config.memory_bytes.unwrap_or(memory / config.shared_by),
                     disk_bytes,
                     labels: config.labels(),
                 };
