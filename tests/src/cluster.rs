@@ -74,7 +74,7 @@ impl Cluster {
         cluster.until("every node is ready", |cluster| {
             let nodes = cluster.muster(&["nodes", "-o", "json"]);
             let text = String::from_utf8_lossy(&nodes.stdout).into_owned();
-            text.matches("\"status\": \"ready\"").count() == count
+            text.matches("\"state\": \"ready\"").count() == count
         });
         cluster
     }

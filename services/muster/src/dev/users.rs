@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use runtime::Failure;
 use schemas::id::NodeName;
@@ -57,6 +57,13 @@ impl Users {
         let found = self.roles.iter().find(|(known, _)| known == role);
         let (_, password) = found.ok_or_else(|| format!("there is no user for {role:?}"))?;
         Ok(password.clone())
+    }
+
+    /// Writes them for the configuration of a server that is not ours.
+    pub(super) fn write_config(&self, folder: &Path) -> Result<PathBuf, Failure> {
+        let path = folder.join("nats-users.conf");
+        write_secret(&path, self.config().as_bytes())?;
+        Ok(path)
     }
 
     /// As nats-server's configuration says it.
