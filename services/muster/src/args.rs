@@ -164,6 +164,9 @@ pub(crate) struct Dev {
     /// Host paths below this folder may be mounted. May be given again
     #[arg(long, value_name = "DIR")]
     pub(crate) allow_mount: Vec<PathBuf>,
+    /// What the nodes' names begin with: clusters that share an engine must not share names
+    #[arg(long, value_name = "NAME", default_value = "n", value_parser = parse::node_prefix)]
+    pub(crate) node_prefix: String,
 }
 
 /// What every command that changes something may carry.

@@ -44,7 +44,7 @@ pub(crate) async fn run(dev: &Dev, to: &To, shutdown: Shutdown) -> Result<(), Cl
     // Held for as long as this process lives.
     let _lock = checks::lock(&folder)?;
     checks::engine(&dev.docker_host).await?;
-    let users = Users::kept(&folder, dev.nodes)?;
+    let users = Users::kept(&folder, &dev.node_prefix, dev.nodes)?;
     let server = match &to.nats_url {
         Some(url) if dev.nats_port.is_some() => {
             let text = format!("--nats-port and --nats-url or MUSTER_NATS_URL, {url}: give one");
@@ -116,7 +116,8 @@ async fn serve(
     decider!("controller", controller);
     decider!("scheduler", scheduler);
     decider!("health", health);
-    for node in users::node_names(dev.nodes)? {
+    let nodes = users::node_names(&dev.node_prefix, dev.nodes)?;
+    for node in &nodes {
         let mut args = settings(&Role::Agent(node.clone()))?;
         args.extend([
             "--node".to_owned(),
@@ -136,7 +137,6 @@ async fn serve(
             async move { node_agent::run(config?, admin, shutdown).await }
         });
     }
-    let nodes = users::node_names(dev.nodes)?;
     let password = users.password(&Role::User(USER.to_owned()))?;
     let greeting = Greeting { admin, shutdown, folder: folder.to_owned(), url, password, nodes };
     tasks.spawn("greeting", greeting.run());
@@ -254,9 +254,4 @@ impl Greeting {
             tokio::time::sleep(LOOK).await;
         }
     }
-}
-
-/// A node's name in `muster dev`.
-fn node_name(number: u16) -> Result<NodeName, Failure> {
-    Ok(NodeName::new(&format!("n{number}"))?)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemas::event::Event;
-use schemas::id::WorkloadName;
+use schemas::id::{NodeName, WorkloadName};
 
 /// A moment that a reader names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,11 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE, as disk=ssd".to_owned()),
     }
+}
+
+pub(super) fn node_prefix(text: &str) -> Result<String, String> {
+    let longest = format!("{text}{}", u16::MAX);
+    NodeName::new(&longest).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 pub(super) fn workload_count(text: &str) -> Result<(WorkloadName, u32), String> {
