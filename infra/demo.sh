@@ -35,8 +35,8 @@ until_true() { # WHAT SECONDS COMMAND...
 }
 
 start_dev() {
-    "$bin/muster" dev --nodes 2 --state-dir "$dir" >"$dir/dev.log" 2>&1 & dev=$!
-    until_true 'muster dev is ready' 60 grep -q 'is ready' "$dir/dev.log"
+    "$bin/muster" dev --nodes 2 --data-dir "$dir" >"$dir/dev.log" 2>&1 & dev=$!
+    until_true 'muster dev is ready' 60 grep -q '^ready nats://' "$dir/dev.log"
 }
 
 start_agent() {

@@ -236,6 +236,18 @@ impl AppKey {
     }
 }
 
+impl AppKey {
+    /// As people write it: the name alone where the tenant is the default one.
+    #[must_use]
+    pub fn short(&self) -> String {
+        if self.tenant.as_str() == DEFAULT_TENANT {
+            self.name.to_string()
+        } else {
+            self.to_string()
+        }
+    }
+}
+
 impl fmt::Display for AppKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.tenant, self.name)

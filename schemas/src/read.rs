@@ -139,6 +139,12 @@ pub struct NodeView {
     pub replicas: u64,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// The engine's version.
+    #[serde(default)]
+    pub engine: String,
+    /// The agent's version.
+    #[serde(default)]
+    pub agent: String,
 }
 
 /// A replica, as it is told.
@@ -159,8 +165,17 @@ pub struct ReplicaView {
     pub node: Option<NodeName>,
     /// The number of its last run.
     pub run: u32,
-    /// When it was requested.
+    /// What its image reference means; the reference itself while that is not known.
+    #[serde(default)]
+    pub image: String,
+    /// The engine's id of its last container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Since when its status is what it is.
     pub since_ms: u64,
+    /// When it was requested.
+    #[serde(default)]
+    pub requested_ms: u64,
     /// What was last wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,

@@ -111,6 +111,8 @@ pub fn permissions(role: &Role) -> Permissions {
             for stream in [&stream::EVENTS, &stream::COMMANDS, &stream::NODES, &stream::REPORTS] {
                 read(stream, &mut may.publish);
             }
+            // Not to read it: to see that its settings are right.
+            may.publish(&[&format!("$JS.API.STREAM.INFO.{}", stream::APPEND.name)]);
             let listen = ["muster.v1.evt.>", "muster.v1.cmd.>", "muster.v1.rpt.>"];
             may.subscribe.extend(listen.map(str::to_owned));
         }

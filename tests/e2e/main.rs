@@ -3,6 +3,8 @@
 //! Without them these tests fail, and say to run `make setup`; they never skip.
 
 mod bad_input;
+mod cli;
+mod dev;
 mod life;
 mod outages;
 mod python;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bus::testing::Server;
 use schemas::id::NodeName;
-use schemas::registry::{Role, nats_users};
+use schemas::registry::{Role, nats_users, permissions};
 
 /// The password of every user: these servers listen on loopback, for minutes.
 const PASSWORD: &str = "test";
@@ -38,13 +38,36 @@ pub struct Cluster {
 /// The deciding services and event-log.
 pub const SERVICES: [&str; 4] = ["event-log", "controller", "scheduler", "health"];
 
-fn binary(name: &str) -> PathBuf {
+/// A program of the workspace, as cargo built it.
+///
+/// # Panics
+///
+/// When it is not built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
     let mut folder = std::env::current_exe().expect("this test runs from a file");
     folder.pop();
     folder.pop();
     let found = folder.join(name);
     assert!(found.exists(), "there is no {}: run `cargo build --workspace`", found.display());
     found
+}
+
+/// The same users, and one who may read and not send commands.
+fn with_viewer(users: &str) -> String {
+    let may = permissions(&Role::User("viewer".to_owned()));
+    let list = |subjects: Vec<String>| {
+        subjects.iter().map(|subject| format!("{subject:?}")).collect::<Vec<_>>().join(", ")
+    };
+    let publish = may.publish.into_iter().filter(|subject| !subject.starts_with("muster.v1.cmd."));
+    let viewer = format!(
+        "    {{ user: viewer, password: {PASSWORD:?}, permissions: {{ publish: {{ allow: [{}] }}, \
+         subscribe: {{ allow: [{}] }} }} }}\n  ]\n}}\n",
+        list(publish.collect()),
+        list(may.subscribe),
+    );
+    let rest = users.strip_suffix("  ]\n}\n").expect("the list of users ends it");
+    format!("{rest}{viewer}")
 }
 
 impl Cluster {
@@ -61,7 +84,7 @@ impl Cluster {
         let users: Vec<_> = roles.into_iter().map(|role| (role, PASSWORD.to_owned())).collect();
         let folder = std::env::temp_dir().join(format!("muster-cluster-{tag}"));
         std::fs::create_dir_all(&folder).expect("the temporary folder takes folders");
-        let server = Server::start_with(&nats_users(&users));
+        let server = Server::start_with(&with_viewer(&nats_users(&users)));
         let app = format!("shop{tag}");
         let mut cluster = Self { server, folder, app, nodes, running: BTreeMap::new() };
         for service in SERVICES {
@@ -74,7 +97,7 @@ impl Cluster {
         cluster.until("every node is ready", |cluster| {
             let nodes = cluster.muster(&["nodes", "-o", "json"]);
             let text = String::from_utf8_lossy(&nodes.stdout).into_owned();
-            text.matches("\"status\": \"ready\"").count() == count
+            text.matches("\"state\": \"ready\"").count() == count
         });
         cluster
     }
@@ -106,11 +129,11 @@ impl Cluster {
     /// Starts a service, or the agent of a node.
     pub fn run(&mut self, name: &str) {
         let is_node = self.nodes.iter().any(|node| node.as_str() == name);
-        let program = if is_node { "node-agent" } else { name };
+        let service = if is_node { "node-agent" } else { name };
         let log = self.folder.join(format!("{name}.log"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log);
         let log = log.expect("the folder takes files");
-        let mut command = Command::new(binary(&format!("muster-{program}")));
+        let mut command = Command::new(program(&format!("muster-{service}")));
         command
             .args(["--nats-url", &self.server.url(), "--nats-password", PASSWORD])
             .args(["--state-dir", &self.folder.display().to_string()])
@@ -144,29 +167,39 @@ impl Cluster {
         self.running.keys().cloned().collect()
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary("muster"));
+    /// Runs the command line.
+    #[must_use]
+    pub fn muster(&self, args: &[&str]) -> Output {
+        self.command("tester", args).output().expect("muster runs")
+    }
+
+    /// The command line as a user, ready to run.
+    #[must_use]
+    pub fn command(&self, user: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program("muster"));
         command
             .args(args)
             .env("MUSTER_NATS_URL", self.server.url())
-            .env("MUSTER_NATS_USER", "tester")
+            .env("MUSTER_NATS_USER", user)
             .env("MUSTER_NATS_PASSWORD", PASSWORD)
             .stdin(Stdio::null());
         command
     }
 
-    /// Runs the command line.
-    #[must_use]
-    pub fn muster(&self, args: &[&str]) -> Output {
-        self.command(args).output().expect("muster runs")
-    }
-
     /// Starts the command line, and does not wait for it.
     #[must_use]
     pub fn spawn(&self, args: &[&str]) -> Child {
-        let mut command = self.command(args);
+        let mut command = self.command("tester", args);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("muster runs")
+    }
+
+    /// Writes a file; its path.
+    #[must_use]
+    pub fn write(&self, name: &str, content: &str) -> String {
+        let path = self.folder.join(name);
+        std::fs::write(&path, content).expect("the folder takes files");
+        path.display().to_string()
     }
 
     /// Runs the command line, which must succeed; what it printed.
@@ -181,9 +214,8 @@ impl Cluster {
     /// Writes a file and deploys it; what was printed.
     #[must_use]
     pub fn deploy(&self, app: &str) -> Output {
-        let path = self.folder.join("app.json");
-        std::fs::write(&path, app).expect("the folder takes files");
-        self.muster(&["deploy", "-f", &path.display().to_string(), "--timeout", "60s"])
+        let path = self.write("app.json", app);
+        self.muster(&["deploy", "-f", &path, "--timeout", "60s"])
     }
 
     /// Waits until something is so.

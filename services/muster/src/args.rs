@@ -1,93 +1,136 @@
 //! What can be typed.
 
+mod help;
+mod parse;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use schemas::id::{AppKey, NodeName, WorkloadName};
 
+pub(crate) use parse::Since;
+
 /// A container orchestrator you can ask why, and that can go back.
 #[derive(Debug, Parser)]
-#[command(name = "muster", version, after_help = EXIT_CODES)]
+#[command(name = "muster", version, after_help = help::ALL)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) to: To,
+    /// Print without colours, as NO_COLOR does
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 2 wrong input, 3 refused, 4 timed out, \
-5 cluster unreachable, 6 changed meanwhile, 7 not found, 10 internal, 130 interrupted.";
-
 /// Which cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct To {
-    /// The NATS server. Default: that of the running `muster dev`, else nats://127.0.0.1:4222.
+    /// The NATS server. Default: what the NATS context says, else that of `muster dev`, else
+    /// nats://127.0.0.1:4222
     #[arg(long, env = "MUSTER_NATS_URL", global = true)]
     pub(crate) nats_url: Option<String>,
-    /// The user to be.
+    /// The user to be
     #[arg(long, env = "MUSTER_NATS_USER", global = true)]
     pub(crate) nats_user: Option<String>,
-    /// The user's password.
+    /// The user's password
     #[arg(long, env = "MUSTER_NATS_PASSWORD", hide_env_values = true, global = true)]
     pub(crate) nats_password: Option<String>,
+    /// The NATS context to use; see `muster context ls`. Default: the selected one, if any
+    #[arg(short, long, env = "MUSTER_CONTEXT", global = true)]
+    pub(crate) context: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run everything in this process, with a nats-server of its own
+    #[command(after_help = help::DEV)]
     Dev(Dev),
     /// Make an app be as a file declares, and wait until it is
+    #[command(after_help = help::DEPLOY)]
     Deploy(Deploy),
+    /// Say what a deploy would change and where replicas would go; write nothing
+    #[command(after_help = help::PLAN)]
+    Plan(Plan),
     /// End an app, and wait until nothing of it is left
+    #[command(after_help = help::DELETE)]
     Delete(OnApp),
     /// Set the number of a workload's replicas
+    #[command(after_help = help::SCALE)]
     Scale(Scale),
     /// Replace every replica of a workload by a new one
+    #[command(after_help = help::RESTART)]
     Restart(Restart),
     /// List replicas
+    #[command(after_help = help::PS)]
     Ps(Look),
     /// List apps and their workloads
+    #[command(after_help = help::APPS)]
     Apps(Look),
     /// List nodes
-    Nodes(Look),
+    #[command(after_help = help::NODES)]
+    Nodes(Plain),
     /// Print the whole state as JSON
+    #[command(after_help = help::STATE)]
     State(Look),
     /// Print history, one line an event
+    #[command(after_help = help::LOG)]
     Log(Log),
     /// Say why a replica, app, node or command is as it is
+    #[command(after_help = help::WHY)]
     Why {
         /// A replica's id, app/NAME, node/NAME or a command's id
         object: String,
     },
     /// Fold the whole history again
+    #[command(after_help = help::REPLAY)]
     Replay {
         /// Compare with the state of the running event-log
         #[arg(long)]
         verify: bool,
     },
-    /// Wait until an app is as declared
-    Wait(OnApp),
+    /// Wait until an app is as declared, or gone
+    #[command(after_help = help::WAIT)]
+    Wait(Wait),
     /// Place nothing new on a node
+    #[command(after_help = help::CORDON)]
     Cordon(OnNode),
     /// Let a node have replicas again
+    #[command(after_help = help::UNCORDON)]
     Uncordon(OnNode),
     /// Cordon a node and move its replicas elsewhere
+    #[command(after_help = help::DRAIN)]
     Drain(OnNode),
+    /// Set labels of a node, which constraints can ask for
+    #[command(name = "label-node", after_help = help::LABEL)]
+    Label(Label),
     /// Forget a node that is lost or empty
-    #[command(name = "remove-node")]
+    #[command(name = "remove-node", after_help = help::REMOVE)]
     Forget(OnNode),
     /// State that a silent node is gone, so that its replicas are replaced
-    #[command(name = "lost-node")]
+    #[command(name = "lost-node", after_help = help::LOST)]
     Lost(OnNode),
-    /// Look for what is wrong: versions, streams, services
+    /// Leave a note on any object, kept in history
+    #[command(after_help = help::NOTE)]
+    Note(Note),
+    /// Look for what is wrong: versions, streams, services, nodes
+    #[command(after_help = help::DOCTOR)]
     Doctor,
+    /// List, choose or show NATS contexts
+    #[command(after_help = help::CONTEXT)]
+    Context {
+        #[command(subcommand)]
+        command: ContextCommand,
+    },
     /// Print the JSON Schema of a command or event, or the names of all
+    #[command(after_help = help::SCHEMA)]
     Schema {
         /// `app.deploy`, `ReplicasPlaced`; none: list them
         name: Option<String>,
     },
     /// Print a completion script for a shell
+    #[command(after_help = help::COMPLETION)]
     Completion {
         /// The shell
         shell: clap_complete::Shell,
@@ -96,44 +139,79 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dev {
-    /// How many nodes to run, all on this machine's engine
-    #[arg(long, default_value_t = 1)]
+    /// How many nodes to run, all on this machine's engine; each offers an equal part of the machine
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) nodes: u16,
-    /// The folder for everything that must outlive the process
-    #[arg(long, env = "MUSTER_DEV_DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-    /// The port of the nats-server; 0 takes a free one at the first start
-    #[arg(long, default_value_t = 0)]
-    pub(crate) port: u16,
+    /// The folder for everything that must outlive the process. Default: ~/.local/state/muster/dev
+    #[arg(long, value_name = "DIR", env = "MUSTER_DEV_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The port of the nats-server; 0 takes a free one at the first start, and keeps it
+    #[arg(long, value_name = "P")]
+    pub(crate) nats_port: Option<u16>,
     /// The address it listens on
-    #[arg(long, default_value = "127.0.0.1")]
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub(crate) listen: std::net::IpAddr,
-    /// The nats-server to run. Default: the one in .tools, else the one in PATH
-    #[arg(long, env = "MUSTER_NATS_SERVER")]
+    /// The nats-server to run. Default: the one in PATH, else the one that `make setup` fetched
+    #[arg(long, value_name = "FILE", env = "MUSTER_NATS_SERVER")]
     pub(crate) nats_server: Option<PathBuf>,
-    /// The engine's socket
-    #[arg(long, env = "MUSTER_ENGINE", default_value = "unix:///var/run/docker.sock")]
-    pub(crate) engine: String,
+    /// The engine: a socket's path, unix:///path or tcp://host:port
+    #[arg(long, value_name = "SOCK", env = "MUSTER_DOCKER_HOST")]
+    #[arg(default_value = "/var/run/docker.sock")]
+    pub(crate) docker_host: String,
     /// The loopback address of /livez, /readyz and /metrics
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) admin_address: std::net::SocketAddr,
     /// Host paths below this folder may be mounted. May be given again
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     pub(crate) allow_mount: Vec<PathBuf>,
+    /// What the nodes' names begin with: clusters that share an engine must not share names
+    #[arg(long, value_name = "NAME", default_value = "n", value_parser = parse::node_prefix)]
+    pub(crate) node_prefix: String,
 }
 
-/// How long to wait for what was asked.
-#[derive(Debug, clap::Args)]
+/// What every command that changes something may carry.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Remark {
+    /// Why, kept in history
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+/// How long to wait, and what to show meanwhile.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Waiting {
+    /// How long to wait, as 90s or 5m
+    #[arg(long, value_name = "D", default_value = "5m", value_parser = parse::duration)]
+    pub(crate) timeout: Duration,
+    /// What to show on standard error meanwhile
+    #[arg(long, value_enum, default_value_t = Progress::Auto)]
+    pub(crate) progress: Progress,
+}
+
+/// What to show while waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// A live view on a terminal, else plain lines
+    Auto,
+    /// One line an event
+    Plain,
+    /// Nothing
+    Quiet,
+}
+
+/// What a command on an app may carry.
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Patience {
     /// Do not wait: exit once the command is accepted
     #[arg(short, long)]
     pub(crate) detach: bool,
-    /// How long to wait, as 90s or 5m
-    #[arg(long, default_value = "5m", value_parser = duration)]
-    pub(crate) timeout: Duration,
-    /// Why, kept in history
-    #[arg(long)]
-    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    #[command(flatten)]
+    pub(crate) remark: Remark,
+    /// Refuse if the app has changed since this position, as -o json prints it in `at`
+    #[arg(long, value_name = "N")]
+    pub(crate) expect_position: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -146,6 +224,19 @@ pub(crate) struct Deploy {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    /// The file: JSON of `app.deploy`, or of the app alone. `-` reads standard input
+    #[arg(short, long, default_value = "app.json")]
+    pub(crate) file: PathBuf,
+    /// Exit with 1 when something would change
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct OnApp {
     /// The app: NAME or TENANT/NAME
     #[arg(value_parser = AppKey::parse)]
@@ -155,12 +246,33 @@ pub(crate) struct OnApp {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Wait {
+    /// The app: NAME or TENANT/NAME
+    #[arg(value_parser = AppKey::parse)]
+    pub(crate) app: AppKey,
+    /// What to wait for
+    #[arg(long = "for", value_enum, default_value_t = Condition::Converged)]
+    pub(crate) condition: Condition,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Condition {
+    /// It runs as declared
+    Converged,
+    /// Nothing of it is left
+    Deleted,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Scale {
     /// The app: NAME or TENANT/NAME
     #[arg(value_parser = AppKey::parse)]
     pub(crate) app: AppKey,
     /// WORKLOAD=REPLICAS
-    #[arg(value_parser = workload_count)]
+    #[arg(value_parser = parse::workload_count)]
     pub(crate) workload: (WorkloadName, u32),
     #[command(flatten)]
     pub(crate) patience: Patience,
@@ -181,9 +293,32 @@ pub(crate) struct Restart {
 pub(crate) struct OnNode {
     /// The node
     pub(crate) node: NodeName,
-    /// Why, kept in history
-    #[arg(long)]
-    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) remark: Remark,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Label {
+    /// The node
+    pub(crate) node: NodeName,
+    /// KEY=VALUE; an empty value takes the label away
+    #[arg(required = true, value_parser = parse::key_value)]
+    pub(crate) labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) remark: Remark,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Note {
+    /// What it is about: app/NAME, node/NAME, or a replica's id
+    pub(crate) object: String,
+    /// The note
+    pub(crate) text: String,
+    /// Anything more, as KEY=VALUE. May be given again
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::key_value)]
+    pub(crate) field: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) remark: Remark,
 }
 
 #[derive(Debug, clap::Args)]
@@ -197,21 +332,53 @@ pub(crate) struct Look {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Plain {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Log {
     /// Only of this object: app/NAME, node/NAME, replica/ID, command/ID, or a replica's id alone
     pub(crate) object: Option<String>,
     /// The newest so many
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, value_name = "N")]
     pub(crate) newest: Option<u64>,
     /// From this position on
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) from: u64,
+    /// Not older than this: 10m, 2h, or a moment as 2026-11-23T14:03:00Z
+    #[arg(long, value_name = "WHEN", value_parser = parse::since)]
+    pub(crate) since: Option<Since>,
+    /// Only events of this type, as ReplicaReady. May be given again
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse::event_type)]
+    pub(crate) kinds: Vec<String>,
+    /// Only what this person or service is behind
+    #[arg(long, value_name = "NAME")]
+    pub(crate) actor: Option<String>,
     /// Go on with what happens from now on
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// How to print
+    /// How to print: with --follow, JSON is one object a line
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextCommand {
+    /// List them; * marks the selected one
+    Ls,
+    /// Select one, for `nats` as well
+    Use {
+        /// Its name
+        name: String,
+    },
+    /// Say which cluster the command line reaches and why, or what a context holds
+    Show {
+        /// Its name
+        name: Option<String>,
+    },
 }
 
 /// How to print.
@@ -221,27 +388,6 @@ pub(crate) enum Format {
     Table,
     /// One JSON value
     Json,
-}
-
-fn workload_count(text: &str) -> Result<(WorkloadName, u32), String> {
-    let (name, count) = text.split_once('=').ok_or("write WORKLOAD=REPLICAS, as web=3")?;
-    let name = WorkloadName::new(name).map_err(|error| error.to_string())?;
-    let count = count.parse().map_err(|error| format!("{count} replicas: {error}"))?;
-    Ok((name, count))
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| "write a number and a unit, as 90s".to_owned())?;
-    let seconds = match unit {
-        "ms" => return Ok(Duration::from_millis(number)),
-        "" | "s" => number,
-        "m" => number * 60,
-        "h" => number * 3_600,
-        _ => return Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
-    };
-    Ok(Duration::from_secs(seconds))
 }
 
 /// Prints the completion script of a shell.
@@ -259,12 +405,36 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_durations_say_what_is_wrong() {
-        assert!(
-            workload_count("web=3").is_ok_and(|(name, count)| name.as_str() == "web" && count == 3)
-        );
-        assert!(workload_count("web").is_err_and(|text| text.contains("web=3")));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert!(duration("5 parsecs").is_err_and(|text| text.contains("parsecs")));
+    fn every_command_shows_an_example_that_parses() {
+        for command in Args::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().filter_map(|line| line.trim().strip_prefix("muster ")).collect();
+            assert!(!examples.is_empty(), "{} has no example", command.get_name());
+            for example in examples {
+                let plain = example.split(['#', '|', '<', '>']).next().unwrap_or(example);
+                // Between quotes is one word.
+                let words = plain.split('\'').enumerate().flat_map(|(i, part)| match i % 2 {
+                    0 => part.split_whitespace().collect(),
+                    _ => vec![part],
+                });
+                let typed = std::iter::once("muster").chain(words);
+                let parsed = Args::try_parse_from(typed);
+                assert!(parsed.is_ok(), "{example}: {}", parsed.expect_err("it is wrong"));
+            }
+        }
+    }
+
+    #[test]
+    fn dev_takes_exactly_what_is_promised() {
+        let typed = "muster dev --nodes 2 --data-dir d --nats-port 4300 --docker-host /s";
+        let parsed = Args::try_parse_from(typed.split(' ')).expect("it parses");
+        let Command::Dev(dev) = parsed.command else { panic!("another command") };
+        assert_eq!((dev.nodes, dev.nats_port), (2, Some(4300)));
+        assert_eq!(dev.data_dir, Some(PathBuf::from("d")));
+        assert_eq!(dev.docker_host, "/s");
+        let url = Args::try_parse_from(["muster", "dev", "--nats-url", "nats://127.0.0.1:1"]);
+        assert_eq!(url.expect("it parses").to.nats_url.as_deref(), Some("nats://127.0.0.1:1"));
+        assert!(Args::try_parse_from(["muster", "dev", "--nodes", "0"]).is_err());
     }
 }

@@ -1,17 +1,17 @@
 //! A client of the bus: finding the cluster, publishing commands, asking for reads.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bus::{Bus, Connect, PublishError};
+use bus::{Bus, BusError, PublishError};
+use runtime::Shutdown;
 use schemas::command::{Command, Common};
 use schemas::id::CommandId;
 use schemas::read::{Head, LogPage, LogRequest, StatePage, StateRequest};
-use schemas::registry::Role;
 use schemas::subject;
 use serde::{Deserialize, Serialize};
 
 use crate::args::To;
+use crate::context;
 use crate::error::{CliError, Code};
 
 /// How long event-log may take to answer a read.
@@ -21,62 +21,34 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const PATIENCE_MS: u64 = 5_000;
 const RETRY: Duration = Duration::from_millis(200);
 
-/// How to reach a cluster, as `muster dev` leaves it for the command line.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Context {
-    pub(crate) url: String,
-    pub(crate) user: String,
-    pub(crate) password: String,
-}
-
-impl Context {
-    /// Where `muster dev` leaves it.
-    pub(crate) fn path(dev_dir: &Path) -> PathBuf {
-        dev_dir.join("context.json")
-    }
-}
-
-/// The folder of `muster dev`, unless another is given.
-pub(crate) fn default_dev_dir() -> PathBuf {
-    runtime::settings::user_state_dir().join("muster").join("dev")
-}
-
 /// A connection, and who one is on it.
 pub(crate) struct Client {
     pub(crate) bus: Bus,
     pub(crate) user: String,
+    /// Whether Ctrl-C was pressed.
+    pub(crate) shutdown: Shutdown,
     proved: bool,
 }
 
 impl Client {
-    pub(crate) async fn connect(to: &To) -> Result<Self, CliError> {
-        let dev_dir = runtime::settings::dev_dir().unwrap_or_else(default_dev_dir);
-        let context = std::fs::read(Context::path(&dev_dir))
-            .ok()
-            .filter(|_| to.nats_url.is_none())
-            .and_then(|text| serde_json::from_slice::<Context>(&text).ok());
-        let (url, user, password) = match context {
-            Some(context) => (context.url, context.user, Some(context.password)),
-            None => (
-                to.nats_url.clone().unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned()),
-                to.nats_user.clone().unwrap_or_else(|| "muster".to_owned()),
-                to.nats_password.clone(),
-            ),
-        };
-        let role = Role::User(user.clone());
-        let connect = Connect {
-            url: url.clone(),
-            name: "muster command line".to_owned(),
-            credentials: password.clone().map(|password| (user.clone(), password)),
-            inbox_prefix: role.inbox_prefix(),
-        };
-        let bus = Bus::connect(&connect).await.map_err(|error| {
-            CliError::new(
-                Code::Unreachable,
-                format!("{error}\nIs the cluster running? Start one with `muster dev`."),
-            )
+    pub(crate) async fn connect(to: &To, shutdown: Shutdown) -> Result<Self, CliError> {
+        let target = context::find(to)?;
+        let bus = Bus::connect_secured(&target.connect, &target.security).await;
+        let bus = bus.map_err(|error| {
+            let code = match &error {
+                BusError::Denied { .. } => Code::NotPermitted,
+                _ => Code::Unreachable,
+            };
+            let from = &target.from;
+            let hint = match &error {
+                BusError::Unreachable { .. } => {
+                    "Is the cluster running? Start one with `muster dev`."
+                }
+                _ => "`muster context show` says what else it could be.",
+            };
+            CliError::new(code, format!("{error} (named by {from})\n{hint}"))
         })?;
-        Ok(Self { bus, user, proved: password.is_some() })
+        Ok(Self { bus, user: target.user, proved: target.proved, shutdown })
     }
 
     /// Publishes a command under a fresh id, and says under which.
@@ -104,6 +76,10 @@ impl Client {
         let headers = [("Nats-Msg-Id", id.as_str()), ("Muster-Actor", self.user.as_str())];
         match self.bus.publish_command(&subject, payload, &headers).await {
             Ok(_) => Ok(()),
+            Err(error @ PublishError::Denied(_)) => {
+                let text = format!("{error}: the user {} may not send commands", self.user);
+                Err(CliError::new(Code::NotPermitted, text))
+            }
             Err(PublishError::NoStream(_)) => Err(CliError::new(
                 Code::Unreachable,
                 "the cluster has no stream for commands yet: is event-log running?",

@@ -3,19 +3,23 @@
 //! Each service has its own connection under its own user, as it would have as a process of its own:
 //! what the permissions forbid there fails here too.
 
+mod checks;
 mod server;
 mod users;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bus::{Bus, Connect};
 use clap::Parser as _;
 use runtime::{Admin, Failure, Shutdown, tasks::Tasks};
 use schemas::id::NodeName;
+use schemas::read::{StatePage, StateRequest};
 use schemas::registry::Role;
+use schemas::subject;
 
-use crate::args::Dev;
-use crate::client::{Context, default_dev_dir};
+use crate::args::{Dev, To};
+use crate::context::{self, DevContext, default_dev_dir};
 use crate::error::CliError;
 use server::Server;
 use users::Users;
@@ -26,31 +30,68 @@ const USER: &str = "dev";
 /// How long a service that failed waits before it starts again.
 const RESTART: Duration = Duration::from_millis(500);
 
-/// How many nodes one machine may pretend to be.
-const NODES_MAX: u16 = 64;
+/// How long everything may take to stop.
+const STOP: Duration = Duration::from_secs(9);
 
-pub(crate) async fn run(dev: &Dev, shutdown: Shutdown) -> Result<(), CliError> {
-    if dev.nodes > NODES_MAX {
-        return Err(CliError::usage(format!("--nodes {}: at most {NODES_MAX}", dev.nodes)));
+/// event-log, controller, scheduler and health: each says what it waits for as soon as it runs.
+const SERVICES: usize = 4;
+
+/// How often it is looked whether everything serves.
+const LOOK: Duration = Duration::from_millis(100);
+
+pub(crate) async fn run(dev: &Dev, to: &To, shutdown: Shutdown) -> Result<(), CliError> {
+    let folder = checks::folder(&dev.data_dir.clone().unwrap_or_else(default_dev_dir))?;
+    // Held for as long as this process lives.
+    let _lock = checks::lock(&folder)?;
+    checks::engine(&dev.docker_host).await?;
+    let users = Users::kept(&folder, &dev.node_prefix, dev.nodes)?;
+    let server = match &to.nats_url {
+        Some(url) if dev.nats_port.is_some() => {
+            let text = format!("--nats-port and --nats-url or MUSTER_NATS_URL, {url}: give one");
+            return Err(CliError::usage(text));
+        }
+        Some(_) => None,
+        None => Some(Server::configure(dev, &folder, &users).await?),
+    };
+    let url = match (&to.nats_url, &server) {
+        (Some(url), _) => {
+            checks::foreign_server(url, &folder, &users).await?;
+            url.clone()
+        }
+        (None, Some(server)) => server.url(),
+        (None, None) => return Err(CliError::internal("neither a server nor its address")),
+    };
+    let serving = serve(dev, &folder, &users, url, server, shutdown.clone());
+    let late = async {
+        shutdown.requested().await;
+        tokio::time::sleep(STOP).await;
+    };
+    tokio::select! {
+        outcome = serving => Ok(outcome?),
+        () = late => {
+            tracing::warn!("not everything stopped in time; leaving it at that");
+            Ok(())
+        }
     }
-    Ok(serve(dev, shutdown).await?)
 }
 
-async fn serve(dev: &Dev, shutdown: Shutdown) -> Result<(), Failure> {
-    let folder = dev.state_dir.clone().unwrap_or_else(default_dev_dir);
-    std::fs::create_dir_all(&folder)
-        .map_err(|error| format!("cannot make --state-dir {}: {error}", folder.display()))?;
-    let users = Users::kept(&folder, dev.nodes)?;
-    let server = Server::configure(dev, &folder, &users)?;
-    let url = server.url();
-    leave_context(&folder, &url, &users)?;
-
+async fn serve(
+    dev: &Dev,
+    folder: &Path,
+    users: &Users,
+    url: String,
+    server: Option<Server>,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
+    leave_context(folder, &url, users)?;
     let admin = Admin::default();
     let mut tasks = Tasks::default();
     let page = admin.clone().serve(dev.admin_address, shutdown.clone());
     tasks.spawn("health page", page);
-    tasks.spawn("nats-server", server.run(shutdown.clone()));
-    let settings = |role: &Role| common(&url, &folder, &users, role);
+    if let Some(server) = server {
+        tasks.spawn("nats-server", server.run(shutdown.clone()));
+    }
+    let settings = |role: &Role| common(&url, folder, users, role);
     keep(&mut tasks, &shutdown, "event-log", {
         let (args, admin, shutdown) = (settings(&Role::EventLog)?, admin.clone(), shutdown.clone());
         move || {
@@ -75,13 +116,16 @@ async fn serve(dev: &Dev, shutdown: Shutdown) -> Result<(), Failure> {
     decider!("controller", controller);
     decider!("scheduler", scheduler);
     decider!("health", health);
-    for node in users::node_names(dev.nodes)? {
+    let nodes = users::node_names(&dev.node_prefix, dev.nodes)?;
+    for node in &nodes {
         let mut args = settings(&Role::Agent(node.clone()))?;
         args.extend([
             "--node".to_owned(),
             node.to_string(),
-            "--engine".to_owned(),
-            dev.engine.clone(),
+            "--docker-host".to_owned(),
+            dev.docker_host.clone(),
+            "--shared-by".to_owned(),
+            dev.nodes.to_string(),
         ]);
         for path in &dev.allow_mount {
             args.extend(["--allow-mount".to_owned(), path.display().to_string()]);
@@ -93,7 +137,9 @@ async fn serve(dev: &Dev, shutdown: Shutdown) -> Result<(), Failure> {
             async move { node_agent::run(config?, admin, shutdown).await }
         });
     }
-    tasks.spawn("greeting", greet(admin, shutdown, folder));
+    let password = users.password(&Role::User(USER.to_owned()))?;
+    let greeting = Greeting { admin, shutdown, folder: folder.to_owned(), url, password, nodes };
+    tasks.spawn("greeting", greeting.run());
     tasks.all().await
 }
 
@@ -137,33 +183,75 @@ where
 
 /// Lets the command line find this cluster.
 fn leave_context(folder: &Path, url: &str, users: &Users) -> Result<(), Failure> {
-    let context = Context {
+    let context = DevContext {
         url: url.to_owned(),
         user: USER.to_owned(),
         password: users.password(&Role::User(USER.to_owned()))?,
     };
-    let path = Context::path(folder);
+    let path = DevContext::path(folder);
     users::write_secret(&path, &serde_json::to_vec_pretty(&context)?)
 }
 
-/// Says when everything is there, and what to try.
-async fn greet(admin: Admin, shutdown: Shutdown, folder: PathBuf) -> Result<(), Failure> {
-    loop {
-        if admin.readiness.missing().is_empty() && admin.readiness.checks() > 1 {
-            break;
-        }
-        tokio::select! {
-            () = shutdown.requested() => return Ok(()),
-            () = tokio::time::sleep(Duration::from_millis(100)) => {}
-        }
-    }
-    println!("muster dev is ready. State: {}", folder.display());
-    println!("Try: muster deploy -f app.json    muster ps    muster log -f    muster why REPLICA");
-    shutdown.requested().await;
-    Ok(())
+/// Says when everything serves.
+struct Greeting {
+    admin: Admin,
+    shutdown: Shutdown,
+    folder: PathBuf,
+    url: String,
+    password: String,
+    nodes: Vec<NodeName>,
 }
 
-/// A node's name in `muster dev`.
-fn node_name(number: u16) -> Result<NodeName, Failure> {
-    Ok(NodeName::new(&format!("n{number}"))?)
+impl Greeting {
+    async fn run(self) -> Result<(), Failure> {
+        tokio::select! {
+            () = self.shutdown.requested() => return Ok(()),
+            served = self.served() => served?,
+        }
+        // The one line on standard output: whoever started this may wait for it.
+        println!("ready {}", self.url);
+        eprintln!("State: {}", self.folder.display());
+        eprintln!(
+            "Try: muster deploy -f app.json    muster ps    muster log -f    muster why REPLICA"
+        );
+        if let Some(name) = context::selected() {
+            let folder = self.folder.display();
+            eprintln!(
+                "NATS context {name} is selected: MUSTER_DEV_DIR={folder} reaches this cluster"
+            );
+        }
+        self.shutdown.requested().await;
+        Ok(())
+    }
+
+    /// Waits until every service is ready, and every node is known to be.
+    async fn served(&self) -> Result<(), Failure> {
+        let services = SERVICES + self.nodes.len();
+        while self.admin.readiness.checks() < services || !self.admin.readiness.missing().is_empty()
+        {
+            tokio::time::sleep(LOOK).await;
+        }
+        let role = Role::User(USER.to_owned());
+        let to = Connect {
+            url: self.url.clone(),
+            name: "muster dev".to_owned(),
+            credentials: Some((USER.to_owned(), self.password.clone())),
+            inbox_prefix: role.inbox_prefix(),
+        };
+        let bus = Bus::connect(&to).await?;
+        let request = serde_json::to_vec(&StateRequest::default())?;
+        loop {
+            let answer = bus.request(&subject::api("state"), request.clone(), RESTART * 4).await;
+            let page = answer.ok().and_then(|text| serde_json::from_slice::<StatePage>(&text).ok());
+            let ready = |name: &NodeName| {
+                let found =
+                    page.iter().flat_map(|page| &page.nodes).find(|node| node.node == *name);
+                found.is_some_and(|node| node.status == "ready")
+            };
+            if self.nodes.iter().all(ready) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use bus::RequestError;
 use runtime::Failure;
+use schemas::command::Problem;
 
 /// How the command line ends. Scripts may rely on these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Code {
     Conflict = 6,
     /// There is no such thing.
     NotFound = 7,
+    /// This user may not.
+    NotPermitted = 8,
     /// Something is wrong with Muster itself.
     Internal = 10,
     /// Ctrl-C.
@@ -57,12 +60,24 @@ impl CliError {
     pub(crate) fn interrupted() -> Self {
         Self::new(Code::Interrupted, "")
     }
+
+    /// What a rejection means for the exit code.
+    pub(crate) fn rejected(problem: &Problem) -> Self {
+        let code = match problem.code.as_str() {
+            "not_found" => Code::NotFound,
+            "changed_meanwhile" => Code::Conflict,
+            "not_permitted" => Code::NotPermitted,
+            _ => Code::Refused,
+        };
+        Self::new(code, problem.to_string())
+    }
 }
 
 impl From<RequestError> for CliError {
     fn from(error: RequestError) -> Self {
         let code = match &error {
             RequestError::NobodyThere(_) | RequestError::TimedOut(_) => Code::Unreachable,
+            RequestError::Denied(_) | RequestError::Refused { code: 403, .. } => Code::NotPermitted,
             RequestError::Refused { code: 404, .. } => Code::NotFound,
             RequestError::Refused { code: 400..=499, .. } => Code::Usage,
             RequestError::Refused { .. } | RequestError::Failed(_) => Code::Internal,
@@ -73,6 +88,16 @@ impl From<RequestError> for CliError {
 
 impl From<bus::BusError> for CliError {
     fn from(error: bus::BusError) -> Self {
+        let code = match &error {
+            bus::BusError::Denied { .. } => Code::NotPermitted,
+            _ => Code::Unreachable,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<bus::FollowError> for CliError {
+    fn from(error: bus::FollowError) -> Self {
         Self::new(Code::Unreachable, error.to_string())
     }
 }
@@ -80,5 +105,21 @@ impl From<bus::BusError> for CliError {
 impl From<Failure> for CliError {
     fn from(error: Failure) -> Self {
         Self::internal(runtime::process::chain(error.as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_says_which_exit_code_it_is() {
+        let code = |code: &str| CliError::rejected(&Problem::new(code, "", "", "")).code;
+        assert_eq!(code("not_found"), Code::NotFound);
+        assert_eq!(code("changed_meanwhile"), Code::Conflict);
+        assert_eq!(code("not_permitted"), Code::NotPermitted);
+        assert_eq!(code("invalid_value"), Code::Refused);
+        let denied = RequestError::Denied("muster.v1.api.head".to_owned());
+        assert_eq!(CliError::from(denied).code, Code::NotPermitted);
     }
 }

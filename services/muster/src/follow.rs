@@ -1,37 +1,52 @@
 //! Commands that change something: published, then followed until what was asked has come about.
 
+use std::collections::VecDeque;
 use std::io::Read as _;
+use std::path::Path;
 use std::time::Duration;
 
 use bus::Follow;
 use schemas::command::{
-    Command, Common, DeleteApp, Deploy as DeployCommand, Restart as RestartCommand,
-    Scale as ScaleCommand,
+    AddNote, Command, Common, DeleteApp, Deploy as DeployCommand, Label as LabelCommand,
+    Restart as RestartCommand, Scale as ScaleCommand,
 };
 use schemas::envelope::Envelope;
 use schemas::event::Event;
 use schemas::id::{AppKey, CommandId};
-use schemas::read::StateRequest;
+use schemas::read::{AppView, StateRequest};
 use schemas::spec::AppSpec;
 use schemas::stream;
 
-use crate::args::{Deploy, OnApp, OnNode, Patience, Restart, Scale};
+use crate::args::{
+    Condition, Deploy, Label, Note, OnApp, OnNode, Patience, Remark, Restart, Scale, Wait, Waiting,
+};
 use crate::client::Client;
 use crate::error::{CliError, Code};
-use crate::tell;
+use crate::look;
+use crate::progress::{Display, REDRAW};
 
 /// How long a receipt may take.
 const RECEIPT: Duration = Duration::from_secs(15);
 
 pub(crate) async fn deploy(client: &Client, deploy: &Deploy) -> Result<(), CliError> {
-    let (common, command) = read_deploy(deploy)?;
-    let key = AppKey {
+    let (common, command) = read_deploy(&deploy.file)?;
+    let key = deployed(&common, &command)?;
+    let patience = &deploy.patience;
+    let common = Common {
+        reason: patience.remark.reason.clone().or(common.reason.clone()),
+        expect_position: patience.expect_position.or(common.expect_position),
+        ..common
+    };
+    let change = Change { command: Command::Deploy(command), common, app: Some(key) };
+    carry_out(client, change, Some(patience)).await
+}
+
+/// The app that a deploy is about.
+pub(crate) fn deployed(common: &Common, command: &DeployCommand) -> Result<AppKey, CliError> {
+    Ok(AppKey {
         tenant: common.tenant.clone().map_or_else(default_tenant, Ok)?,
         name: command.app.name.clone(),
-    };
-    let common =
-        Common { reason: deploy.patience.reason.clone().or(common.reason.clone()), ..common };
-    carry_out(client, Command::Deploy(command), common, Some(key), &deploy.patience).await
+    })
 }
 
 fn default_tenant() -> Result<schemas::id::Tenant, CliError> {
@@ -40,13 +55,13 @@ fn default_tenant() -> Result<schemas::id::Tenant, CliError> {
 }
 
 /// A file is a whole `app.deploy`, or the app alone.
-fn read_deploy(deploy: &Deploy) -> Result<(Common, DeployCommand), CliError> {
-    let name = deploy.file.display();
+pub(crate) fn read_deploy(file: &Path) -> Result<(Common, DeployCommand), CliError> {
+    let name = file.display();
     let mut text = Vec::new();
-    let read = if deploy.file.as_os_str() == "-" {
+    let read = if file.as_os_str() == "-" {
         std::io::stdin().read_to_end(&mut text).map(|_| ())
     } else {
-        std::fs::read(&deploy.file).map(|content| text = content)
+        std::fs::read(file).map(|content| text = content)
     };
     read.map_err(|error| CliError::usage(format!("cannot read {name}: {error}")))?;
     if let Ok(app) = serde_json::from_slice::<AppSpec>(&text) {
@@ -84,149 +99,292 @@ async fn on_app(
 ) -> Result<(), CliError> {
     let common = Common {
         tenant: Some(app.tenant.clone()),
-        reason: patience.reason.clone(),
+        reason: patience.remark.reason.clone(),
+        expect_position: patience.expect_position,
         ..Common::default()
     };
-    carry_out(client, command, common, Some(app.clone()), patience).await
+    let change = Change { command, common, app: Some(app.clone()) };
+    carry_out(client, change, Some(patience)).await
 }
 
 pub(crate) async fn node(client: &Client, verb: &str, on: &OnNode) -> Result<(), CliError> {
-    let payload = serde_json::json!({ "node": on.node, "reason": on.reason });
+    let payload = serde_json::json!({ "node": on.node });
     let payload = serde_json::to_vec(&payload).map_err(|e| CliError::internal(e.to_string()))?;
-    let (common, command) =
+    let (_, command) =
         Command::decode(verb, &payload).map_err(|problem| CliError::usage(problem.to_string()))?;
-    let patience = Patience { detach: true, timeout: RECEIPT, reason: None };
-    carry_out(client, command, common, None, &patience).await
+    at_once(client, command, &on.remark).await
 }
 
-/// Publishes, prints what follows from it as it happens, and ends when it has come about.
-async fn carry_out(
-    client: &Client,
+pub(crate) async fn label(client: &Client, label: &Label) -> Result<(), CliError> {
+    let labels = label.labels.iter().cloned().collect();
+    let command = Command::Label(LabelCommand { node: label.node.clone(), labels });
+    at_once(client, command, &label.remark).await
+}
+
+pub(crate) async fn note(client: &Client, note: &Note) -> Result<(), CliError> {
+    let (object, text) = (look::entity(&note.object), note.text.clone());
+    let fields = note.field.iter().cloned().collect();
+    at_once(client, Command::AddNote(AddNote { object, text, fields }), &note.remark).await
+}
+
+/// A command that has come about with its receipt.
+async fn at_once(client: &Client, command: Command, remark: &Remark) -> Result<(), CliError> {
+    let common = Common { reason: remark.reason.clone(), ..Common::default() };
+    carry_out(client, Change { command, common, app: None }, None).await
+}
+
+/// What is asked for.
+struct Change {
     command: Command,
     common: Common,
+    /// The app that it changes, which takes its time.
     app: Option<AppKey>,
-    patience: &Patience,
+}
+
+/// Publishes, shows what follows from it as it happens, and ends when it has come about.
+async fn carry_out(
+    client: &Client,
+    change: Change,
+    patience: Option<&Patience>,
 ) -> Result<(), CliError> {
+    let deletes = matches!(change.command, Command::DeleteApp(_));
     let head = client.head().await?.place.position;
-    let mut progress = Progress {
-        follow: client.bus.follow(stream::EVENTS.name, head + 1, None),
-        deletes: matches!(command, Command::DeleteApp(_)),
-        id: client.command(&command, common).await?,
-        app: if patience.detach { None } else { app },
+    let follow = client.bus.follow(stream::EVENTS.name, head + 1, None);
+    let id = client.command(&change.command, change.common).await?;
+    let shown = patience.map_or(crate::args::Progress::Quiet, |p| p.waiting.progress);
+    let display = Display::new(shown);
+    let come = VecDeque::new();
+    let mut progress = Progress { client, follow, id, app: change.app, deletes, display, come };
+    let Ok(accepted) = tokio::time::timeout(RECEIPT, progress.receipt()).await else {
+        let text = format!(
+            "no receipt after {} s: is the controller running? The command is kept; see `muster why {}`",
+            RECEIPT.as_secs(),
+            progress.id
+        );
+        return Err(CliError::new(Code::TimedOut, text));
     };
-    let accepted = tokio::time::timeout(RECEIPT, progress.receipt()).await;
-    accepted.map_err(|_| {
-        let text = format!("no receipt after {} s: is the controller running? The command is kept; see `muster why {}`", RECEIPT.as_secs(), progress.id);
-        CliError::new(Code::TimedOut, text)
-    })??;
-    if progress.app.is_none() {
-        println!("{}", progress.id);
+    let accepted = accepted?;
+    let patience = patience.filter(|patience| !patience.detach);
+    let (Some(patience), Some(app)) = (patience, progress.app.clone()) else {
+        println!("accepted at {accepted}; follow it with: muster why {}", progress.id);
         return Ok(());
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = tokio::time::timeout(patience.waiting.timeout, progress.outcome()) => outcome,
+        () = client.shutdown.requested() => return Err(detached(&app, deletes)),
+    };
+    match outcome {
+        Ok(outcome) => {
+            println!("{}; how it came about: muster why {}", outcome?, progress.id);
+            Ok(())
+        }
+        Err(_) => Err(timed_out(client, &app, &patience.waiting, &progress.id).await),
     }
-    match tokio::time::timeout(patience.timeout, progress.outcome()).await {
+}
+
+/// Ctrl-C ends the waiting, never what was asked for.
+fn detached(app: &AppKey, deletes: bool) -> CliError {
+    let until = if deletes { " --for deleted" } else { "" };
+    let text =
+        format!("it goes on without you; follow it with: muster wait {}{until}", app.short());
+    CliError::new(Code::Interrupted, text)
+}
+
+/// What fits nowhere is refused, however long one waits; the rest is on its way.
+async fn timed_out(client: &Client, app: &AppKey, waiting: &Waiting, id: &CommandId) -> CliError {
+    let seconds = waiting.timeout.as_secs();
+    let found = view(client, app).await.ok().flatten();
+    let unplaced = found.into_iter().flat_map(|app| app.workloads).find_map(|(name, workload)| {
+        (!workload.unplaced.is_empty()).then(|| format!("{name}: {}", workload.unplaced.join("; ")))
+    });
+    match unplaced {
+        Some(why) => {
+            let text = format!("after {seconds} s {} still fits nowhere: {why}", app.short());
+            CliError::new(Code::Refused, text)
+        }
+        None => {
+            let app = app.short();
+            let text = format!(
+                "not there after {seconds} s, and still on its way: muster wait {app}, muster why {id}"
+            );
+            CliError::new(Code::TimedOut, text)
+        }
+    }
+}
+
+async fn view(client: &Client, app: &AppKey) -> Result<Option<AppView>, CliError> {
+    Ok(client.state(of(app)).await?.apps.into_iter().next())
+}
+
+fn of(app: &AppKey) -> StateRequest {
+    StateRequest {
+        tenant: Some(app.tenant.clone()),
+        app: Some(app.name.clone()),
+        ..StateRequest::default()
+    }
+}
+
+/// What follows from one command.
+struct Progress<'a> {
+    client: &'a Client,
+    follow: Follow,
+    id: CommandId,
+    app: Option<AppKey>,
+    deletes: bool,
+    display: Display,
+    /// What has come and was not looked at yet.
+    come: VecDeque<Envelope>,
+}
+
+impl Progress<'_> {
+    /// The next event of the command, or of another one that changes the same app.
+    async fn next(&mut self) -> Result<Envelope, CliError> {
+        loop {
+            if let Some(envelope) = self.come.pop_front() {
+                return Ok(envelope);
+            }
+            let app = self.app.as_ref();
+            let batch = next_batch(self.client, &mut self.follow, &mut self.display, app).await?;
+            for payload in batch {
+                let Ok(envelope) = Envelope::decode(&payload) else { continue };
+                if envelope.header.correlation.as_ref() == Some(&self.id) {
+                    self.display.event(&envelope);
+                    self.come.push_back(envelope);
+                } else if self.overtakes(&envelope.event) {
+                    self.come.push_back(envelope);
+                }
+            }
+        }
+    }
+
+    /// Whether an event of another command makes this one's outcome never come.
+    fn overtakes(&self, event: &Event) -> bool {
+        match event {
+            Event::AppDeployed(e) => Some(&e.app) == self.app.as_ref(),
+            Event::AppDeleteStarted(e) => Some(&e.app) == self.app.as_ref(),
+            _ => false,
+        }
+    }
+
+    /// Where the command was accepted.
+    async fn receipt(&mut self) -> Result<u64, CliError> {
+        loop {
+            let envelope = self.next().await?;
+            match envelope.event {
+                Event::CommandAccepted(_) => return Ok(envelope.header.position),
+                Event::CommandRejected(e) => return Err(CliError::rejected(&e.problem)),
+                _ => {}
+            }
+        }
+    }
+
+    /// That it has come about, in words.
+    async fn outcome(&mut self) -> Result<String, CliError> {
+        loop {
+            let envelope = self.next().await?;
+            let at = envelope.header.position;
+            let own = envelope.header.correlation.as_ref() == Some(&self.id);
+            match envelope.event {
+                Event::AppConverged(e) if !self.deletes => {
+                    let (app, revision) = (e.app.short(), e.revision);
+                    return Ok(format!("{app} runs as declared at {at}, revision {revision}"));
+                }
+                Event::AppDeleted(e) => return Ok(format!("{} is gone at {at}", e.app.short())),
+                Event::AppStalled(e) => {
+                    let text = format!("{} stalled: {}: {}", e.app.short(), e.workload, e.reason);
+                    return Err(CliError::new(Code::Refused, text));
+                }
+                Event::AppDeployed(_) | Event::AppDeleteStarted(_) if !own => {
+                    let by = envelope.header.actor;
+                    let text = format!("another command, by {by}, changed the app at {at}");
+                    return Err(CliError::new(Code::Conflict, text));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The next messages. Draws now and then until they come.
+async fn next_batch(
+    client: &Client,
+    follow: &mut Follow,
+    display: &mut Display,
+    app: Option<&AppKey>,
+) -> Result<Vec<Vec<u8>>, CliError> {
+    let mut batch = std::pin::pin!(follow.next_batch(64));
+    loop {
+        tokio::select! {
+            batch = &mut batch => {
+                return Ok(batch?.into_iter().map(|message| message.payload.to_vec()).collect());
+            }
+            () = tokio::time::sleep(REDRAW), if display.is_live() => {}
+        }
+        if let Some(app) = app
+            && let Ok(page) = client.state(of(app)).await
+        {
+            display.draw(&page, runtime::clock::utc_ms());
+        }
+    }
+}
+
+pub(crate) async fn wait(client: &Client, wait: &Wait) -> Result<(), CliError> {
+    let deletes = wait.condition == Condition::Deleted;
+    let outcome = tokio::select! {
+        biased;
+        outcome = tokio::time::timeout(wait.waiting.timeout, until(client, wait)) => outcome,
+        () = client.shutdown.requested() => return Err(detached(&wait.app, deletes)),
+    };
+    match outcome {
         Ok(outcome) => outcome,
         Err(_) => {
-            let text = format!(
-                "not there after {} s, and still on its way: see `muster apps` and `muster why {}`",
-                patience.timeout.as_secs(),
-                progress.id
-            );
+            let seconds = wait.waiting.timeout.as_secs();
+            let text = format!("{} is not there after {seconds} s", wait.app.short());
             Err(CliError::new(Code::TimedOut, text))
         }
     }
 }
 
-/// What follows from one command.
-struct Progress {
-    follow: Follow,
-    id: CommandId,
-    app: Option<AppKey>,
-    deletes: bool,
-}
-
-impl Progress {
-    /// The next events of the command.
-    async fn next(&mut self) -> Result<Vec<Envelope>, CliError> {
-        let batch = self.follow.next_batch(64).await;
-        let batch = batch.map_err(|error| CliError::new(Code::Unreachable, error.to_string()))?;
-        let mut events = Vec::new();
-        for message in batch {
-            let Ok(envelope) = Envelope::decode(&message.payload) else { continue };
-            if envelope.header.correlation.as_ref() == Some(&self.id) {
-                eprintln!("{}", tell::line(&envelope));
-                events.push(envelope);
-            }
-        }
-        Ok(events)
-    }
-
-    async fn receipt(&mut self) -> Result<(), CliError> {
-        loop {
-            for envelope in self.next().await? {
-                match envelope.event {
-                    Event::CommandAccepted(_) => return Ok(()),
-                    Event::CommandRejected(rejected) => {
-                        let code = match rejected.problem.code.as_str() {
-                            "not_found" => Code::NotFound,
-                            "changed_meanwhile" => Code::Conflict,
-                            _ => Code::Refused,
-                        };
-                        return Err(CliError::new(code, rejected.problem.to_string()));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    async fn outcome(&mut self) -> Result<(), CliError> {
-        loop {
-            for envelope in self.next().await? {
-                match envelope.event {
-                    Event::AppConverged(_) if !self.deletes => return Ok(()),
-                    Event::AppDeleted(_) => return Ok(()),
-                    Event::AppStalled(e) => {
-                        let text = format!("{} stalled: {}: {}", e.app, e.workload, e.reason);
-                        return Err(CliError::new(Code::Refused, text));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-}
-
-pub(crate) async fn wait(client: &Client, wait: &OnApp) -> Result<(), CliError> {
+async fn until(client: &Client, wait: &Wait) -> Result<(), CliError> {
     let head = client.head().await?.place.position;
     let mut follow = client.bus.follow(stream::EVENTS.name, head + 1, None);
-    let request = StateRequest {
-        tenant: Some(wait.app.tenant.clone()),
-        app: Some(wait.app.name.clone()),
-        ..StateRequest::default()
-    };
-    let waiting = async {
-        loop {
-            let page = client.state(request.clone()).await?;
-            let Some(app) = page.apps.first() else {
-                return Err(CliError::new(Code::NotFound, format!("there is no app {}", wait.app)));
-            };
-            let as_declared = app.workloads.values().all(|w| {
-                w.declared.is_none_or(|declared| w.ready + w.completed >= u64::from(declared))
-            });
-            if app.status == "converged" && as_declared {
+    let mut display = Display::new(wait.waiting.progress);
+    let app = wait.app.short();
+    loop {
+        let page = client.state(of(&wait.app)).await?;
+        match (page.apps.first(), wait.condition) {
+            (None, Condition::Deleted) => {
+                println!("{app} is gone at {}", page.place.position);
                 return Ok(());
             }
-            if app.status == "stalled" {
-                return Err(CliError::new(Code::No, app.reason.clone().unwrap_or_default()));
+            (None, Condition::Converged) => {
+                return Err(CliError::new(Code::NotFound, format!("there is no app {app}")));
             }
-            follow
-                .next_batch(64)
-                .await
-                .map_err(|e| CliError::new(Code::Unreachable, e.to_string()))?;
+            (Some(view), Condition::Converged) if is_as_declared(view) => {
+                let (at, revision) = (page.place.position, view.revision);
+                println!("{app} runs as declared at {at}, revision {revision}");
+                return Ok(());
+            }
+            (Some(view), Condition::Converged) if view.status == "stalled" => {
+                let why = view.reason.clone().unwrap_or_default();
+                return Err(CliError::new(Code::No, format!("{app} has stalled: {why}")));
+            }
+            (Some(_), _) => {}
         }
-    };
-    match tokio::time::timeout(wait.patience.timeout, waiting).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(CliError::new(Code::TimedOut, format!("{} is not there yet", wait.app))),
+        for payload in next_batch(client, &mut follow, &mut display, Some(&wait.app)).await? {
+            let Ok(envelope) = Envelope::decode(&payload) else { continue };
+            if envelope.header.tenant == wait.app.tenant {
+                display.event(&envelope);
+            }
+        }
     }
+}
+
+fn is_as_declared(app: &AppView) -> bool {
+    let as_declared = app
+        .workloads
+        .values()
+        .all(|w| w.declared.is_none_or(|declared| w.ready + w.completed >= u64::from(declared)));
+    app.status == "converged" && as_declared
 }

@@ -7,10 +7,17 @@
 
 mod args;
 mod client;
+mod colour;
+mod context;
 mod dev;
+mod doctor;
 mod error;
 mod follow;
+mod history;
+mod lists;
 mod look;
+mod plan;
+mod progress;
 mod replay;
 mod table;
 mod tell;
@@ -26,6 +33,7 @@ use error::{CliError, Code};
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    colour::set_up(args.no_color);
     let quiet = !matches!(args.command, Command::Dev(_));
     runtime::process::log_to_stderr(if quiet { "error" } else { "info,async_nats=warn" });
     let outcome = runtime::process::block_on(|shutdown| async move {
@@ -39,30 +47,36 @@ fn main() -> ExitCode {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             if !error.text.is_empty() {
-                eprintln!("muster: {}", error.text);
+                eprintln!("{} {}", trouble(), error.text);
             }
             error.code.into()
         }
         Err(error) => {
-            eprintln!("muster: {error}");
+            eprintln!("{} {error}", trouble());
             Code::Internal.into()
         }
     }
 }
 
+fn trouble() -> String {
+    colour::painted(colour::wanted(&std::io::stderr()), colour::Colour::Red, "muster:")
+}
+
 async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> {
     match &args.command {
-        Command::Dev(dev) => return dev::run(dev, shutdown.clone()).await,
+        Command::Dev(dev) => return dev::run(dev, &args.to, shutdown.clone()).await,
         Command::Completion { shell } => {
             args::completion(*shell);
             return Ok(());
         }
         Command::Schema { name } => return look::schema(name.as_deref()),
+        Command::Context { command } => return context::run(&args.to, command),
         _ => {}
     }
-    let client = Client::connect(&args.to).await?;
+    let client = Client::connect(&args.to, shutdown.clone()).await?;
     match &args.command {
         Command::Deploy(deploy) => follow::deploy(&client, deploy).await,
+        Command::Plan(plan) => plan::plan(&client, plan).await,
         Command::Delete(delete) => follow::delete(&client, delete).await,
         Command::Scale(scale) => follow::scale(&client, scale).await,
         Command::Restart(restart) => follow::restart(&client, restart).await,
@@ -71,16 +85,21 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Drain(node) => follow::node(&client, "node.drain", node).await,
         Command::Forget(node) => follow::node(&client, "node.remove", node).await,
         Command::Lost(node) => follow::node(&client, "node.lost", node).await,
+        Command::Label(label) => follow::label(&client, label).await,
+        Command::Note(note) => follow::note(&client, note).await,
         Command::Ps(look) => look::ps(&client, look).await,
         Command::Apps(look) => look::apps(&client, look).await,
-        Command::Nodes(look) => look::nodes(&client, look).await,
+        Command::Nodes(look) => look::nodes(&client, look.output).await,
         Command::State(look) => look::state(&client, look).await,
-        Command::Log(log) => look::log(&client, log).await,
+        Command::Log(log) => history::log(&client, log).await,
         Command::Why { object } => why::why(&client, object).await,
         Command::Replay { verify } => replay::replay(&client, *verify).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,
-        Command::Doctor => look::doctor(&client).await,
-        Command::Dev(_) | Command::Completion { .. } | Command::Schema { .. } => {
+        Command::Doctor => doctor::doctor(&client).await,
+        Command::Dev(_)
+        | Command::Completion { .. }
+        | Command::Schema { .. }
+        | Command::Context { .. } => {
             Args::command().print_help().map_err(|error| CliError::internal(error.to_string()))
         }
     }

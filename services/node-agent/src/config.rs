@@ -19,8 +19,9 @@ pub struct Config {
     /// The address at which others reach ports of this node.
     #[arg(long, env = "MUSTER_ADDRESS", default_value = "127.0.0.1")]
     pub address: String,
-    /// The engine: unix:///path or tcp://host:port.
-    #[arg(long, env = "MUSTER_ENGINE", default_value = "unix:///var/run/docker.sock")]
+    /// The engine: a socket's path, unix:///path or tcp://host:port.
+    #[arg(long = "docker-host", alias = "engine", env = "MUSTER_DOCKER_HOST", value_parser = engine)]
+    #[arg(default_value = "unix:///var/run/docker.sock")]
     pub engine: String,
     /// A label of the node, as KEY=VALUE. May be given again.
     #[arg(long = "label", value_parser = label)]
@@ -34,6 +35,9 @@ pub struct Config {
     /// Memory that replicas may be given. Default: all there is but a tenth.
     #[arg(long, env = "MUSTER_MEMORY_BYTES")]
     pub memory_bytes: Option<u64>,
+    /// How many agents share the machine: each offers an equal part of it.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub shared_by: u64,
 }
 
 impl Config {
@@ -47,6 +51,15 @@ impl Config {
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         self.settings.state_dir.join(format!("node-agent-{}", self.node))
+    }
+}
+
+/// A bare path is a socket.
+fn engine(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        None if text.starts_with('/') => Ok(format!("unix://{text}")),
+        Some(("unix" | "tcp" | "http", rest)) if !rest.is_empty() => Ok(text.to_owned()),
+        _ => Err("write a socket's absolute path, unix:///path or tcp://host:port".to_owned()),
     }
 }
 

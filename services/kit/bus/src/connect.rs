@@ -1,5 +1,6 @@
 //! The connection: which server is good enough, and whether it is there.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event};
@@ -11,7 +12,8 @@ use crate::{BusError, Message};
 
 /// The oldest server whose checks on publishing are whole.
 const SERVER_MIN: (u64, u64, u64) = (2, 14, 4);
-const SERVER_MIN_TEXT: &str = "2.14.4";
+/// The same in words.
+pub const SERVER_MIN_TEXT: &str = "2.14.4";
 
 /// After which a call has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
@@ -29,12 +31,25 @@ pub struct Connect {
     pub inbox_prefix: String,
 }
 
+/// How else than by user and password a connection is let in and secured.
+#[derive(Clone, Debug, Default)]
+pub struct Security {
+    /// A token instead of user and password.
+    pub token: Option<String>,
+    /// The certificate authority that the server's certificate is checked with.
+    pub ca: Option<PathBuf>,
+    /// A certificate of one's own, and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
 /// A connection to the bus. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Bus {
     pub(crate) client: async_nats::Client,
     pub(crate) context: async_nats::jetstream::Context,
     connections: watch::Receiver<u64>,
+    /// The subject that the server last forbade to publish on. It says so apart from any answer.
+    denied: watch::Receiver<String>,
 }
 
 /// What a plain subscription hears. Messages that come faster than they are read are dropped by the
@@ -56,10 +71,21 @@ impl Bus {
     ///
     /// When nobody answers, the server is too old, or anyone could write to it.
     pub async fn connect(to: &Connect) -> Result<Self, BusError> {
-        if to.credentials.is_none() && !is_loopback(&to.url) {
+        Self::connect_secured(to, &Security::default()).await
+    }
+
+    /// Connects as [`Self::connect`] does, with more ways to be let in.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::connect`].
+    pub async fn connect_secured(to: &Connect, by: &Security) -> Result<Self, BusError> {
+        let named = to.credentials.is_some() || by.token.is_some() || by.certificate.is_some();
+        if !named && !to.url.split(',').all(is_loopback) {
             return Err(BusError::NoAuthentication { url: to.url.clone() });
         }
         let (sender, connections) = watch::channel(0);
+        let (denier, denied) = watch::channel(String::new());
         let mut options = ConnectOptions::new()
             .name(&to.name)
             .custom_inbox_prefix(&to.inbox_prefix)
@@ -74,6 +100,11 @@ impl Bus {
                 if matches!(event, Event::Connected) {
                     sender.send_modify(|count| *count += 1);
                 }
+                if let Event::ServerError(error) = &event
+                    && let Some(subject) = forbidden(&error.to_string())
+                {
+                    denier.send_replace(subject.to_owned());
+                }
                 match event {
                     Event::Connected => tracing::debug!("connected to NATS"),
                     other => tracing::warn!(event = %other, "the connection to NATS says"),
@@ -82,6 +113,15 @@ impl Bus {
             });
         if let Some((user, password)) = &to.credentials {
             options = options.user_and_password(user.clone(), password.clone());
+        }
+        if let Some(token) = &by.token {
+            options = options.token(token.clone());
+        }
+        if let Some(path) = &by.ca {
+            options = options.add_root_certificates(path.clone());
+        }
+        if let Some((certificate, key)) = &by.certificate {
+            options = options.add_client_certificate(certificate.clone(), key.clone());
         }
         let client = options.connect(&to.url).await.map_err(|error| {
             use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
@@ -95,7 +135,7 @@ impl Bus {
             BusError::Unreachable { url: to.url.clone(), why }
         })?;
         let found = client.server_info().version;
-        if version(&found) < SERVER_MIN {
+        if !new_enough(&found) {
             let url = to.url.clone();
             return Err(BusError::TooOld { url, found, needed: SERVER_MIN_TEXT });
         }
@@ -104,7 +144,20 @@ impl Bus {
             .ack_timeout(DEADLINE)
             .max_ack_inflight(4_096)
             .build(client.clone());
-        Ok(Self { client, context, connections })
+        Ok(Self { client, context, connections, denied })
+    }
+
+    /// Waits until the server forbids to publish on a subject, from now on. For as long as it does
+    /// not, for ever: it says nothing where it allows.
+    pub(crate) async fn forbids(&self, subject: &str) {
+        let mut denied = self.denied.clone();
+        denied.mark_unchanged();
+        while denied.changed().await.is_ok() {
+            if *denied.borrow_and_update() == subject {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Whether the server is there now.
@@ -197,8 +250,20 @@ impl Bus {
     }
 }
 
+/// Whether a nats-server of this version will do.
+#[must_use]
+pub fn new_enough(found: &str) -> bool {
+    version(found) >= SERVER_MIN
+}
+
+/// The subject, when an error of the server says that one may not publish there.
+fn forbidden(error: &str) -> Option<&str> {
+    let (_, rest) = error.split_once("Permissions Violation for Publish to \"")?;
+    rest.split_once('"').map(|(subject, _)| subject)
+}
+
 fn version(text: &str) -> (u64, u64, u64) {
-    let core = text.split('-').next().unwrap_or(text);
+    let core = text.trim_start_matches('v').split('-').next().unwrap_or(text);
     let mut parts = core.split('.').map(|part| part.parse().unwrap_or(0));
     let mut next = || parts.next().unwrap_or(0);
     (next(), next(), next())
@@ -222,7 +287,15 @@ mod tests {
     #[test]
     fn versions_compare_by_number() {
         assert!(version("2.14.4") >= SERVER_MIN && version("2.15.1-beta.2") > SERVER_MIN);
+        assert!(new_enough("v2.15.1"));
         assert!(version("2.9.10") < SERVER_MIN && version("2.14.3") < SERVER_MIN);
+    }
+
+    #[test]
+    fn a_forbidden_subject_is_read_out_of_the_server_s_words() {
+        let text = "nats: Permissions Violation for Publish to \"muster.v1.cmd.app.deploy\"";
+        assert_eq!(forbidden(text), Some("muster.v1.cmd.app.deploy"));
+        assert_eq!(forbidden("nats: maximum payload violation"), None);
     }
 
     #[test]

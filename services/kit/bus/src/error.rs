@@ -86,6 +86,9 @@ pub enum PublishError {
     /// No answer came: it may be there or not.
     #[error("nothing was heard of it: {0}")]
     Unknown(String),
+    /// This user may not publish there.
+    #[error("this user may not publish on {0}")]
+    Denied(String),
     /// The server said no for another reason.
     #[error("refused: {0}")]
     Refused(String),
@@ -128,6 +131,9 @@ pub enum RequestError {
     /// No answer in time.
     #[error("no answer on {0} in time")]
     TimedOut(String),
+    /// This user may not ask there.
+    #[error("this user may not publish on {0}")]
+    Denied(String),
     /// The service said no.
     #[error("{text} (code {code})")]
     Refused {

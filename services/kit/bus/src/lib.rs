@@ -14,7 +14,7 @@ mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use connect::{Bus, Connect, Subscription};
+pub use connect::{Bus, Connect, SERVER_MIN_TEXT, Security, Subscription, new_enough};
 pub use error::{BusError, FollowError, PublishError, RequestError};
 pub use follow::{Follow, Message};
 pub use publish::{Ack, Expect};

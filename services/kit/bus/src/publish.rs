@@ -108,8 +108,15 @@ impl Bus {
             map.insert(*name, *value);
         }
         let message = PublishMessage::build().payload(payload.into()).headers(map);
-        let sent = self.context.send_publish(subject.to_owned(), message).await;
-        let future = sent.map_err(|error| PublishError::Unknown(error.to_string()))?;
-        Ack { subject: subject.to_owned(), future }.outcome().await
+        let taken = async {
+            let sent = self.context.send_publish(subject.to_owned(), message).await;
+            let future = sent.map_err(|error| PublishError::Unknown(error.to_string()))?;
+            Ack { subject: subject.to_owned(), future }.outcome().await
+        };
+        tokio::select! {
+            biased;
+            () = self.forbids(subject) => Err(PublishError::Denied(subject.to_owned())),
+            outcome = taken => outcome,
+        }
     }
 }

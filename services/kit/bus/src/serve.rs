@@ -105,7 +105,11 @@ impl Bus {
     ) -> Result<Bytes, RequestError> {
         use async_nats::RequestErrorKind;
         let request = async_nats::Request::new().payload(payload.into()).timeout(Some(deadline));
-        let answer = self.client.send_request(subject.to_owned(), request).await;
+        let answer = tokio::select! {
+            biased;
+            () = self.forbids(subject) => return Err(RequestError::Denied(subject.to_owned())),
+            answer = self.client.send_request(subject.to_owned(), request) => answer,
+        };
         let answer = answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => RequestError::NobodyThere(subject.to_owned()),
             RequestErrorKind::TimedOut => RequestError::TimedOut(subject.to_owned()),

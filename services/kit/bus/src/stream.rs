@@ -54,7 +54,26 @@ impl Bus {
                 return Err(BusError::failed(format!("looking at stream {}", spec.name), error));
             }
         };
-        compare(spec.name, &wanted, &found)
+        differences(spec.name, &wanted, &found).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Every setting in which a stream differs from what it must be. `None`: there is no such stream.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer, as it does not where this user may not look.
+    pub async fn stream_drift(
+        &self,
+        spec: &'static StreamSpec,
+    ) -> Result<Option<Vec<BusError>>, BusError> {
+        match self.context.get_stream(spec.name).await {
+            Ok(stream) => {
+                let found = &stream.cached_info().config;
+                Ok(Some(differences(spec.name, &config(spec), found)))
+            }
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(BusError::failed(format!("looking at stream {}", spec.name), error)),
+        }
     }
 
     /// Where a stream begins and ends. `None`: there is no such stream.
@@ -177,27 +196,20 @@ fn config(spec: &StreamSpec) -> Config {
     }
 }
 
-/// Names the first field that is not as wanted.
-fn compare(stream: &'static str, wanted: &Config, found: &Config) -> Result<(), BusError> {
-    fn field<T: PartialEq + std::fmt::Debug>(
-        stream: &'static str,
-        field: &'static str,
-        wanted: &T,
-        found: &T,
-    ) -> Result<(), BusError> {
-        if wanted == found {
-            return Ok(());
-        }
-        let (wanted, found) = (format!("{wanted:?}"), format!("{found:?}"));
-        Err(BusError::Drift { stream, field, found, wanted, advice: ADVICE })
-    }
+/// The fields that are not as wanted.
+fn differences(stream: &'static str, wanted: &Config, found: &Config) -> Vec<BusError> {
+    let mut differ = Vec::new();
     macro_rules! same {
-        ($($name:ident),*) => { $(field(stream, stringify!($name), &wanted.$name, &found.$name)?;)* };
+        ($($name:ident),*) => { $(if wanted.$name != found.$name {
+            let (wanted, found) = (format!("{:?}", wanted.$name), format!("{:?}", found.$name));
+            let field = stringify!($name);
+            differ.push(BusError::Drift { stream, field, found, wanted, advice: ADVICE });
+        })* };
     }
     same!(subjects, retention, storage, discard, discard_new_per_subject, max_age, max_bytes);
     same!(max_messages, max_messages_per_subject, max_message_size, max_consumers, num_replicas);
     same!(no_ack, duplicate_window, sealed, allow_rollup, deny_delete, deny_purge, republish);
     same!(allow_direct, mirror, sources, subject_transform, compression, persist_mode);
     same!(allow_message_ttl, allow_message_counter, allow_message_schedules);
-    Ok(())
+    differ
 }

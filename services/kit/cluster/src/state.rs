@@ -296,8 +296,12 @@ pub struct Replica {
     pub node: Option<NodeName>,
     /// What was last observed of it.
     pub phase: Phase,
+    /// Since when it is as it is: its phase, whether it must end, whether its node is lost.
+    pub since_ms: u64,
     /// The number of its last run.
     pub run: u32,
+    /// The engine's id of the container of its last run.
+    pub container: Option<String>,
     /// Why it must end, if it must.
     pub retired: Option<RetireReason>,
     /// Where its ports can be reached.

@@ -93,6 +93,8 @@ fn node_view(state: &State, name: &NodeName, node: &Node) -> NodeView {
         memory_bytes: (node.description.memory_bytes, load.memory_bytes),
         replicas: load.replicas,
         labels,
+        engine: node.description.engine.clone(),
+        agent: node.description.agent.clone(),
     }
 }
 
@@ -105,7 +107,10 @@ fn replica_view(state: &State, id: &ReplicaId, replica: &Replica) -> ReplicaView
         status: status(state, replica).to_owned(),
         node: replica.node.clone(),
         run: replica.run,
-        since_ms: replica.requested_ms,
+        image: image(state, replica),
+        container: replica.container.clone(),
+        since_ms: replica.since_ms,
+        requested_ms: replica.requested_ms,
         trouble: replica.trouble.clone(),
         endpoints: replica
             .endpoints
@@ -113,6 +118,13 @@ fn replica_view(state: &State, id: &ReplicaId, replica: &Replica) -> ReplicaView
             .map(|e| format!("{}:{}->{}/{}", e.address, e.port, e.container, e.protocol.as_str()))
             .collect(),
     }
+}
+
+/// What a replica's image reference means, or the reference while nobody has said.
+fn image(state: &State, replica: &Replica) -> String {
+    let Some(app) = state.apps.get(&replica.app) else { return String::new() };
+    let reference = || app.specs.get(&replica.spec).map(|spec| spec.image.clone());
+    app.images.get(&replica.spec).cloned().or_else(reference).unwrap_or_default()
 }
 
 /// How a replica is, in one word.

@@ -82,6 +82,33 @@ pub fn user_state_dir() -> PathBuf {
     }
 }
 
+/// The folder for what a user configures, by the XDG convention.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings are read here")]
+pub fn user_config_dir() -> PathBuf {
+    let home = || PathBuf::from(std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned()));
+    match std::env::var("XDG_CONFIG_HOME") {
+        Ok(folder) if !folder.is_empty() => PathBuf::from(folder),
+        _ => home().join(".config"),
+    }
+}
+
+/// Whether colours are wanted, where the environment says so: by `NO_COLOR`, `CLICOLOR_FORCE`,
+/// `CLICOLOR` or a terminal that is `dumb`.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings are read here")]
+pub fn colour() -> Option<bool> {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if set("NO_COLOR").is_some() {
+        return Some(false);
+    }
+    if set("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
+        return Some(true);
+    }
+    let off = set("CLICOLOR").is_some_and(|value| value == "0");
+    (off || set("TERM").is_some_and(|term| term == "dumb")).then_some(false)
+}
+
 /// The places where programs are looked for.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings are read here")]

@@ -9,9 +9,13 @@ use runtime::{Failure, Shutdown};
 
 use super::users::{Users, write_secret};
 use crate::args::Dev;
+use crate::error::CliError;
 
 /// How long a stopping server may take before it is killed.
 const STOP: Duration = Duration::from_secs(5);
+
+/// How long the services may still talk before it is stopped.
+const LAST_WORDS: Duration = Duration::from_millis(1_500);
 
 /// How long a server that ended waits before it is started again.
 const RESTART: Duration = Duration::from_millis(500);
@@ -21,29 +25,36 @@ pub(super) struct Server {
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
-    port: u16,
+    address: SocketAddr,
 }
 
 impl Server {
-    /// Writes its configuration.
-    pub(super) fn configure(dev: &Dev, folder: &Path, users: &Users) -> Result<Self, Failure> {
+    /// Finds it, ends one that an earlier process left behind, and writes its configuration.
+    pub(super) async fn configure(
+        dev: &Dev,
+        folder: &Path,
+        users: &Users,
+    ) -> Result<Self, CliError> {
         let binary = find(dev.nats_server.as_deref())?;
-        let port = port(dev, folder)?;
-        let config = folder.join("nats.conf");
+        check_version(&binary).await?;
+        let (config, pid) = (folder.join("nats.conf"), folder.join("nats.pid"));
+        end_orphan(&pid, &config).await?;
+        let address = address(dev, folder)?;
         let store = folder.join("nats");
         let text = format!(
-            "listen: \"{}\"\nserver_name: muster-dev\nmax_payload: 1MB\nmax_control_line: 8KB\n\
-             jetstream {{ store_dir: {store:?} }}\n{}",
-            SocketAddr::new(dev.listen, port),
+            "listen: \"{address}\"\nserver_name: muster-dev\nmax_payload: 1MB\nmax_control_line: 8KB\n\
+             pid_file: {pid:?}\njetstream {{ store_dir: {store:?} }}\n{}",
             users.config(),
         );
         write_secret(&config, text.as_bytes())?;
-        Ok(Self { binary, config, log: folder.join("nats.log"), port })
+        Ok(Self { binary, config, log: folder.join("nats.log"), address })
     }
 
     /// Where this process reaches it.
     pub(super) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        let ip = self.address.ip();
+        let ip = if ip.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { ip };
+        format!("nats://{}", SocketAddr::new(ip, self.address.port()))
     }
 
     /// Runs it until asked to stop; starts it again when it ends by itself.
@@ -78,41 +89,124 @@ impl Server {
 
 /// Lets the services have their last words, then stops the server.
 async fn stop(mut child: tokio::process::Child) -> Result<(), Failure> {
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    if let Some(id) = child.id() {
-        let asked = tokio::process::Command::new("kill").arg(id.to_string()).status().await;
-        if asked.is_ok() && tokio::time::timeout(STOP, child.wait()).await.is_ok() {
-            return Ok(());
-        }
+    tokio::time::sleep(LAST_WORDS).await;
+    if let Some(id) = child.id()
+        && signal(id, "TERM").await
+        && tokio::time::timeout(STOP, child.wait()).await.is_ok()
+    {
+        return Ok(());
     }
     Ok(child.kill().await?)
 }
 
-/// The one that was named, the one beside the sources, or the one in PATH.
-fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
-    if let Some(path) = named {
-        return Ok(path.to_owned());
+async fn signal(pid: u32, name: &str) -> bool {
+    let mut kill = tokio::process::Command::new("kill");
+    kill.arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null());
+    kill.status().await.is_ok_and(|status| status.success())
+}
+
+/// A process that was killed leaves its server running, and two on one store would spoil it.
+async fn end_orphan(pid_file: &Path, config: &Path) -> Result<(), CliError> {
+    let Ok(text) = std::fs::read_to_string(pid_file) else { return Ok(()) };
+    let Ok(pid) = text.trim().parse::<u32>() else { return Ok(()) };
+    // Its number may have passed on to somebody else.
+    let is_ours = || {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(&config.display().to_string())
+    };
+    for name in ["TERM", "KILL"] {
+        if !is_ours() {
+            return Ok(());
+        }
+        tracing::warn!(pid, "ending the nats-server that an earlier muster dev left behind");
+        signal(pid, name).await;
+        for _ in 0..50 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if !is_ours() {
+                return Ok(());
+            }
+        }
     }
-    let beside = Path::new(".tools/nats-server").to_owned();
-    let in_path = runtime::settings::search_path().into_iter().map(|dir| dir.join("nats-server"));
-    let found = std::iter::once(beside).chain(in_path).find(|path| path.is_file());
-    found.ok_or_else(|| {
-        "there is no nats-server in .tools or PATH: run `make setup`, or name one with --nats-server".into()
+    let text = format!("nats-server {pid}, of an earlier muster dev, does not end: end it");
+    Err(CliError::internal(text))
+}
+
+/// The one that was named, the one in PATH, or the one that the set-up fetched: in the `.tools` folder
+/// above this program or above the current folder.
+fn find(named: Option<&Path>) -> Result<PathBuf, CliError> {
+    const NAME: &str = "nats-server";
+    if let Some(path) = named {
+        if path.is_file() {
+            return Ok(path.to_owned());
+        }
+        let text = format!(
+            "there is no {}, which --nats-server or MUSTER_NATS_SERVER names",
+            path.display()
+        );
+        return Err(CliError::usage(text));
+    }
+    let in_path = runtime::settings::search_path().into_iter().map(|dir| dir.join(NAME));
+    let starts = [std::env::current_exe().ok(), std::env::current_dir().ok()];
+    let above = starts.iter().flatten().flat_map(|start| start.ancestors());
+    let in_tools = above.map(|dir| dir.join(".tools").join(NAME));
+    in_path.chain(in_tools).find(|path| path.is_file()).ok_or_else(|| {
+        CliError::usage(
+            "there is no nats-server in PATH or .tools: run `make setup`, or name one with --nats-server",
+        )
     })
 }
 
+/// Older servers would run, and ignore what keeps the log whole.
+async fn check_version(binary: &Path) -> Result<(), CliError> {
+    let said = tokio::process::Command::new(binary).arg("--version").output().await;
+    let said = said.map_err(|error| {
+        CliError::usage(format!(
+            "cannot run {}: {error}; name another with --nats-server",
+            binary.display()
+        ))
+    })?;
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let version = text.split_whitespace().last().unwrap_or("of no version");
+    if bus::new_enough(version) {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is nats-server {version}, and {} or newer is needed: run `make setup`, and name the one in \
+         .tools with --nats-server",
+        binary.display(),
+        bus::SERVER_MIN_TEXT
+    );
+    Err(CliError::usage(text))
+}
+
 /// The port that was named, the one used before, or a free one.
-fn port(dev: &Dev, folder: &Path) -> Result<u16, Failure> {
-    if dev.port != 0 {
-        return Ok(dev.port);
-    }
+fn address(dev: &Dev, folder: &Path) -> Result<SocketAddr, CliError> {
+    let free = |port| TcpListener::bind((dev.listen, port)).and_then(|bound| bound.local_addr());
+    let wanted = dev.nats_port.filter(|port| *port != 0);
     let path = folder.join("port");
-    let free = |port| TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    let before = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-    if let Some(port) = before.filter(|port| free(*port).is_ok()) {
-        return Ok(port);
+    if let Some(port) = wanted {
+        return free(port).map_err(|error| {
+            let text = format!(
+                "cannot listen on port {port} of {}: {error}; end what listens there, or give another \
+                 --nats-port",
+                dev.listen
+            );
+            CliError::usage(text)
+        }).and_then(|address| remember(&path, address));
     }
-    let port = free(0)?.local_addr()?.port();
-    std::fs::write(&path, port.to_string())?;
-    Ok(port)
+    let before = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(Ok(address)) = before.map(free) {
+        return Ok(address);
+    }
+    let address = free(0).map_err(|error| {
+        CliError::usage(format!("cannot listen on --listen {}: {error}", dev.listen))
+    })?;
+    remember(&path, address)
+}
+
+/// Others find the port in a file.
+fn remember(path: &Path, address: SocketAddr) -> Result<SocketAddr, CliError> {
+    std::fs::write(path, address.port().to_string())
+        .map_err(|error| CliError::usage(format!("cannot write {}: {error}", path.display())))?;
+    Ok(address)
 }

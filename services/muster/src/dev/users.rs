@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use runtime::Failure;
 use schemas::id::NodeName;
 use schemas::registry::Role;
 
-use super::{USER, node_name};
+use super::USER;
 
 /// How many more nodes than are run here may join from other processes.
 const JOINING: u16 = 8;
@@ -20,14 +20,14 @@ pub(super) struct Users {
     roles: Vec<(Role, String)>,
 }
 
-/// The names of the nodes that are run here.
-pub(super) fn node_names(nodes: u16) -> Result<Vec<NodeName>, Failure> {
-    (1..=nodes).map(node_name).collect()
+/// The names of so many nodes.
+pub(super) fn node_names(prefix: &str, nodes: u16) -> Result<Vec<NodeName>, Failure> {
+    (1..=nodes).map(|number| Ok(NodeName::new(&format!("{prefix}{number}"))?)).collect()
 }
 
 impl Users {
     /// Reads the users of a folder, and makes those that are missing.
-    pub(super) fn kept(folder: &Path, nodes: u16) -> Result<Self, Failure> {
+    pub(super) fn kept(folder: &Path, prefix: &str, nodes: u16) -> Result<Self, Failure> {
         let path = folder.join("users.json");
         let mut passwords: BTreeMap<String, String> = match std::fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text)
@@ -37,7 +37,7 @@ impl Users {
         };
         let mut roles = vec![Role::EventLog, Role::User(USER.to_owned())];
         roles.extend(Role::DECIDERS.map(Role::Decider));
-        roles.extend(node_names(nodes + JOINING)?.into_iter().map(Role::Agent));
+        roles.extend(node_names(prefix, nodes + JOINING)?.into_iter().map(Role::Agent));
         let known = passwords.len();
         let roles: Vec<(Role, String)> = roles
             .into_iter()
@@ -57,6 +57,13 @@ impl Users {
         let found = self.roles.iter().find(|(known, _)| known == role);
         let (_, password) = found.ok_or_else(|| format!("there is no user for {role:?}"))?;
         Ok(password.clone())
+    }
+
+    /// Writes them for the configuration of a server that is not ours.
+    pub(super) fn write_config(&self, folder: &Path) -> Result<PathBuf, Failure> {
+        let path = folder.join("nats-users.conf");
+        write_secret(&path, self.config().as_bytes())?;
+        Ok(path)
     }
 
     /// As nats-server's configuration says it.

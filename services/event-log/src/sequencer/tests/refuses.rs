@@ -256,6 +256,7 @@ fn who_may_not_state_an_event_is_refused() {
         cpu_millis: 1,
         memory_bytes: 1,
         disk_bytes: 1,
+        pids: 0,
         labels: std::collections::BTreeMap::new(),
     };
     let n2 = NodeName::new("n2").expect("a name");

@@ -128,6 +128,7 @@ fn described(node: &NodeName, os: &str) -> Draft {
         cpu_millis: 1,
         memory_bytes: 1,
         disk_bytes: 1,
+        pids: 0,
         labels: BTreeMap::new(),
     };
     draft(NodeDescribed { node: node.clone(), description })

@@ -55,11 +55,24 @@ impl State {
 
     pub(crate) fn node_lost(&mut self, at: &Header, name: &NodeName) {
         self.change_node(at, name, |node| node.status = NodeStatus::Lost);
+        self.date_replicas(at, name);
     }
 
     pub(crate) fn node_returned(&mut self, at: &Header, name: &NodeName) {
+        let lost = self.nodes.get(name).is_some_and(|node| node.status == NodeStatus::Lost);
         self.change_node(at, name, |node| node.status = NodeStatus::Ready);
         self.touched.room = true;
+        if lost {
+            self.date_replicas(at, name);
+        }
+    }
+
+    /// How the replicas of a node are known has changed.
+    fn date_replicas(&mut self, at: &Header, node: &NodeName) {
+        let ids: Vec<ReplicaId> = self.replicas_on(node).map(|(id, _)| id.clone()).collect();
+        for id in &ids {
+            self.replicas.update(id, |replica| replica.since_ms = at.recorded_ms);
+        }
     }
 
     /// Lawful for a node that has been removed meanwhile: nothing is left to change.

@@ -34,7 +34,9 @@ impl State {
                 only_node: requested.node.clone(),
                 node: None,
                 phase: Phase::Pending,
+                since_ms: at.recorded_ms,
                 run: 0,
+                container: None,
                 retired: None,
                 endpoints: Vec::new(),
                 trouble: None,
@@ -71,6 +73,7 @@ impl State {
             self.touched.apps.insert(replica.app.clone());
             replica.node = Some(e.node.clone());
             replica.phase = Phase::Placed;
+            replica.since_ms = at.recorded_ms;
             replica.cause = cause_of(at, &replica);
             let (app, workload) = (replica.app.clone(), replica.workload.clone());
             self.index.add(id, &replica);
@@ -133,6 +136,7 @@ impl State {
             self.replicas.update(id, |replica| {
                 if replica.retired.is_none() {
                     replica.retired = Some(e.reason.clone());
+                    replica.since_ms = at.recorded_ms;
                     replica.cause = cause_of(at, replica);
                 }
             });
@@ -183,6 +187,7 @@ impl State {
         self.observe(at, &e.replica, |replica| {
             replica.phase = Phase::Running;
             replica.run = e.run;
+            replica.container = Some(e.container.clone());
             replica.endpoints.clone_from(&e.endpoints);
         });
         if self.lacked_image(&e.replica) {
@@ -271,7 +276,14 @@ impl State {
 
     fn observe(&mut self, at: &Header, id: &ReplicaId, change: impl FnOnce(&mut Replica)) {
         let Some(app) = self.observed(at, id).map(|replica| replica.app.clone()) else { return };
-        self.replicas.update(id, change);
+        self.replicas.update(id, |replica| {
+            let before = replica.phase;
+            change(replica);
+            // One that is ending stays what it is, whatever is still heard of it.
+            if replica.phase != before && replica.retired.is_none() {
+                replica.since_ms = at.recorded_ms;
+            }
+        });
         self.touched.apps.insert(app);
     }
 

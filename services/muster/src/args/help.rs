@@ -1,0 +1,171 @@
+//! What `--help` says beneath the flags: examples, and what cannot be guessed from a flag's name.
+
+pub(super) const ALL: &str = "\
+Which cluster: --nats-url or MUSTER_NATS_URL, else --context or MUSTER_CONTEXT, else the folder that
+MUSTER_DEV_DIR names, else the NATS context that is selected, else the `muster dev` of this user, else
+nats://127.0.0.1:4222.
+
+Data goes to standard output, progress and errors to standard error. Reads take -o json.
+
+Exit codes:
+  0   done
+  1   the answer is no: not verified, something is ill, or something would change
+  2   invalid input or usage
+  3   refused by placement or policy
+  4   timed out, still on its way
+  5   cluster unreachable
+  6   changed since the expected position
+  7   not found
+  8   not permitted
+  10  internal error
+  130 interrupted
+
+Examples:
+  muster dev --nodes 2
+  muster deploy -f app.json
+  muster ps -o json | jq -r '.items[].endpoint'";
+
+pub(super) const DEV: &str = "\
+Everything runs in the foreground. Once it serves, standard output has one line, `ready nats://…`;
+everything else goes to standard error. Ctrl-C or SIGTERM stops it, and containers run on. Started
+again on the same folder it takes them over and touches none.
+
+With --nats-url no nats-server is started. Each service connects as a user of its own, whose passwords
+are kept in DIR/users.json; DIR/nats-users.conf is what the server's configuration must include. A
+server on this machine that knows no users does as well. --nats-user and --nats-password are not used.
+
+Examples:
+  muster dev
+  muster dev --nodes 3 --data-dir ./dev
+  muster dev --nats-url nats://127.0.0.1:4222
+  muster dev --listen 0.0.0.0 --nats-port 4222     # others may join with muster-node-agent";
+
+pub(super) const DEPLOY: &str = "\
+Waits until the app runs as declared; Ctrl-C stops waiting and nothing else. Exits with 3 when a
+workload stalls: it fits nowhere, or its replicas fail.
+
+Examples:
+  muster deploy -f app.json
+  muster deploy -f app.json -d --reason 'ticket 42'
+  muster deploy -f - --expect-position 184 < app.json";
+
+pub(super) const PLAN: &str = "\
+Folds the cluster's history and lets the controller's and the scheduler's own rules run over a copy of
+it, as if every new replica became ready. Exits with 3 when something would not be placed or the
+command would be rejected.
+
+Examples:
+  muster plan -f app.json
+  muster plan -f app.json --exit-code > /dev/null
+  muster plan -f app.json -o json | jq '.workloads[].create'";
+
+pub(super) const DELETE: &str = "\
+Volumes stay on their nodes.
+
+Example:
+  muster delete shop";
+
+pub(super) const SCALE: &str = "\
+Example:
+  muster scale shop web=5";
+
+pub(super) const RESTART: &str = "\
+Each new replica is ready before the one it replaces ends.
+
+Example:
+  muster restart shop web --reason 'new certificate'";
+
+pub(super) const PS: &str = "\
+Examples:
+  muster ps
+  muster ps shop -o json | jq -r '.items[] | select(.state != \"ready\") | .replica'";
+
+pub(super) const APPS: &str = "\
+Example:
+  muster apps -o json";
+
+pub(super) const NODES: &str = "\
+CPU and memory are what replicas reserve, of what the node offers.
+
+Example:
+  muster nodes";
+
+pub(super) const STATE: &str = "\
+Example:
+  muster state shop";
+
+pub(super) const LOG: &str = "\
+Examples:
+  muster log -f
+  muster log app/shop --since 2h
+  muster log --type RunEnded --type NodeLost -n 20
+  muster log --actor ana -o json";
+
+pub(super) const WHY: &str = "\
+Examples:
+  muster why shop-web-k3v9q
+  muster why app/shop";
+
+pub(super) const REPLAY: &str = "\
+Example:
+  muster replay --verify";
+
+pub(super) const WAIT: &str = "\
+Exits with 1 when the app has stalled, with 4 when it takes longer.
+
+Examples:
+  muster wait shop
+  muster wait shop --for deleted --timeout 30s";
+
+pub(super) const CORDON: &str = "\
+Example:
+  muster cordon n2 --reason 'disk is noisy'";
+
+pub(super) const UNCORDON: &str = "\
+Example:
+  muster uncordon n2";
+
+pub(super) const DRAIN: &str = "\
+Replicas with volumes or bound to the node stay.
+
+Example:
+  muster drain n2 --reason 'kernel update'";
+
+pub(super) const LABEL: &str = "\
+Example:
+  muster label-node n2 disk=ssd zone=";
+
+pub(super) const REMOVE: &str = "\
+Example:
+  muster remove-node n2";
+
+pub(super) const LOST: &str = "\
+Example:
+  muster lost-node n2 --reason 'the machine is switched off'";
+
+pub(super) const NOTE: &str = "\
+Example:
+  muster note app/shop approved --field ticket=42";
+
+pub(super) const DOCTOR: &str = "\
+Each line says what was looked at; one that is ill says what to do. Exits with 1 when something is ill.
+
+Example:
+  muster doctor";
+
+pub(super) const CONTEXT: &str = "\
+Contexts are those of the `nats` command, in ~/.config/nats/context.
+
+Examples:
+  muster context ls
+  muster context use staging
+  muster context show";
+
+pub(super) const SCHEMA: &str = "\
+Examples:
+  muster schema
+  muster schema app.deploy";
+
+pub(super) const COMPLETION: &str = "\
+Example:
+  muster completion bash > /etc/bash_completion.d/muster";

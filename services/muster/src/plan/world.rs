@@ -1,0 +1,157 @@
+//! A cluster as it would go on: the real rules decide, and every node does what it is asked at once.
+
+use std::collections::BTreeMap;
+
+use cluster::state::{AppStatus, Cause, NodeStatus, Phase, Replica};
+use cluster::{Fold, FoldError, State};
+use controller::Controller;
+use controller::commands::CommandMessage;
+use decider::{Now, Rules as _, draft};
+use scheduler::Scheduler;
+use schemas::append::Draft;
+use schemas::envelope::Envelope;
+use schemas::event::{CommandRejected, Evidence};
+use schemas::event::{Event, Outcome, ReplicaEnded, ReplicaReady, RunEnded, RunStarted};
+use schemas::id::{AppKey, NodeName, ReplicaId, Writer};
+use schemas::spec::Mode;
+
+use super::ledger::Ledger;
+
+/// The most rounds that are looked at. A rollout takes a handful a replica, and an app has at most a few
+/// thousand.
+const ROUNDS_MAX: usize = 50_000;
+
+/// A cluster in which only one app is looked after.
+pub(super) struct World {
+    ledger: Ledger,
+    controller: Controller,
+    scheduler: Scheduler,
+    key: AppKey,
+    now: Now,
+}
+
+/// What it came to.
+pub(super) struct After {
+    pub(super) fold: Fold,
+    pub(super) events: Vec<Envelope>,
+}
+
+impl After {
+    pub(super) fn state(&self) -> &State {
+        self.fold.state()
+    }
+
+    /// Why the command would not be carried out.
+    pub(super) fn rejected(&self) -> Option<&CommandRejected> {
+        self.events.iter().find_map(|envelope| match &envelope.event {
+            Event::CommandRejected(rejected) => Some(rejected),
+            _ => None,
+        })
+    }
+}
+
+impl World {
+    pub(super) fn new(fold: Fold, key: AppKey, now: Now) -> Self {
+        let ledger = Ledger::new(fold);
+        Self {
+            ledger,
+            controller: Controller::default(),
+            scheduler: Scheduler::default(),
+            key,
+            now,
+        }
+    }
+
+    /// Lets a command arrive, and everything that follows from it follow.
+    pub(super) fn run(mut self, message: CommandMessage) -> Result<After, FoldError> {
+        self.controller.input(message, self.ledger.fold.state(), self.now);
+        for _ in 0..ROUNDS_MAX {
+            let (mut decided, wake_ms) = self.decide()?;
+            decided += self.act()?;
+            if decided > 0 {
+                continue;
+            }
+            // Nothing more happens by itself; what waits for time to pass gets it.
+            match wake_ms.filter(|_| !self.is_settled()) {
+                Some(at) => self.pass(at.saturating_sub(self.now.mono_ms).max(1)),
+                None => break,
+            }
+        }
+        Ok(After { fold: self.ledger.fold, events: self.ledger.recorded })
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = Now { utc_ms: self.now.utc_ms + ms, mono_ms: self.now.mono_ms + ms };
+    }
+
+    /// Whether the app has got where it goes.
+    fn is_settled(&self) -> bool {
+        let app = self.ledger.fold.state().apps.get(&self.key);
+        app.is_none_or(|app| matches!(app.status, AppStatus::Converged | AppStatus::Stalled { .. }))
+    }
+
+    /// A round of the controller and one of the scheduler. Says how many events, and when to ask again.
+    fn decide(&mut self) -> Result<(usize, Option<u64>), FoldError> {
+        let key = self.key.clone();
+        let state = self.ledger.fold.state_mut();
+        state.touched.apps.retain(|touched| *touched == key);
+        let decision = self.controller.decide(state, self.now);
+        let wake_ms = decision.wake_ms;
+        let mut decided = self.record(&Writer::Controller, decision.events)?;
+        let placed = self.scheduler.decide(self.ledger.fold.state_mut(), self.now);
+        decided += self.record(&Writer::Scheduler, placed.events)?;
+        Ok((decided, wake_ms))
+    }
+
+    /// What nodes do: start what was placed, which becomes ready, and end what was retired.
+    fn act(&mut self) -> Result<usize, FoldError> {
+        let state = self.ledger.fold.state();
+        let mut told: BTreeMap<NodeName, Vec<Draft>> = BTreeMap::new();
+        for (id, replica) in state.replicas.iter().filter(|(_, replica)| replica.app == self.key) {
+            let Some(node) = &replica.node else { continue };
+            let heard = state.nodes.get(node).is_some_and(|node| node.status == NodeStatus::Ready);
+            if !heard {
+                continue;
+            }
+            let actor = Writer::Agent(node.clone()).to_string();
+            let tenant = &self.key.tenant;
+            let events = done(state, id, replica).into_iter();
+            let drafts =
+                events.map(|e| draft(e, Some(tenant), &actor, &Cause::default(), self.now));
+            told.entry(node.clone()).or_default().extend(drafts);
+        }
+        let mut count = 0;
+        for (node, drafts) in told {
+            count += self.record(&Writer::Agent(node), drafts)?;
+        }
+        Ok(count)
+    }
+
+    fn record(&mut self, writer: &Writer, drafts: Vec<Draft>) -> Result<usize, FoldError> {
+        if drafts.is_empty() {
+            return Ok(0);
+        }
+        self.ledger.record(writer, drafts, self.now.utc_ms)
+    }
+}
+
+/// What becomes of a replica on its node. One that runs already stays as it is.
+fn done(state: &State, id: &ReplicaId, replica: &Replica) -> Vec<Event> {
+    let ended = |outcome| ReplicaEnded { replica: id.clone(), outcome }.into();
+    if replica.retired.is_some() {
+        return vec![ended(Outcome::Stopped)];
+    }
+    if replica.phase != Phase::Placed {
+        return Vec::new();
+    }
+    let run = replica.run + 1;
+    let started =
+        RunStarted { replica: id.clone(), run, container: String::new(), endpoints: Vec::new() };
+    let job = state.spec_of(replica).is_some_and(|spec| spec.mode == Mode::Job);
+    if job {
+        let evidence = Evidence { exit_code: Some(0), ..Evidence::default() };
+        let over = RunEnded { replica: id.clone(), run, evidence, retry_ms: None };
+        return vec![started.into(), over.into(), ended(Outcome::Completed)];
+    }
+    vec![started.into(), ReplicaReady { replica: id.clone(), run }.into()]
+}
