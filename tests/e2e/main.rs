@@ -3,6 +3,7 @@
 //! Without them these tests fail, and say to run `make setup`; they never skip.
 
 mod bad_input;
+mod compose;
 mod life;
 mod outages;
 mod python;

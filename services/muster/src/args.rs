@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
-use schemas::id::{AppKey, NodeName, WorkloadName};
+use schemas::id::{AppKey, AppName, NodeName, WorkloadName};
 
 /// A container orchestrator you can ask why, and that can go back.
 #[derive(Debug, Parser)]
@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Dev(Dev),
     /// Make an app be as a file declares, and wait until it is
     Deploy(Deploy),
+    /// Print the command that a file becomes, or what Compose files may say
+    Config(Config),
     /// End an app, and wait until nothing of it is left
     Delete(OnApp),
     /// Set the number of a workload's replicas
@@ -136,13 +138,37 @@ pub(crate) struct Patience {
     pub(crate) reason: Option<String>,
 }
 
+/// What declares an app.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Files {
+    /// A Compose file, or JSON of `app.deploy` or of the app alone; `-` reads standard input.
+    /// Given again, later files go over earlier ones. Default: compose.yaml, compose.yml,
+    /// docker-compose.yaml or docker-compose.yml with compose.override.yaml, else app.json
+    #[arg(short, long)]
+    pub(crate) file: Vec<PathBuf>,
+    /// The app's name. Default: `name:` in the file, else the name of its folder
+    #[arg(long = "app", value_name = "NAME", value_parser = AppName::new)]
+    pub(crate) app_name: Option<AppName>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Deploy {
-    /// The file: JSON of `app.deploy`, or of the app alone. `-` reads standard input
-    #[arg(short, long, default_value = "app.json")]
-    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) files: Files,
     #[command(flatten)]
     pub(crate) patience: Patience,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Config {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// How to print: json is what can be published to muster.v1.cmd.app.deploy
+    #[arg(short, long, value_enum, default_value_t = Format::Json)]
+    pub(crate) output: Format,
+    /// Print every key of Compose files: honoured, ignored or refused
+    #[arg(long, conflicts_with_all = ["file", "app_name", "output"])]
+    pub(crate) support: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,62 +1,64 @@
 //! Commands that change something: published, then followed until what was asked has come about.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use bus::Follow;
 use schemas::command::{
-    Command, Common, DeleteApp, Deploy as DeployCommand, Restart as RestartCommand,
-    Scale as ScaleCommand,
+    Command, Common, DeleteApp, PutConfig, Restart as RestartCommand, Scale as ScaleCommand,
 };
 use schemas::envelope::Envelope;
 use schemas::event::Event;
-use schemas::id::{AppKey, CommandId};
-use schemas::read::StateRequest;
-use schemas::spec::AppSpec;
+use schemas::id::{AppKey, CommandId, Digest};
+use schemas::read::{LogRequest, StateRequest};
 use schemas::stream;
 
-use crate::args::{Deploy, OnApp, OnNode, Patience, Restart, Scale};
+use crate::args::{OnApp, OnNode, Patience, Restart, Scale};
 use crate::client::Client;
 use crate::error::{CliError, Code};
+use crate::input::Input;
 use crate::tell;
 
 /// How long a receipt may take.
 const RECEIPT: Duration = Duration::from_secs(15);
 
-pub(crate) async fn deploy(client: &Client, deploy: &Deploy) -> Result<(), CliError> {
-    let (common, command) = read_deploy(deploy)?;
+pub(crate) async fn deploy(
+    client: &Client,
+    input: Input,
+    patience: &Patience,
+) -> Result<(), CliError> {
+    let Input { common, deploy, contents } = input;
     let key = AppKey {
         tenant: common.tenant.clone().map_or_else(default_tenant, Ok)?,
-        name: command.app.name.clone(),
+        name: deploy.app.name.clone(),
     };
-    let common =
-        Common { reason: deploy.patience.reason.clone().or(common.reason.clone()), ..common };
-    carry_out(client, Command::Deploy(command), common, Some(key), &deploy.patience).await
+    for (digest, content) in &contents {
+        store(client, &key, digest, content).await?;
+    }
+    let common = Common { reason: patience.reason.clone().or(common.reason.clone()), ..common };
+    carry_out(client, Command::Deploy(deploy), common, Some(key), patience).await
+}
+
+/// Has a config's content stored, unless history has it already.
+async fn store(
+    client: &Client,
+    app: &AppKey,
+    digest: &Digest,
+    content: &[u8],
+) -> Result<(), CliError> {
+    use base64::Engine as _;
+    let entity = Some(format!("config/{digest}"));
+    let known = LogRequest { entity, limit: Some(1), ..LogRequest::default() };
+    if !client.log(&known).await?.events.is_empty() {
+        return Ok(());
+    }
+    let content_base64 = base64::engine::general_purpose::STANDARD.encode(content);
+    let common = Common { tenant: Some(app.tenant.clone()), ..Common::default() };
+    send(client, Command::PutConfig(PutConfig { content_base64 }), common).await.map(|_| ())
 }
 
 fn default_tenant() -> Result<schemas::id::Tenant, CliError> {
     schemas::id::Tenant::new(schemas::id::DEFAULT_TENANT)
         .map_err(|e| CliError::internal(e.to_string()))
-}
-
-/// A file is a whole `app.deploy`, or the app alone.
-fn read_deploy(deploy: &Deploy) -> Result<(Common, DeployCommand), CliError> {
-    let name = deploy.file.display();
-    let mut text = Vec::new();
-    let read = if deploy.file.as_os_str() == "-" {
-        std::io::stdin().read_to_end(&mut text).map(|_| ())
-    } else {
-        std::fs::read(&deploy.file).map(|content| text = content)
-    };
-    read.map_err(|error| CliError::usage(format!("cannot read {name}: {error}")))?;
-    if let Ok(app) = serde_json::from_slice::<AppSpec>(&text) {
-        return Ok((Common::default(), DeployCommand { app }));
-    }
-    match Command::decode("app.deploy", &text) {
-        Ok((common, Command::Deploy(command))) => Ok((common, command)),
-        Ok(_) => Err(CliError::internal("app.deploy decodes as another command")),
-        Err(problem) => Err(CliError::usage(format!("{name}: {problem}"))),
-    }
 }
 
 pub(crate) async fn delete(client: &Client, delete: &OnApp) -> Result<(), CliError> {
@@ -107,19 +109,8 @@ async fn carry_out(
     app: Option<AppKey>,
     patience: &Patience,
 ) -> Result<(), CliError> {
-    let head = client.head().await?.place.position;
-    let mut progress = Progress {
-        follow: client.bus.follow(stream::EVENTS.name, head + 1, None),
-        deletes: matches!(command, Command::DeleteApp(_)),
-        id: client.command(&command, common).await?,
-        app: if patience.detach { None } else { app },
-    };
-    let accepted = tokio::time::timeout(RECEIPT, progress.receipt()).await;
-    accepted.map_err(|_| {
-        let text = format!("no receipt after {} s: is the controller running? The command is kept; see `muster why {}`", RECEIPT.as_secs(), progress.id);
-        CliError::new(Code::TimedOut, text)
-    })??;
-    if progress.app.is_none() {
+    let mut progress = send(client, command, common).await?;
+    if patience.detach || app.is_none() {
         println!("{}", progress.id);
         return Ok(());
     }
@@ -136,11 +127,26 @@ async fn carry_out(
     }
 }
 
+/// Publishes, and waits until the command is accepted.
+async fn send(client: &Client, command: Command, common: Common) -> Result<Progress, CliError> {
+    let head = client.head().await?.place.position;
+    let mut progress = Progress {
+        follow: client.bus.follow(stream::EVENTS.name, head + 1, None),
+        deletes: matches!(command, Command::DeleteApp(_)),
+        id: client.command(&command, common).await?,
+    };
+    let accepted = tokio::time::timeout(RECEIPT, progress.receipt()).await;
+    accepted.map_err(|_| {
+        let text = format!("no receipt after {} s: is the controller running? The command is kept; see `muster why {}`", RECEIPT.as_secs(), progress.id);
+        CliError::new(Code::TimedOut, text)
+    })??;
+    Ok(progress)
+}
+
 /// What follows from one command.
 struct Progress {
     follow: Follow,
     id: CommandId,
-    app: Option<AppKey>,
     deletes: bool,
 }
 

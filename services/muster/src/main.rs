@@ -7,9 +7,11 @@
 
 mod args;
 mod client;
+mod config;
 mod dev;
 mod error;
 mod follow;
+mod input;
 mod look;
 mod replay;
 mod table;
@@ -58,11 +60,16 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
             return Ok(());
         }
         Command::Schema { name } => return look::schema(name.as_deref()),
+        Command::Config(config) => return config::config(config),
         _ => {}
+    }
+    // What is to be deployed is read first: a mistake in it is told without a cluster.
+    if let Command::Deploy(deploy) = &args.command {
+        let input = input::read(&deploy.files)?;
+        return follow::deploy(&Client::connect(&args.to).await?, input, &deploy.patience).await;
     }
     let client = Client::connect(&args.to).await?;
     match &args.command {
-        Command::Deploy(deploy) => follow::deploy(&client, deploy).await,
         Command::Delete(delete) => follow::delete(&client, delete).await,
         Command::Scale(scale) => follow::scale(&client, scale).await,
         Command::Restart(restart) => follow::restart(&client, restart).await,
@@ -80,7 +87,11 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Replay { verify } => replay::replay(&client, *verify).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,
         Command::Doctor => look::doctor(&client).await,
-        Command::Dev(_) | Command::Completion { .. } | Command::Schema { .. } => {
+        Command::Dev(_)
+        | Command::Deploy(_)
+        | Command::Config(_)
+        | Command::Completion { .. }
+        | Command::Schema { .. } => {
             Args::command().print_help().map_err(|error| CliError::internal(error.to_string()))
         }
     }

@@ -7,9 +7,9 @@ use schemas::spec::{AppSpec, Condition, Mode, RestartPolicy, WorkloadSpec};
 
 use crate::diagnose::{Notes, Spot, Wrong, meant};
 use crate::fields::{Fields, map, text};
-use crate::node::{Entry, Node, parse};
+use crate::node::{Entry, Node, Value, parse};
 use crate::service::Service;
-use crate::support::{NETWORK, TOP, VOLUME};
+use crate::support::{NETWORK, TOP, VOLUME, Verdict};
 use crate::{Converted, Project, configs, merge, service};
 
 /// What services refer to.
@@ -109,15 +109,13 @@ fn jobs(services: &mut BTreeMap<WorkloadName, Service>, notes: &mut Notes<'_>) {
 }
 
 fn networks(top: &Node, notes: &mut Notes<'_>) {
-    for entry in entries(top.get("networks"), notes) {
-        // That networks are ignored has been said once for all; what is refused has not.
-        let mut quiet = Node::clone(&entry.node);
-        if let crate::node::Value::Map(entries) = &mut quiet.value {
-            entries.retain(|entry| {
-                NETWORK
-                    .row(&entry.key)
-                    .is_none_or(|row| row.verdict != crate::support::Verdict::Ignored)
-            });
+    let Some(Value::Map(networks)) = top.get("networks").map(|node| &node.value) else { return };
+    for entry in networks {
+        // That networks are ignored is said once for all; only what is refused is left to say.
+        let mut quiet = entry.node.clone();
+        if let Value::Map(entries) = &mut quiet.value {
+            let idle = |key: &str| NETWORK.row(key).is_some_and(|r| r.verdict == Verdict::Ignored);
+            entries.retain(|entry| !idle(&entry.key));
         }
         let judged = Fields::of(&quiet, &NETWORK, notes);
         notes.take(judged);

@@ -27,7 +27,8 @@ fn settled(mut node: Node) -> Node {
     node.value = match node.value {
         Value::List(list) => Value::List(list.into_iter().map(settled).collect()),
         Value::Map(entries) => {
-            Value::Map(entries.into_iter().map(|e| Entry { node: settled(e.node), ..e }).collect())
+            let kept = entries.into_iter().filter(|e| e.node.wish != Some(Wish::Reset));
+            Value::Map(kept.map(|e| Entry { node: settled(e.node), ..e }).collect())
         }
         other => other,
     };

@@ -3,7 +3,7 @@
 //! serde-saphyr parses, interpolates, follows anchors and merges `<<`; what remains is kept as text,
 //! because in a Compose file the place of a value, not its look, says what it is.
 
-use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -20,6 +20,9 @@ use crate::vars;
 
 /// The largest file.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How deep a file may nest. Compose needs 9; each level takes some 40 KiB of stack while parsing.
+const DEPTH_MAX: usize = 24;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -131,7 +134,7 @@ fn options(variables: &BTreeMap<String, String>) -> Options {
         budget: serde_saphyr::budget! {
             max_events: 200_000,
             max_nodes: 100_000,
-            max_depth: 48,
+            max_depth: DEPTH_MAX,
             max_documents: 1,
             max_aliases: 5_000,
             max_anchors: 1_000,
@@ -188,8 +191,34 @@ enum RawValue {
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let _level = Level::enter().ok_or_else(|| {
+            serde::de::Error::custom(format!("nested too deep: at most {DEPTH_MAX} levels"))
+        })?;
         let Tagged(spanned, tag) = Tagged::<Spanned<RawValue>>::deserialize(deserializer)?;
         Ok(Self { at: spanned.defined, tag, value: spanned.value })
+    }
+}
+
+/// One level of nesting. The library's own limit does not see those that aliases add.
+struct Level;
+
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Level {
+    fn enter() -> Option<Self> {
+        let depth = DEPTH.get();
+        (depth < DEPTH_MAX).then(|| {
+            DEPTH.set(depth + 1);
+            Self
+        })
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
     }
 }
 
@@ -337,7 +366,7 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Null => "nothing",
-            Self::Text(text) => return write!(f, "{:?}", Cow::Borrowed(text.as_str())),
+            Self::Text(text) => return write!(f, "{text:?}"),
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
         })

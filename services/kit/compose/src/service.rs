@@ -271,8 +271,10 @@ fn depends_on(
 
 /// Links are ignored, because names are found anyway; not so names of one's own.
 fn links(service: &Node) -> Result<(), Wrong> {
-    let Some(node) = service.get("links") else { return Ok(()) };
-    for link in list(node)? {
+    let Some(Value::List(links)) = service.get("links").map(|node| &node.value) else {
+        return Ok(());
+    };
+    for link in links {
         let link_text = text(link)?;
         if link_text.split_once(':').is_some_and(|(service, alias)| service != alias) {
             let wrong = format!("the alias in {link_text:?} is refused: use the service's name");

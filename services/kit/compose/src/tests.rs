@@ -16,9 +16,10 @@ use crate::{Converted, Invalid, Project, Source, convert};
 const FOLDER: &str = "/home/ana/Shop";
 
 /// Files that the tests' Compose files name.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("/home/ana/Shop/web.env", "FROM_FILE=file\nSHARED=file\n"),
     ("/home/ana/Shop/site.conf", "listen 80\n"),
+    ("/home/ana/Shop/quoted.env", "A=\"1\"\n"),
     ("/home/ana/Shop/bad.env", "A=1\nB C\n"),
 ];
 

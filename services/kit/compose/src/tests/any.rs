@@ -101,5 +101,10 @@ fn bombs_are_refused() {
     assert!(!wrong(&deep).is_empty());
     let block: String = (0..500).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
     assert!(!wrong(&block).is_empty());
+    let mut chain = String::from("a0: &a0 [x]\n");
+    for i in 1..200 {
+        chain.push_str(&format!("a{i}: &a{i} [*a{}]\n", i - 1));
+    }
+    assert!(wrong(&chain).contains("too deep"), "{}", wrong(&chain));
     assert!(wrong(&" #".repeat(600_000)).contains("too many"));
 }
