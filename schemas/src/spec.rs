@@ -3,6 +3,8 @@
 //! Units are in the names: `_millis` of a cpu, `_bytes`, `_ms`. There are no floats. A field that is
 //! left out has the default written beside it.
 
+mod defaults;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -355,18 +357,6 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// A probe with every default.
-    #[must_use]
-    pub fn of_check(check: Check) -> Self {
-        Self {
-            check,
-            interval_ms: Self::interval_ms(),
-            timeout_ms: Self::timeout_ms(),
-            retries: Self::retries(),
-            start_period_ms: 0,
-        }
-    }
-
     fn interval_ms() -> u64 {
         10_000
     }
@@ -556,19 +546,6 @@ pub struct Autoscale {
 }
 
 impl Autoscale {
-    /// Bounds without a target, with every default.
-    #[must_use]
-    pub fn of_bounds(min: u32, max: u32) -> Self {
-        Self {
-            min,
-            max,
-            cpu_percent: None,
-            memory_percent: None,
-            up_window_ms: Self::up_window_ms(),
-            down_window_ms: Self::down_window_ms(),
-        }
-    }
-
     fn up_window_ms() -> u64 {
         15_000
     }

@@ -14,14 +14,13 @@ use schemas::spec::AppSpec;
 use crate::args::Files;
 use crate::error::CliError;
 
-/// The files that are looked for when none is given; of the first group all that are there, laid
-/// over each other.
-const DEFAULTS: [&[&str]; 5] = [
-    &["compose.yaml", "compose.override.yaml", "compose.override.yml"],
-    &["compose.yml", "compose.override.yaml", "compose.override.yml"],
-    &["docker-compose.yaml", "docker-compose.override.yaml", "docker-compose.override.yml"],
-    &["docker-compose.yml", "docker-compose.override.yml", "docker-compose.override.yaml"],
-    &["app.json"],
+/// The files that are looked for when none is given, each with what is laid over it if it is there.
+const DEFAULTS: [(&str, &[&str]); 5] = [
+    ("compose.yaml", &["compose.override.yaml", "compose.override.yml"]),
+    ("compose.yml", &["compose.override.yml", "compose.override.yaml"]),
+    ("docker-compose.yaml", &["docker-compose.override.yaml", "docker-compose.override.yml"]),
+    ("docker-compose.yml", &["docker-compose.override.yml", "docker-compose.override.yaml"]),
+    ("app.json", &[]),
 ];
 
 /// What is to be deployed.
@@ -60,13 +59,13 @@ pub(crate) fn read(files: &Files) -> Result<Input, CliError> {
 
 /// The files of the current folder.
 fn found() -> Result<Vec<PathBuf>, CliError> {
-    for [main, overrides @ ..] in DEFAULTS {
+    for (main, overrides) in DEFAULTS {
         if Path::new(main).is_file() {
-            let upper = overrides.iter().find(|name| Path::new(name).is_file());
+            let upper = overrides.iter().copied().find(|name| Path::new(name).is_file());
             return Ok([main].into_iter().chain(upper).map(PathBuf::from).collect());
         }
     }
-    let names: Vec<&str> = DEFAULTS.iter().map(|group| group[0]).collect();
+    let names = DEFAULTS.map(|(main, _)| main);
     let text = format!("there is none of {} here: name a file with -f", names.join(", "));
     Err(CliError::usage(text))
 }
