@@ -3,6 +3,8 @@
 //! Units are in the names: `_millis` of a cpu, `_bytes`, `_ms`. There are no floats. A field that is
 //! left out has the default written beside it.
 
+mod defaults;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

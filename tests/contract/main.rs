@@ -76,6 +76,30 @@ fn the_permissions_of_the_bus_are_fresh() {
     is(&root().join("infra/permissions.conf"), &text);
 }
 
+#[test]
+fn the_reference_of_compose_files_is_fresh() {
+    is(&root().join("docs/compose.md"), &compose::support::markdown());
+}
+
+/// The example, as a user would deploy it: nothing of it is ignored.
+#[test]
+fn the_example_converts_without_a_warning() {
+    let folder = root().join("docs/examples/shop");
+    let file = folder.join("compose.yaml");
+    let text = fs::read_to_string(&file).expect("it is there");
+    let converted = compose::convert(&compose::Project {
+        files: &[compose::Source { name: file.display().to_string(), text }],
+        folder: &folder.display().to_string(),
+        app: None,
+        variables: &BTreeMap::new(),
+        read: &|path| fs::read(path).map_err(|error| error.to_string()),
+    });
+    let converted = converted.unwrap_or_else(|invalid| panic!("{invalid}"));
+    assert!(converted.warnings.is_empty(), "{:?}", converted.warnings);
+    assert_eq!(converted.app.name.as_str(), "shop");
+    assert_eq!((converted.app.workloads.len(), converted.contents.len()), (2, 1));
+}
+
 fn samples(folder: &str) -> BTreeMap<String, String> {
     let folder = root().join("schemas/golden/v1").join(folder);
     tests::files(&folder, &[".json"])

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cli;
+mod compose;
 mod dev;
 mod life;
 mod outages;

@@ -81,6 +81,7 @@ fn rules_are_not_async() {
     check("a rule is handed what it needs", |name, text| {
         let pure = [
             "services/kit/cluster/src",
+            "services/kit/compose/src",
             "services/kit/decider/src",
             "services/controller/src/reconcile",
             "services/controller/src/commands",

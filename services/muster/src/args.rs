@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
-use schemas::id::{AppKey, NodeName, WorkloadName};
+use schemas::id::{AppKey, AppName, NodeName, WorkloadName};
 
 pub(crate) use parse::Since;
 
@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Say what a deploy would change and where replicas would go; write nothing
     #[command(after_help = help::PLAN)]
     Plan(Plan),
+    /// Print the command that a file becomes, or what Compose files may say
+    #[command(after_help = help::CONFIG)]
+    Config(Config),
     /// End an app, and wait until nothing of it is left
     #[command(after_help = help::DELETE)]
     Delete(OnApp),
@@ -214,26 +217,49 @@ pub(crate) struct Patience {
     pub(crate) expect_position: Option<u64>,
 }
 
+/// What declares an app.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Files {
+    /// A Compose file, or JSON of `app.deploy` or of the app alone; `-` reads standard input.
+    /// Given again, later files go over earlier ones. Default: compose.yaml, compose.yml,
+    /// docker-compose.yaml or docker-compose.yml with compose.override.yaml, else app.json
+    #[arg(short, long)]
+    pub(crate) file: Vec<PathBuf>,
+    /// The app's name. Default: `name:` in the file, else the name of its folder
+    #[arg(long = "app", value_name = "NAME", value_parser = AppName::new)]
+    pub(crate) app_name: Option<AppName>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Deploy {
-    /// The file: JSON of `app.deploy`, or of the app alone. `-` reads standard input
-    #[arg(short, long, default_value = "app.json")]
-    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) files: Files,
     #[command(flatten)]
     pub(crate) patience: Patience,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
-    /// The file: JSON of `app.deploy`, or of the app alone. `-` reads standard input
-    #[arg(short, long, default_value = "app.json")]
-    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) files: Files,
     /// Exit with 1 when something would change
     #[arg(long)]
     pub(crate) exit_code: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Config {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// How to print: json is what can be published to muster.v1.cmd.app.deploy
+    #[arg(short, long, value_enum, default_value_t = Format::Json)]
+    pub(crate) output: Format,
+    /// Print every key of Compose files: honoured, ignored or refused
+    #[arg(long, conflicts_with_all = ["file", "app_name", "output"])]
+    pub(crate) support: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,8 +1,6 @@
 //! Commands that change something: published, then followed until what was asked has come about.
 
 use std::collections::VecDeque;
-use std::io::Read as _;
-use std::path::Path;
 use std::time::Duration;
 
 use bus::Follow;
@@ -12,26 +10,33 @@ use schemas::command::{
 };
 use schemas::envelope::Envelope;
 use schemas::event::Event;
-use schemas::id::{AppKey, CommandId};
-use schemas::read::{AppView, StateRequest};
-use schemas::spec::AppSpec;
+use schemas::id::{AppKey, CommandId, Digest};
+use schemas::read::{AppView, LogRequest, StateRequest};
 use schemas::stream;
 
 use crate::args::{
-    Condition, Deploy, Label, Note, OnApp, OnNode, Patience, Remark, Restart, Scale, Wait, Waiting,
+    Condition, Label, Note, OnApp, OnNode, Patience, Progress as Shown, Remark, Restart, Scale,
+    Wait, Waiting,
 };
 use crate::client::Client;
 use crate::error::{CliError, Code};
+use crate::input::{self, Input};
 use crate::look;
 use crate::progress::{Display, REDRAW};
 
 /// How long a receipt may take.
 const RECEIPT: Duration = Duration::from_secs(15);
 
-pub(crate) async fn deploy(client: &Client, deploy: &Deploy) -> Result<(), CliError> {
-    let (common, command) = read_deploy(&deploy.file)?;
+pub(crate) async fn deploy(
+    client: &Client,
+    input: Input,
+    patience: &Patience,
+) -> Result<(), CliError> {
+    let Input { common, deploy: command, contents } = input;
     let key = deployed(&common, &command)?;
-    let patience = &deploy.patience;
+    for (digest, content) in &contents {
+        store(client, &key, digest, content).await?;
+    }
     let common = Common {
         reason: patience.remark.reason.clone().or(common.reason.clone()),
         expect_position: patience.expect_position.or(common.expect_position),
@@ -54,24 +59,21 @@ fn default_tenant() -> Result<schemas::id::Tenant, CliError> {
         .map_err(|e| CliError::internal(e.to_string()))
 }
 
-/// A file is a whole `app.deploy`, or the app alone.
-pub(crate) fn read_deploy(file: &Path) -> Result<(Common, DeployCommand), CliError> {
-    let name = file.display();
-    let mut text = Vec::new();
-    let read = if file.as_os_str() == "-" {
-        std::io::stdin().read_to_end(&mut text).map(|_| ())
-    } else {
-        std::fs::read(file).map(|content| text = content)
-    };
-    read.map_err(|error| CliError::usage(format!("cannot read {name}: {error}")))?;
-    if let Ok(app) = serde_json::from_slice::<AppSpec>(&text) {
-        return Ok((Common::default(), DeployCommand { app }));
+/// Has a config's content stored, unless history has it already.
+async fn store(
+    client: &Client,
+    app: &AppKey,
+    digest: &Digest,
+    content: &[u8],
+) -> Result<(), CliError> {
+    let entity = Some(format!("config/{digest}"));
+    let known = LogRequest { entity, limit: Some(1), ..LogRequest::default() };
+    if !client.log(&known).await?.events.is_empty() {
+        return Ok(());
     }
-    match Command::decode("app.deploy", &text) {
-        Ok((common, Command::Deploy(command))) => Ok((common, command)),
-        Ok(_) => Err(CliError::internal("app.deploy decodes as another command")),
-        Err(problem) => Err(CliError::usage(format!("{name}: {problem}"))),
-    }
+    let common = Common { tenant: Some(app.tenant.clone()), ..Common::default() };
+    let command = Command::PutConfig(input::put_config(content));
+    send(client, Change { command, common, app: None }, Shown::Quiet).await.map(|_| ())
 }
 
 pub(crate) async fn delete(client: &Client, delete: &OnApp) -> Result<(), CliError> {
@@ -147,23 +149,9 @@ async fn carry_out(
     change: Change,
     patience: Option<&Patience>,
 ) -> Result<(), CliError> {
-    let deletes = matches!(change.command, Command::DeleteApp(_));
-    let head = client.head().await?.place.position;
-    let follow = client.bus.follow(stream::EVENTS.name, head + 1, None);
-    let id = client.command(&change.command, change.common).await?;
-    let shown = patience.map_or(crate::args::Progress::Quiet, |p| p.waiting.progress);
-    let display = Display::new(shown);
-    let come = VecDeque::new();
-    let mut progress = Progress { client, follow, id, app: change.app, deletes, display, come };
-    let Ok(accepted) = tokio::time::timeout(RECEIPT, progress.receipt()).await else {
-        let text = format!(
-            "no receipt after {} s: is the controller running? The command is kept; see `muster why {}`",
-            RECEIPT.as_secs(),
-            progress.id
-        );
-        return Err(CliError::new(Code::TimedOut, text));
-    };
-    let accepted = accepted?;
+    let shown = patience.map_or(Shown::Quiet, |patience| patience.waiting.progress);
+    let (mut progress, accepted) = send(client, change, shown).await?;
+    let deletes = progress.deletes;
     let patience = patience.filter(|patience| !patience.detach);
     let (Some(patience), Some(app)) = (patience, progress.app.clone()) else {
         println!("accepted at {accepted}; follow it with: muster why {}", progress.id);
@@ -181,6 +169,30 @@ async fn carry_out(
         }
         Err(_) => Err(timed_out(client, &app, &patience.waiting, &progress.id).await),
     }
+}
+
+/// Publishes, and waits for the receipt: what follows, and where the command was accepted.
+async fn send(
+    client: &Client,
+    change: Change,
+    shown: Shown,
+) -> Result<(Progress<'_>, u64), CliError> {
+    let deletes = matches!(change.command, Command::DeleteApp(_));
+    let head = client.head().await?.place.position;
+    let follow = client.bus.follow(stream::EVENTS.name, head + 1, None);
+    let id = client.command(&change.command, change.common).await?;
+    let (display, come) = (Display::new(shown), VecDeque::new());
+    let mut progress = Progress { client, follow, id, app: change.app, deletes, display, come };
+    let Ok(accepted) = tokio::time::timeout(RECEIPT, progress.receipt()).await else {
+        let text = format!(
+            "no receipt after {} s: is the controller running? The command is kept; see `muster why {}`",
+            RECEIPT.as_secs(),
+            progress.id
+        );
+        return Err(CliError::new(Code::TimedOut, text));
+    };
+    let accepted = accepted?;
+    Ok((progress, accepted))
 }
 
 /// Ctrl-C ends the waiting, never what was asked for.

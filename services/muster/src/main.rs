@@ -8,12 +8,14 @@
 mod args;
 mod client;
 mod colour;
+mod config;
 mod context;
 mod dev;
 mod doctor;
 mod error;
 mod follow;
 mod history;
+mod input;
 mod lists;
 mod look;
 mod plan;
@@ -71,12 +73,24 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         }
         Command::Schema { name } => return look::schema(name.as_deref()),
         Command::Context { command } => return context::run(&args.to, command),
+        Command::Config(config) => return config::config(config),
         _ => {}
     }
+    // What is to be deployed is read first: a mistake in it is told without a cluster.
+    let input = match &args.command {
+        Command::Deploy(deploy) => Some(input::read(&deploy.files)?),
+        Command::Plan(plan) => Some(input::read(&plan.files)?),
+        _ => None,
+    };
     let client = Client::connect(&args.to, shutdown.clone()).await?;
+    match (&args.command, input) {
+        (Command::Deploy(deploy), Some(input)) => {
+            return follow::deploy(&client, input, &deploy.patience).await;
+        }
+        (Command::Plan(plan), Some(input)) => return plan::plan(&client, plan, input).await,
+        _ => {}
+    }
     match &args.command {
-        Command::Deploy(deploy) => follow::deploy(&client, deploy).await,
-        Command::Plan(plan) => plan::plan(&client, plan).await,
         Command::Delete(delete) => follow::delete(&client, delete).await,
         Command::Scale(scale) => follow::scale(&client, scale).await,
         Command::Restart(restart) => follow::restart(&client, restart).await,
@@ -97,6 +111,9 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Wait(wait) => follow::wait(&client, wait).await,
         Command::Doctor => doctor::doctor(&client).await,
         Command::Dev(_)
+        | Command::Deploy(_)
+        | Command::Plan(_)
+        | Command::Config(_)
         | Command::Completion { .. }
         | Command::Schema { .. }
         | Command::Context { .. } => {

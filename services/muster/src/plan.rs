@@ -20,12 +20,13 @@ use schemas::{command::Common, subject};
 use crate::args::{Format, Plan};
 use crate::client::Client;
 use crate::error::{CliError, Code};
+use crate::input::{Input, put_config};
 use crate::{follow, look};
 use outcome::Outcome;
 use world::World;
 
-pub(crate) async fn plan(client: &Client, plan: &Plan) -> Result<(), CliError> {
-    let (common, deploy) = follow::read_deploy(&plan.file)?;
+pub(crate) async fn plan(client: &Client, plan: &Plan, input: Input) -> Result<(), CliError> {
+    let Input { common, deploy, contents } = input;
     let key = follow::deployed(&common, &deploy)?;
     let fold = history(client).await?;
     if let Some(what) = fold.blocked() {
@@ -33,9 +34,14 @@ pub(crate) async fn plan(client: &Client, plan: &Plan) -> Result<(), CliError> {
         return Err(CliError::internal(text));
     }
     let (at, before) = (fold.place(), fold.state().clone());
-    let message = message(client, &Command::Deploy(deploy), &common);
+    let contents = contents.values().map(|content| Command::PutConfig(put_config(content)));
+    let commands = contents.map(|command| (command, Common::default()));
+    let messages: Vec<CommandMessage> = commands
+        .chain([(Command::Deploy(deploy), common)])
+        .map(|(command, common)| message(client, &command, &common))
+        .collect();
     let world = World::new(fold, key.clone(), runtime::clock::now());
-    let after = world.run(message).map_err(|error| CliError::internal(error.to_string()))?;
+    let after = world.run(messages).map_err(|error| CliError::internal(error.to_string()))?;
     let outcome = Outcome::of(&key, &before, &after, at);
     if let Some(problem) = &outcome.rejected {
         return Err(CliError::rejected(problem));

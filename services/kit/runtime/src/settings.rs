@@ -1,5 +1,7 @@
 //! The settings that every service has.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bus::{Bus, BusError, Connect};
@@ -69,6 +71,15 @@ impl Settings {
 #[expect(clippy::disallowed_methods, reason = "settings are read here")]
 pub fn dev_dir() -> Option<PathBuf> {
     std::env::var("MUSTER_DEV_DIR").ok().map(PathBuf::from)
+}
+
+/// The variables of this process, but those that are not text.
+#[must_use]
+pub fn environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// The folder for what a user's programs keep, by the XDG convention.

@@ -22,7 +22,7 @@ Exit codes:
 
 Examples:
   muster dev --nodes 2
-  muster deploy -f app.json
+  muster deploy -f compose.yaml
   muster ps -o json | jq -r '.items[].endpoint'";
 
 pub(super) const DEV: &str = "\
@@ -45,9 +45,18 @@ Waits until the app runs as declared; Ctrl-C stops waiting and nothing else. Exi
 workload stalls: it fits nowhere, or its replicas fail.
 
 Examples:
-  muster deploy -f app.json
-  muster deploy -f app.json -d --reason 'ticket 42'
+  muster deploy
+  muster deploy -f compose.yaml -f compose.prod.yaml -d --reason 'ticket 42'
   muster deploy -f - --expect-position 184 < app.json";
+
+pub(super) const CONFIG: &str = "\
+Needs no cluster. What is printed as JSON can be published by any NATS client on
+muster.v1.cmd.app.deploy. Exits with 2 when the file is not valid.
+
+Examples:
+  muster config
+  muster config -f compose.yaml -f compose.prod.yaml -o json > app.json
+  muster config --support";
 
 pub(super) const PLAN: &str = "\
 Folds the cluster's history and lets the controller's and the scheduler's own rules run over a copy of
@@ -55,9 +64,9 @@ it, as if every new replica became ready. Exits with 3 when something would not 
 command would be rejected.
 
 Examples:
-  muster plan -f app.json
-  muster plan -f app.json --exit-code > /dev/null
-  muster plan -f app.json -o json | jq '.workloads[].create'";
+  muster plan
+  muster plan -f compose.yaml --exit-code > /dev/null
+  muster plan -o json | jq '.workloads[].create'";
 
 pub(super) const DELETE: &str = "\
 Volumes stay on their nodes.

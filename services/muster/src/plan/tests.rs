@@ -30,7 +30,7 @@ fn plan(fold: &Fold, spec: WorkloadSpec) -> (After, Outcome) {
     let message = CommandMessage::new(u64::MAX, subject, None, Some("ana"), 2_000, payload);
     let now = Now { utc_ms: 2_000, mono_ms: 1_000 };
     let world = World::new(fold.clone(), app("shop"), now);
-    let after = world.run(message).expect("the ledger goes on with the history");
+    let after = world.run([message]).expect("the ledger goes on with the history");
     let outcome = Outcome::of(&app("shop"), fold.state(), &after, fold.place());
     (after, outcome)
 }

@@ -62,9 +62,15 @@ impl World {
         }
     }
 
-    /// Lets a command arrive, and everything that follows from it follow.
-    pub(super) fn run(mut self, message: CommandMessage) -> Result<After, FoldError> {
-        self.controller.input(message, self.ledger.fold.state(), self.now);
+    /// Lets commands arrive, one after the other, and everything that follows from them follow.
+    pub(super) fn run(
+        mut self,
+        messages: impl IntoIterator<Item = CommandMessage>,
+    ) -> Result<After, FoldError> {
+        for message in messages {
+            self.controller.input(message, self.ledger.fold.state(), self.now);
+            self.decide()?;
+        }
         for _ in 0..ROUNDS_MAX {
             let (mut decided, wake_ms) = self.decide()?;
             decided += self.act()?;

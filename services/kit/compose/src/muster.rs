@@ -1,0 +1,88 @@
+//! `x-muster`: what Compose has no word for. `probe` is read with the health check.
+
+use schemas::spec::{Autoscale, Mode, Overlap, Strategy, WorkloadSpec};
+
+use crate::diagnose::{Notes, Wrong};
+use crate::fields::{Fields, by, expected, number, text, word};
+use crate::node::{Node, Value};
+use crate::support::{AUTOSCALE, MUSTER};
+use crate::units;
+
+pub(crate) fn read(
+    fields: &Fields<'_>,
+    spec: &mut WorkloadSpec,
+    notes: &mut Notes<'_>,
+) -> Result<(), Wrong> {
+    let none = Node::new(fields.spot, Value::Null);
+    let ours = Fields::of(fields.get("x-muster").unwrap_or(&none), &MUSTER, notes)?;
+    let strategies = [("spread", Strategy::Spread), ("bin_pack", Strategy::BinPack)];
+    if let Some(strategy) = ours.read("strategy", |node| word(node, &strategies))? {
+        spec.placement.strategy = strategy;
+    }
+    if let Some(label) = ours.read("spread_over", text)? {
+        spec.placement.spread_over = Some(label);
+    }
+    if let Some(priority) = ours.read("priority", priority)? {
+        spec.priority = priority;
+    }
+    let overlaps = [("allow", Overlap::Allow), ("never", Overlap::Never)];
+    if let Some(overlap) = ours.read("overlap", |node| word(node, &overlaps))? {
+        spec.overlap = overlap;
+    }
+    spec.resources.disk_bytes = ours.read("disk", by(units::bytes))?;
+    if let Some(healthy_for) = ours.read("healthy_for", by(units::millis))? {
+        spec.update.healthy_for_ms = healthy_for;
+    }
+    if let Some(deadline) = ours.read("deadline", by(units::millis))? {
+        spec.update.deadline_ms = deadline;
+    }
+    if let Some(node) = ours.get("autoscale") {
+        let stated = fields.get("scale").is_some()
+            || fields.get("deploy").is_some_and(|deploy| deploy.get("replicas").is_some());
+        autoscale(node, spec, stated, notes)?;
+    }
+    Ok(())
+}
+
+fn priority(node: &Node) -> Result<i32, Wrong> {
+    text(node)?.trim().parse().map_err(|_| expected(node, "a whole number"))
+}
+
+fn autoscale(
+    node: &Node,
+    spec: &mut WorkloadSpec,
+    stated: bool,
+    notes: &mut Notes<'_>,
+) -> Result<(), Wrong> {
+    let fields = Fields::of(node, &AUTOSCALE, notes)?;
+    let (min, max) = (fields.need("min", number)?, fields.need("max", number)?);
+    let mut autoscale = Autoscale::of_bounds(min, max);
+    autoscale.cpu_percent = fields.read("cpu_percent", number)?;
+    autoscale.memory_percent = fields.read("memory_percent", number)?;
+    if let Some(window) = fields.read("up_window", by(units::millis))? {
+        autoscale.up_window_ms = window;
+    }
+    if let Some(window) = fields.read("down_window", by(units::millis))? {
+        autoscale.down_window_ms = window;
+    }
+    let wrong = |text: &str| Err(Wrong::at(node.spot, text));
+    if min == 0 || max < min {
+        return wrong("`min` must be at least 1, and `max` not below it");
+    }
+    if autoscale.cpu_percent.or(autoscale.memory_percent).is_none() {
+        return wrong("there is nothing to go by: give cpu_percent or memory_percent");
+    }
+    if [autoscale.cpu_percent, autoscale.memory_percent].contains(&Some(0)) {
+        return wrong("a percentage must be above 0");
+    }
+    if spec.mode != Mode::Replicated {
+        return wrong("only a replicated workload is scaled");
+    }
+    if !stated {
+        spec.replicas = min;
+    } else if !(min..=max).contains(&spec.replicas) {
+        return wrong("the number of replicas is not from `min` to `max`");
+    }
+    spec.autoscale = Some(autoscale);
+    Ok(())
+}
