@@ -29,7 +29,8 @@ pub struct WorkloadSpec {
     /// How copies are counted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: Mode,
-    /// How many replicas there should be; for a job, how many must complete. Ignored when global.
+    /// How many replicas there should be; for a job, how many must complete. Ignored when global, and
+    /// when an autoscaled workload is declared again: that keeps the number it has.
     #[serde(default = "one")]
     pub replicas: u32,
     /// The entrypoint, if not the image's.
@@ -544,6 +545,18 @@ pub struct Autoscale {
 }
 
 impl Autoscale {
+    /// The highest target: ten times what is reserved.
+    pub const PERCENT_MAX: u32 = 1_000;
+
+    /// The longest window.
+    pub const WINDOW_MS_MAX: u64 = 3_600_000;
+
+    /// The number within bounds that is nearest to `count`.
+    #[must_use]
+    pub fn nearest(&self, count: u32) -> u32 {
+        count.min(self.max).max(self.min)
+    }
+
     fn up_window_ms() -> u64 {
         15_000
     }

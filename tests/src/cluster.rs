@@ -36,7 +36,7 @@ pub struct Cluster {
 }
 
 /// The deciding services and event-log.
-pub const SERVICES: [&str; 4] = ["event-log", "controller", "scheduler", "health"];
+pub const SERVICES: [&str; 5] = ["event-log", "controller", "scheduler", "autoscaler", "health"];
 
 fn binary(name: &str) -> PathBuf {
     let mut folder = std::env::current_exe().expect("this test runs from a file");

@@ -74,6 +74,7 @@ async fn serve(dev: &Dev, shutdown: Shutdown) -> Result<(), Failure> {
     }
     decider!("controller", controller);
     decider!("scheduler", scheduler);
+    decider!("autoscaler", autoscaler);
     decider!("health", health);
     for node in users::node_names(dev.nodes)? {
         let mut args = settings(&Role::Agent(node.clone()))?;
