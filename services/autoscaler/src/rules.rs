@@ -205,7 +205,8 @@ impl Watched {
             (None, None) => return None,
         };
         let (wanted, by) = most?;
-        Some(Step { from, to, wanted, window_ms, by: *by })
+        let Autoscale { min, max, .. } = autoscale;
+        Some(Step { from, to, wanted, min, max, window_ms, by: *by })
     }
 }
 

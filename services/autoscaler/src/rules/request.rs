@@ -3,6 +3,7 @@
 use schemas::command::{Common, Scale};
 use schemas::id::{AppKey, CommandId, Digest, WorkloadName};
 
+use super::STEP_UP;
 use super::target::Measured;
 
 /// A `workload.scale` as it is published.
@@ -23,6 +24,9 @@ pub(crate) struct Step {
     pub(crate) to: u32,
     /// How many the use asks for, beyond bounds and the size of a step.
     pub(crate) wanted: u32,
+    /// The bounds.
+    pub(crate) min: u32,
+    pub(crate) max: u32,
     /// For how long.
     pub(crate) window_ms: u64,
     /// The resource that asks for the most.
@@ -57,13 +61,19 @@ impl Request {
 
 impl Step {
     fn words(&self) -> String {
-        let Self { from, to, wanted, by, .. } = self;
+        let Self { from, to, wanted, min, max, by, .. } = self;
         let over = match by.counted {
             counted if counted < *from => format!("{counted} of {from} replicas"),
             1 => "1 replica".to_owned(),
             counted => format!("{counted} replicas"),
         };
-        let limit = if wanted == to { String::new() } else { format!(" ({wanted} wanted)") };
+        let limit = match to {
+            _ if to == wanted => String::new(),
+            _ if to == max => format!(" ({wanted} wanted, {max} at most)"),
+            _ if to == min => format!(" ({wanted} wanted, {min} at least)"),
+            _ if *to == from.saturating_mul(STEP_UP) => format!(" ({wanted} wanted, {to} at once)"),
+            _ => format!(" ({wanted} by now)"),
+        };
         format!(
             "target tracking: {} {} % of reserved over {over}, target {} %, for {}: {from} → {to}{limit}",
             by.resource,

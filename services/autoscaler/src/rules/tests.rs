@@ -30,14 +30,16 @@ fn a_step_up_at_most_doubles() {
     let mut bench = Bench::of(1, autoscale(1, 10));
     let said = bench.steps(120_000, spread(400));
     assert_eq!(said, ["1 → 2", "2 → 4", "4 → 8"]);
-    assert!(bench.said[0].contains("1 → 2 (8 wanted)"), "{}", bench.said[0]);
+    assert!(bench.said[0].contains("1 → 2 (8 wanted, 2 at once)"), "{}", bench.said[0]);
 }
 
 #[test]
 fn bounds_hold() {
     let mut bench = Bench::of(2, autoscale(2, 3));
     assert_eq!(bench.steps(120_000, spread(100_000)), ["2 → 3"]);
+    assert!(bench.said[0].contains("(2000 wanted, 3 at most)"), "{}", bench.said[0]);
     assert_eq!(bench.steps(900_000, spread(0)), ["3 → 2"]);
+    assert!(bench.said[0].contains("(0 wanted, 2 at least)"), "{}", bench.said[0]);
 }
 
 #[test]
@@ -57,6 +59,7 @@ fn a_step_down_goes_to_the_most_of_the_window() {
     bench.pass(200_000, spread(60));
     bench.pass(20_000, spread(190));
     assert_eq!(bench.steps(200_000, spread(60)), ["6 → 4"]);
+    assert!(bench.said[0].contains("6 → 4 (2 by now)"), "{}", bench.said[0]);
 }
 
 #[test]
@@ -101,7 +104,7 @@ fn less_than_half_a_picture_is_none_and_half_a_picture_counts_against_a_change()
     let said = bench.pass(20_000, |_, _| (180, 0));
     assert_eq!(said.len(), 1);
     assert!(said[0].contains("cpu 180 % of reserved over 2 of 3 replicas"), "{said:?}");
-    assert!(said[0].contains("3 → 6 (8 wanted)"), "{said:?}");
+    assert!(said[0].contains("3 → 6 (8 wanted, 6 at once)"), "{said:?}");
 }
 
 #[test]
