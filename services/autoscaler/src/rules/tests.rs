@@ -186,6 +186,17 @@ fn what_a_person_does_first_stands_and_is_judged_anew() {
 }
 
 #[test]
+fn a_command_that_others_overtook_is_not_sent_again() {
+    let mut bench = Bench::of(1, autoscale(1, 10));
+    bench.deaf = true;
+    bench.pass(29_500, spread(83));
+    assert_eq!(bench.sent.len(), 1);
+    bench.scale(5);
+    bench.pass(60_000, spread(83));
+    assert_eq!(bench.sent.len(), 1);
+}
+
+#[test]
 fn a_refused_command_is_not_sent_again_for_the_same_state() {
     let mut bench = Bench::of(1, autoscale(1, 10));
     bench.refuse = true;
