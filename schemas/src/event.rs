@@ -223,6 +223,9 @@ events! {
         from: u32,
         /// How many there should be.
         to: u32,
+        /// Why, in the sender's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     }
     /// Every replica of a workload is to be replaced by one of the same spec.
     WorkloadRestarted by By::Controller => {

@@ -3,7 +3,7 @@
 //! Units are in the names: `_millis` of a cpu, `_bytes`, `_ms`. There are no floats. A field that is
 //! left out has the default written beside it.
 
-mod defaults;
+mod autoscale;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AppName, Digest, VolumeName, WorkloadName};
+
+pub use autoscale::Autoscale;
 
 /// A set of workloads, deployed as one revision. A Compose file is one app.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +33,8 @@ pub struct WorkloadSpec {
     /// How copies are counted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: Mode,
-    /// How many replicas there should be; for a job, how many must complete. Ignored when global.
+    /// How many replicas there should be; for a job, how many must complete. Ignored when global, and
+    /// when an autoscaled workload is declared again: that keeps the number it has.
     #[serde(default = "one")]
     pub replicas: u32,
     /// The entrypoint, if not the image's.
@@ -357,6 +360,18 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// A probe with every default.
+    #[must_use]
+    pub fn of_check(check: Check) -> Self {
+        Self {
+            check,
+            interval_ms: Self::interval_ms(),
+            timeout_ms: Self::timeout_ms(),
+            retries: Self::retries(),
+            start_period_ms: 0,
+        }
+    }
+
     fn interval_ms() -> u64 {
         10_000
     }
@@ -520,37 +535,6 @@ pub struct Update {
 impl Default for Update {
     fn default() -> Self {
         Self { parallelism: 1, healthy_for_ms: 10_000, deadline_ms: 300_000 }
-    }
-}
-
-/// Target tracking: as many replicas as bring their average use near the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Autoscale {
-    /// Never fewer replicas than this. At least 1.
-    pub min: u32,
-    /// Never more than this.
-    pub max: u32,
-    /// The average use of cpu to track, in percent of what a replica reserves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_percent: Option<u32>,
-    /// The average use of memory to track, in percent of what a replica reserves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_percent: Option<u32>,
-    /// For how long more must have been wanted before there are more. Default 15,000.
-    #[serde(default = "Autoscale::up_window_ms")]
-    pub up_window_ms: u64,
-    /// For how long fewer must have been wanted before there are fewer. Default 300,000.
-    #[serde(default = "Autoscale::down_window_ms")]
-    pub down_window_ms: u64,
-}
-
-impl Autoscale {
-    fn up_window_ms() -> u64 {
-        15_000
-    }
-    fn down_window_ms() -> u64 {
-        300_000
     }
 }
 

@@ -18,6 +18,9 @@ pub const APPENDS: &str = "muster.v1.append.>";
 /// All heartbeats.
 pub const HEARTBEATS: &str = "muster.v1.rpt.heartbeat.*";
 
+/// All usage samples.
+pub const USAGES: &str = "muster.v1.rpt.usage.*";
+
 /// The literal subject of `SequencerTaken`: what fences every publish of an event.
 pub const SEQUENCER_TAKEN: &str = "muster.v1.evt.cluster.log.sequencer.taken";
 

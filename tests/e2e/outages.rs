@@ -106,7 +106,7 @@ fn with_everything_down_containers_run_on_and_a_start_touches_none() {
     });
     cluster.until("every service leads again", |cluster| {
         let history = cluster.ok(&["log"]);
-        history.matches("took term 2").count() == 5
+        history.matches("took term 2").count() == 6
     });
     std::thread::sleep(Duration::from_secs(8));
     assert_eq!(cluster.containers(), before);

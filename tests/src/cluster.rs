@@ -36,7 +36,7 @@ pub struct Cluster {
 }
 
 /// The deciding services and event-log.
-pub const SERVICES: [&str; 4] = ["event-log", "controller", "scheduler", "health"];
+pub const SERVICES: [&str; 5] = ["event-log", "controller", "scheduler", "autoscaler", "health"];
 
 /// A program of the workspace, as cargo built it.
 ///

@@ -87,6 +87,7 @@ fn rules_are_not_async() {
             "services/controller/src/commands",
             "services/scheduler/src/place",
             "services/scheduler/src/filter",
+            "services/autoscaler/src/rules",
             "services/health/src/rules",
             "services/node-agent/src/agent",
             "services/event-log/src/sequencer",

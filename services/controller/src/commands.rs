@@ -3,6 +3,7 @@
 //! The checks go from cheap to dear, and the first that fails answers: size, encoding, depth,
 //! version and fields when it is decoded, then what it is about, its expected position, its bounds.
 
+mod autoscale;
 mod deploy;
 mod node;
 
@@ -125,7 +126,7 @@ pub fn answer(state: &State, message: &CommandMessage, now: Now) -> Answer {
                 verb,
                 sequence,
                 proved: message.proved,
-                reason: common.reason.as_deref().map(|reason| printable(reason, 400)),
+                reason: reason(&common),
             };
             let tenant = effect.app.as_ref().map(|app| app.tenant.clone());
             let events = std::iter::once(receipt.into()).chain(effect.events);
@@ -144,6 +145,11 @@ pub fn answer(state: &State, message: &CommandMessage, now: Now) -> Answer {
             }
         }
     }
+}
+
+/// Why, in the sender's words, as far as history keeps them.
+fn reason(common: &Common) -> Option<String> {
+    common.reason.as_deref().map(|reason| printable(reason, 400))
 }
 
 fn effect(state: &State, common: &Common, command: &Command) -> Result<Effect, Problem> {
@@ -252,8 +258,19 @@ fn scale(
         return Err(Problem::new("not_scalable", "workload", name.as_str(), valid));
     }
     deploy::check_replicas("replicas", to)?;
-    let event =
-        WorkloadScaled { app: key.clone(), workload: name.clone(), from: workload.replicas, to };
+    if let Some(autoscale) = workload.autoscale.filter(|autoscale| autoscale.nearest(to) != to) {
+        let (min, max) = (autoscale.min, autoscale.max);
+        let valid =
+            format!("{min} to {max}, as its autoscale says; or deploy it with other bounds");
+        return Err(Problem::new("outside_autoscale", "replicas", &to.to_string(), &valid));
+    }
+    let event = WorkloadScaled {
+        app: key.clone(),
+        workload: name.clone(),
+        from: workload.replicas,
+        to,
+        reason: reason(common),
+    };
     Ok(of_app(key, vec![event.into()]))
 }
 

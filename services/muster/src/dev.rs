@@ -115,6 +115,7 @@ async fn serve(
     }
     decider!("controller", controller);
     decider!("scheduler", scheduler);
+    decider!("autoscaler", autoscaler);
     decider!("health", health);
     let nodes = users::node_names(&dev.node_prefix, dev.nodes)?;
     for node in &nodes {

@@ -3,16 +3,13 @@
 use schemas::envelope::Envelope;
 use schemas::event::{Event, Outcome, RetireReason};
 
-/// One line: position, time, writer, and what happened.
+/// One line: position, time, writer, what happened, and who asked for it if that was another.
 pub(crate) fn line(envelope: &Envelope) -> String {
     let at = &envelope.header;
-    format!(
-        "{:>6}  {}  {:<14}  {}",
-        at.position,
-        time(at.recorded_ms),
-        at.writer.to_string(),
-        words(&envelope.event)
-    )
+    let writer = at.writer.to_string();
+    let by = if at.actor == writer { String::new() } else { format!("  by {}", at.actor) };
+    let (time, words) = (time(at.recorded_ms), words(&envelope.event));
+    format!("{:>6}  {time}  {writer:<14}  {words}{by}", at.position)
 }
 
 /// A moment, to the millisecond, in UTC.
@@ -66,7 +63,8 @@ pub(crate) fn words(event: &Event) -> String {
         Event::AppDeleteStarted(e) => format!("{} is being deleted", e.app),
         Event::AppDeleted(e) => format!("{} deleted", e.app),
         Event::WorkloadScaled(e) => {
-            format!("{}/{} scaled {} → {}", e.app, e.workload, e.from, e.to)
+            let why = e.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("{}/{} scaled {} → {}{why}", e.app, e.workload, e.from, e.to)
         }
         Event::WorkloadRestarted(e) => format!("{}/{} to be restarted", e.app, e.workload),
         Event::ReplicasRequested(e) => {

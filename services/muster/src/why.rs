@@ -78,7 +78,7 @@ async fn chain(client: &Client, from: &Envelope) -> Result<(), CliError> {
     match root {
         Some(command) => {
             for receipt in of(client, &format!("command/{command}")).await? {
-                println!("{}  by {}", tell::line(&receipt), receipt.header.actor);
+                println!("{}", tell::line(&receipt));
             }
         }
         None => {

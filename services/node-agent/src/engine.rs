@@ -6,6 +6,9 @@
 pub mod docker;
 
 mod spec;
+mod usage;
+
+pub use usage::Reading;
 
 use std::collections::BTreeMap;
 

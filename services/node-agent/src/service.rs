@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::agent::{Agent, Input, Kept, Output};
 use crate::config::Config;
+use crate::engine::Reading;
 use crate::engine::docker::Engine;
 
 /// How many messages may wait for the machine.
@@ -209,7 +210,7 @@ impl Pump {
         let (running, before) = (self.agent.running(), usage.begin(now));
         work.spawn("usage", async move {
             let mut before = before.lock().await;
-            let replicas = engine.usage(&running, &mut before, now.mono_ms).await;
+            let replicas = engine.usage(&running, &mut before).await;
             let report = UsageReport { node: node.clone(), time_ms: now.utc_ms, replicas };
             let _ = bus.publish(&subject::usage(&node), serde_json::to_vec(&report)?).await;
             Ok(())
@@ -217,9 +218,9 @@ impl Pump {
     }
 }
 
-type Before = std::sync::Arc<tokio::sync::Mutex<BTreeMap<String, (u64, u64)>>>;
+type Before = std::sync::Arc<tokio::sync::Mutex<BTreeMap<String, Reading>>>;
 
-/// When usage is sampled, and the cpu time of the sample before.
+/// When usage is sampled, and what was read the time before.
 #[derive(Default)]
 struct Sampler {
     at_ms: u64,

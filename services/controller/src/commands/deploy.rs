@@ -8,7 +8,7 @@ use schemas::event::AppDeployed;
 use schemas::id::{AppKey, WorkloadName};
 use schemas::spec::{AppSpec, Check, Mode, MountSource, Protocol, RestartPolicy, WorkloadSpec};
 
-use super::{Effect, REPLICAS_MAX, expect, of_app};
+use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app};
 
 /// The most workloads of one app.
 const WORKLOADS_MAX: usize = 256;
@@ -36,11 +36,15 @@ pub(super) fn effect(
     Ok(of_app(key, vec![event.into()]))
 }
 
-/// The declaration as it is recorded: a job whose restart policy nobody chose ends when it succeeds.
+/// The declaration as it is recorded: a job whose restart policy nobody chose ends when it succeeds,
+/// and the number of an autoscaled workload is within its bounds.
 fn normal(mut spec: AppSpec) -> AppSpec {
     for workload in spec.workloads.values_mut() {
         if workload.mode == Mode::Job && workload.restart.policy == RestartPolicy::Always {
             workload.restart.policy = RestartPolicy::OnFailure;
+        }
+        if let Some(autoscale) = &workload.autoscale {
+            workload.replicas = autoscale.nearest(workload.replicas);
         }
     }
     spec
@@ -70,6 +74,7 @@ fn check_workload(
     check_image(&at("image"), &spec.image)?;
     check_replicas(&at("replicas"), spec.replicas)?;
     check_resources(&at("resources"), spec)?;
+    autoscale::check(&at("autoscale"), spec)?;
     for (i, mount) in spec.mounts.iter().enumerate() {
         check_path(&at(&format!("mounts[{i}].target")), &mount.target)?;
         if let MountSource::Path(path) = &mount.source {

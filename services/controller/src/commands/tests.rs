@@ -145,3 +145,75 @@ fn an_id_comes_from_the_header_the_body_or_the_message_itself() {
     assert_ne!(derived.id(), message(None, "{}", 2).id());
     assert_eq!((derived.actor.as_str(), derived.proved), ("ana", true));
 }
+
+#[test]
+fn an_autoscale_that_cannot_be_followed_says_why() {
+    let bad = |extra: &str, autoscale: &str, field: &str| {
+        let workload = format!(r#"{{"image":"w",{extra}"autoscale":{{{autoscale}}}}}"#);
+        let at = format!("app.workloads.web.autoscale{field}");
+        refused("app.deploy", &deploy(&workload), "invalid_value", &at);
+    };
+    let cpu = r#""resources":{"cpu_millis":100},"#;
+    bad(cpu, r#""min":0,"max":3,"cpu_percent":50"#, ".min");
+    bad(cpu, r#""min":1001,"max":1001,"cpu_percent":50"#, ".min");
+    bad(cpu, r#""min":4,"max":3,"cpu_percent":50"#, ".max");
+    bad(cpu, r#""min":1,"max":1001,"cpu_percent":50"#, ".max");
+    bad(cpu, r#""min":1,"max":3"#, "");
+    bad(cpu, r#""min":1,"max":3,"cpu_percent":0"#, ".cpu_percent");
+    bad(cpu, r#""min":1,"max":3,"cpu_percent":1001"#, ".cpu_percent");
+    bad(cpu, r#""min":1,"max":3,"cpu_percent":50,"memory_percent":50"#, ".memory_percent");
+    bad("", r#""min":1,"max":3,"cpu_percent":50"#, ".cpu_percent");
+    bad(cpu, r#""min":1,"max":3,"cpu_percent":50,"up_window_ms":3600001"#, ".up_window_ms");
+    bad(cpu, r#""min":1,"max":3,"cpu_percent":50,"down_window_ms":3600001"#, ".down_window_ms");
+    let all = format!(r#"{cpu}"mode":"global","#);
+    bad(&all, r#""min":1,"max":3,"cpu_percent":50"#, "");
+    let job = format!(r#"{cpu}"mode":"job","#);
+    bad(&job, r#""min":1,"max":3,"cpu_percent":50"#, "");
+    // A limit reserves as well.
+    let both = r#"{"image":"w","resources":{"cpu_limit_millis":100,"memory_limit_bytes":64000000},
+        "autoscale":{"min":1,"max":1000,"cpu_percent":1000,"memory_percent":1,"up_window_ms":0}}"#;
+    accepted("app.deploy", &deploy(both), &["CommandAccepted", "AppDeployed"]);
+}
+
+/// The cluster of [`history`], with `shop/web` autoscaled between 2 and 4 instead.
+fn autoscaled(replicas: u32) -> History {
+    let mut history = history();
+    let payload = format!(
+        r#"{{"app":{{"name":"shop","workloads":{{"web":{{"image":"web:1","replicas":{replicas},
+        "resources":{{"cpu_millis":100}},"autoscale":{{"min":2,"max":4,"cpu_percent":50}}}}}}}}}}"#
+    );
+    let answer = publish(&history, "app.deploy", &payload);
+    let deployed = Event::decode(&answer.events[1].kind, answer.events[1].data.get());
+    let deployed = deployed.expect("it is known").expect("it decodes");
+    let Event::AppDeployed(event) = &deployed else { panic!("{deployed:?}") };
+    let recorded = event.spec.workloads.values().next().expect("there is one").replicas;
+    assert_eq!(recorded, replicas.clamp(2, 4), "what is recorded is within bounds");
+    history.add(&Writer::Controller, deployed);
+    history
+}
+
+#[test]
+fn an_autoscaled_workload_is_scaled_within_its_bounds_only() {
+    for declared in [0, 3, 9] {
+        let history = autoscaled(declared);
+        let scale = |to: u32| {
+            let payload = format!(
+                r#"{{"app":"shop","workload":"web","replicas":{to},"reason":"a sale\u0007"}}"#
+            );
+            let events = publish(&history, "workload.scale", &payload).events;
+            let last = events.last().expect("there is a receipt");
+            Event::decode(&last.kind, last.data.get()).expect("it is known").expect("it decodes")
+        };
+        for to in [0, 1, 5, 1_000] {
+            let Event::CommandRejected(rejected) = scale(to) else { panic!("{to} was accepted") };
+            assert_eq!(rejected.problem.code, "outside_autoscale");
+            assert!(rejected.problem.valid.starts_with("2 to 4"), "{}", rejected.problem);
+        }
+        for to in 2..=4 {
+            let Event::WorkloadScaled(scaled) = scale(to) else { panic!("{to} was refused") };
+            // It had one, and two are the least.
+            assert_eq!((scaled.from, scaled.to), (2, to));
+            assert_eq!(scaled.reason.as_deref(), Some("a sale\u{fffd}"));
+        }
+    }
+}

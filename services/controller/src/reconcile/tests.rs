@@ -58,7 +58,8 @@ impl World {
     }
 
     fn scale(&mut self, to: u32) {
-        let event = WorkloadScaled { app: app("shop"), workload: workload("web"), from: 0, to };
+        let (app, workload) = (app("shop"), workload("web"));
+        let event = WorkloadScaled { app, workload, from: 0, to, reason: None };
         self.history.add(&Writer::Controller, event);
     }
 

@@ -9,7 +9,7 @@ use schemas::event::{Endpoint, NodeDescription, RetireReason, Unfit};
 use schemas::id::{
     AppKey, CommandId, Digest, NodeName, ReplicaId, VolumeName, WorkloadName, Writer,
 };
-use schemas::spec::{Constraint, MountSource, Protocol, WorkloadSpec};
+use schemas::spec::{Autoscale, Constraint, MountSource, Protocol, WorkloadSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::section::{Section, hash_of};
@@ -253,6 +253,9 @@ pub struct Workload {
     pub revision: u64,
     /// How many replicas are declared.
     pub replicas: u32,
+    /// Between which bounds that number follows from use, and from how much. Kept beside the spec:
+    /// two workloads that differ in nothing else have one spec.
+    pub autoscale: Option<Autoscale>,
     /// How often it was restarted.
     pub generation: u64,
     /// How many replicas were ever requested; the next one's id follows from it.

@@ -1,4 +1,4 @@
-//! The Docker engine through its API: the only place, with `spec`, that names the client.
+//! The Docker engine through its API: the only place, with `spec` and `usage`, that names the client.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -11,13 +11,12 @@ use bollard::models::{ContainerInspectResponse, HealthStatusEnum, NetworkCreateR
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
     ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
-    StatsOptionsBuilder, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures_util::{Stream, StreamExt as _};
 use schemas::document::{Assignment, SpecDocument};
 use schemas::event::{Endpoint, Evidence};
 use schemas::id::{AppKey, NodeName, ReplicaId};
-use schemas::report::Usage;
 use schemas::spec::{Check, Protocol, Pull};
 use tokio::sync::{Mutex, RwLock};
 
@@ -36,7 +35,7 @@ const LINE_MAX: usize = 400;
 /// An engine, as one node's agent uses it.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    docker: Docker,
+    pub(super) docker: Docker,
     node: NodeName,
     address: String,
     allowed: Vec<PathBuf>,
@@ -506,39 +505,5 @@ impl Engine {
         filters.insert("event".to_owned(), wanted.map(str::to_owned).to_vec());
         let options = EventsOptionsBuilder::default().filters(&filters).build();
         self.docker.events(Some(options)).filter_map(|event| async move { event.ok().map(|_| ()) })
-    }
-
-    /// What replicas use now. `before` is the cpu time of the last sample, by container.
-    pub async fn usage(
-        &self,
-        containers: &BTreeMap<String, ReplicaId>,
-        before: &mut BTreeMap<String, (u64, u64)>,
-        now_ms: u64,
-    ) -> Vec<Usage> {
-        let mut sampled = Vec::new();
-        let mut next = BTreeMap::new();
-        for (name, replica) in containers {
-            let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
-            let Some(Ok(stats)) = self.docker.stats(name, Some(options)).next().await else {
-                continue;
-            };
-            let cpu_ns = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|u| u.total_usage);
-            let cpu_ns = cpu_ns.unwrap_or(0);
-            let memory = stats.memory_stats.unwrap_or_default();
-            let cache = memory.stats.as_ref().and_then(|stats| {
-                stats.get("total_inactive_file").or_else(|| stats.get("inactive_file")).copied()
-            });
-            next.insert(name.clone(), (cpu_ns, now_ms));
-            if let Some((ns, ms)) = before.get(name) {
-                let elapsed_us = now_ms.saturating_sub(*ms).saturating_mul(1_000).max(1);
-                sampled.push(Usage {
-                    replica: replica.clone(),
-                    cpu_millis: cpu_ns.saturating_sub(*ns) / elapsed_us,
-                    memory_bytes: memory.usage.unwrap_or(0).saturating_sub(cache.unwrap_or(0)),
-                });
-            }
-        }
-        *before = next;
-        sampled
     }
 }

@@ -6,7 +6,7 @@ use schemas::event::{
     ReplicasUnplaced, WorkloadRestarted, WorkloadScaled,
 };
 use schemas::id::{AppKey, Digest, WorkloadName};
-use schemas::spec::WorkloadSpec;
+use schemas::spec::{Mode, WorkloadSpec};
 
 use super::cause;
 use crate::state::{App, AppStatus, State, Workload};
@@ -182,13 +182,15 @@ impl State {
 
 fn declare(app: &mut App, at: &Header, name: &WorkloadName, spec: &WorkloadSpec) {
     let digest = spec.digest();
+    let replicas = count(app, name, spec);
     app.specs.insert(digest.clone(), spec.clone());
     let revision = app.revision;
     let workload = app.workloads.entry(name.clone()).or_insert_with(|| Workload {
         declared: true,
         spec: digest.clone(),
         revision,
-        replicas: spec.replicas,
+        replicas,
+        autoscale: spec.autoscale,
         generation: 0,
         requested: 0,
         completed: 0,
@@ -206,10 +208,22 @@ fn declare(app: &mut App, at: &Header, name: &WorkloadName, spec: &WorkloadSpec)
         workload.begin_anew();
     }
     workload.declared = true;
-    workload.replicas = spec.replicas;
+    workload.replicas = replicas;
+    workload.autoscale = spec.autoscale;
     // Whoever declares again may have brought the image.
     workload.lacking.clear();
     workload.cause = cause(at);
+}
+
+/// How many replicas a declaration asks for. An autoscaled workload keeps the number it has, within
+/// bounds: the one in the declaration is as old as the file, and the load is not.
+fn count(app: &App, name: &WorkloadName, spec: &WorkloadSpec) -> u32 {
+    let Some(autoscale) = &spec.autoscale else { return spec.replicas };
+    let has = app.workloads.get(name).filter(|workload| {
+        let mode = app.specs.get(&workload.spec).map(|spec| spec.mode);
+        workload.declared && mode == Some(Mode::Replicated)
+    });
+    autoscale.nearest(has.map_or(spec.replicas, |workload| workload.replicas))
 }
 
 impl Workload {

@@ -3,10 +3,10 @@
 use schemas::event::{
     AppDeployed, Event, Evidence, LeadershipTaken, NodeLost, NodeRemoved, Outcome, PositionVoided,
     ReplicaEnded, ReplicaReady, ReplicasPlaced, ReplicasRequested, ReplicasRetired,
-    RequestedReplica, RetireReason, RunEnded, RunStarted, SequencerTaken,
+    RequestedReplica, RetireReason, RunEnded, RunStarted, SequencerTaken, WorkloadScaled,
 };
 use schemas::id::{Digest, Writer};
-use schemas::spec::{AppSpec, WorkloadSpec};
+use schemas::spec::{AppSpec, Autoscale, Mode, WorkloadSpec};
 
 use crate::fold::{Fold, FoldError};
 use crate::history::{History, app, node, replica, workload};
@@ -147,6 +147,60 @@ fn a_lost_node_ends_nothing_and_a_removed_one_all() {
     assert!(history.fold.state().replicas.is_empty());
     assert!(history.fold.state().nodes.is_empty());
     assert_eq!(history.fold.state().anomalies(), 0);
+}
+
+/// What a declaration makes of the number of replicas that `shop/web` has.
+#[track_caller]
+fn declared_anew(history: &mut History, spec: WorkloadSpec, replicas: u32) {
+    let revision = history.fold.state().apps.get(&app("shop")).map_or(1, |app| app.revision + 1);
+    let spec = AppSpec { name: app("shop").name, workloads: [(workload("web"), spec)].into() };
+    history.add(&Writer::Controller, AppDeployed { app: app("shop"), revision, spec });
+    let known = history.fold.state().apps.get(&app("shop")).expect("it is there");
+    assert_eq!(known.workloads[&workload("web")].replicas, replicas);
+}
+
+fn between(min: u32, max: u32) -> Option<Autoscale> {
+    let (up_window_ms, down_window_ms) = (15_000, 300_000);
+    let (cpu_percent, memory_percent) = (Some(50), None);
+    Some(Autoscale { min, max, cpu_percent, memory_percent, up_window_ms, down_window_ms })
+}
+
+#[test]
+fn an_autoscaled_workload_that_is_declared_again_keeps_its_number_within_bounds() {
+    let mut history = History::default();
+    let spec = |replicas, autoscale| WorkloadSpec { replicas, autoscale, ..spec() };
+    declared_anew(&mut history, spec(2, between(1, 9)), 2);
+    let (app, workload) = (app("shop"), workload("web"));
+    let scaled = WorkloadScaled { app, workload, from: 2, to: 7, reason: None };
+    history.add(&Writer::Controller, scaled);
+    declared_anew(&mut history, spec(2, between(1, 9)), 7);
+    let other = WorkloadSpec { image: "web:2".into(), ..spec(2, between(1, 9)) };
+    declared_anew(&mut history, other, 7);
+    declared_anew(&mut history, spec(2, between(1, 5)), 5);
+    declared_anew(&mut history, spec(2, between(6, 9)), 6);
+    // Without it, the declaration says; with it again, what is there is the beginning.
+    declared_anew(&mut history, spec(3, None), 3);
+    declared_anew(&mut history, spec(1, between(1, 9)), 3);
+    // What was not counted in replicas before has no number to keep.
+    declared_anew(&mut history, WorkloadSpec { mode: Mode::Job, ..spec(8, None) }, 8);
+    declared_anew(&mut history, spec(2, between(1, 9)), 2);
+    assert_eq!(history.fold.state().anomalies(), 0);
+}
+
+#[test]
+fn two_workloads_of_one_spec_have_each_its_own_bounds() {
+    let mut history = History::default();
+    let of = |autoscale| WorkloadSpec { autoscale, ..spec() };
+    let names = ["a", "b", "c"].map(workload);
+    let specs = [of(between(1, 3)), of(between(2, 9)), of(None)];
+    let workloads = names.clone().into_iter().zip(specs.clone()).collect();
+    let spec = AppSpec { name: app("shop").name, workloads };
+    history.add(&Writer::Controller, AppDeployed { app: app("shop"), revision: 1, spec });
+    let known = history.fold.state().apps.get(&app("shop")).expect("it is there");
+    assert_eq!(known.specs.len(), 1);
+    for (name, spec) in names.iter().zip(specs) {
+        assert_eq!(known.workloads[name].autoscale, spec.autoscale);
+    }
 }
 
 #[test]

@@ -1,0 +1,18 @@
+//! The autoscaler as a process of its own. Wiring only.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use runtime::{Admin, process, tasks::Tasks};
+
+fn main() -> ExitCode {
+    let config = autoscaler::Config::parse();
+    process::main("autoscaler", |shutdown| async move {
+        let admin = Admin::default();
+        let mut tasks = Tasks::default();
+        let address = config.settings.admin_address;
+        tasks.spawn("health page", admin.clone().serve(address, shutdown.clone()));
+        tasks.spawn("autoscaler", autoscaler::run(config, admin, shutdown));
+        tasks.all().await
+    })
+}
