@@ -5,4 +5,5 @@
 mod bad_input;
 mod life;
 mod outages;
+mod published;
 mod python;

@@ -105,7 +105,7 @@ pub(crate) struct Dev {
     /// The port of the nats-server; 0 takes a free one at the first start
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
-    /// The address it listens on
+    /// The address that it and published ports are served on
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) listen: std::net::IpAddr,
     /// The nats-server to run. Default: the one in .tools, else the one in PATH

@@ -93,6 +93,18 @@ async fn serve(dev: &Dev, shutdown: Shutdown) -> Result<(), Failure> {
             async move { node_agent::run(config?, admin, shutdown).await }
         });
     }
+    let node = node_name(1)?;
+    let mut args = settings(&Role::Gateway(node.clone()))?;
+    args.extend(["--node".to_owned(), node.to_string()]);
+    args.extend(["--listen".to_owned(), dev.listen.to_string()]);
+    keep(&mut tasks, &shutdown, "gateway", {
+        let (admin, shutdown) = (admin.clone(), shutdown.clone());
+        move || {
+            let config = gateway::Config::try_parse_from(&args);
+            let (admin, shutdown) = (admin.clone(), shutdown.clone());
+            async move { gateway::run(config?, admin, shutdown).await }
+        }
+    });
     tasks.spawn("greeting", greet(admin, shutdown, folder));
     tasks.all().await
 }
