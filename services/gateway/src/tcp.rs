@@ -44,18 +44,22 @@ pub(crate) async fn serve(
     listening: oneshot::Sender<()>,
 ) -> Result<(), Failure> {
     let mut connections = Tasks::default();
+    let mut told = false;
     loop {
         tokio::select! {
             () = stop.requested() => break,
             Some((_, ended)) = connections.ended() => ended?,
             accepted = listener.accept() => match accepted {
                 Ok((client, _)) if connections.len() < CONNECTIONS_MAX => {
+                    told = false;
                     connections.spawn("connection", forward(client, pool.clone()));
                 }
                 Ok(_) => pool.traffic.refused(),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection was not taken");
-                    pool.traffic.refused();
+                    if !told {
+                        tracing::warn!(%error, "no connection can be taken; trying again");
+                    }
+                    told = true;
                     tokio::time::sleep(BREATH).await;
                 }
             },
