@@ -179,7 +179,7 @@ fn a_port_that_another_program_has_is_told_of_and_the_others_are_served() {
     assert_eq!(status, 200, "{page}");
     assert!(page.contains(&format!("{taken}/tcp is not served: cannot listen")), "{page}");
     let (_, numbers) = cluster.page("gateway", "/metrics");
-    assert!(numbers.contains("muster_gateway_unserved_ports{} 1"), "{numbers}");
+    assert!(numbers.contains("muster_gateway_unbound_ports{} 1"), "{numbers}");
     drop(holder);
     cluster.until("it is served when it is free", |_| everyone(taken, 30).len() == 3);
     cluster.until("nothing is told of it any more", |cluster| {

@@ -192,7 +192,7 @@ impl Ports {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         metrics.set("muster_gateway_routes", "Published ports.", &[], count(self.ports.len()));
         metrics.set(
-            "muster_gateway_unserved_ports",
+            "muster_gateway_unbound_ports",
             "Published ports that something else has.",
             &[],
             count(troubles.len()),

@@ -119,9 +119,9 @@ async fn a_port_that_is_taken_harms_no_other_and_is_served_when_it_is_free() {
     let port = free().port();
     gateway.lead(Protocol::Tcp, &[(taken_port, &[server]), (port, &[server])]).await;
     assert_eq!(connect(port).await.expect("it is served").1, server.port());
-    assert_eq!(gateway.number("unserved_ports"), 1);
+    assert_eq!(gateway.number("unbound_ports"), 1);
     drop(taken);
-    gateway.until("the port is tried again", |_| gateway.number("unserved_ports") == 0).await;
+    gateway.until("the port is tried again", |_| gateway.number("unbound_ports") == 0).await;
     assert_eq!(connect(taken_port).await.expect("it is served").1, server.port());
 }
 
