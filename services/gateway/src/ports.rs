@@ -43,6 +43,7 @@ pub async fn serve(
         listen,
         admin,
         table: Table::default(),
+        taken_up: 0,
         ports: BTreeMap::new(),
         leaving: Vec::new(),
         tasks: Tasks::default(),
@@ -70,6 +71,8 @@ struct Ports {
     listen: IpAddr,
     admin: Admin,
     table: Table,
+    /// How many tables since it was last told.
+    taken_up: u64,
     ports: BTreeMap<Published, Port>,
     /// Pools of closed ports that connections still use.
     leaving: Vec<Arc<Pool>>,
@@ -102,6 +105,7 @@ impl Ports {
             }
         }
         self.table = table;
+        self.taken_up += 1;
     }
 
     async fn open(&mut self, published: Published, route: &Route) {
@@ -201,6 +205,9 @@ impl Ports {
         for pool in self.ports.values().map(|port| &port.pool).chain(&self.leaving) {
             pool.tell(metrics);
         }
+        // Last: whoever sees it sees the rest as that table has it.
+        let taken_up = std::mem::take(&mut self.taken_up);
+        metrics.count("muster_gateway_tables", "Tables that were taken up.", &[], taken_up);
         self.leaving.retain(|pool| Arc::strong_count(pool) > 1);
     }
 
