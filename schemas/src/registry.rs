@@ -17,6 +17,8 @@ pub enum Role {
     Decider(&'static str),
     /// The agent of one node.
     Agent(NodeName),
+    /// The gateway of one node.
+    Gateway(NodeName),
     /// A person or program that publishes commands, reads and listens in.
     User(String),
 }
@@ -32,6 +34,7 @@ impl Role {
             Self::EventLog => "event-log".to_owned(),
             Self::Decider(name) => (*name).to_owned(),
             Self::Agent(node) => format!("agent.{node}"),
+            Self::Gateway(node) => format!("gateway.{node}"),
             Self::User(name) => name.clone(),
         }
     }
@@ -104,6 +107,10 @@ pub fn permissions(role: &Role) -> Permissions {
                 format!("muster.v1.exec.{node}.>"),
             ]);
             may.respond = true;
+        }
+        Role::Gateway(_) => {
+            may.publish(&["muster.v1.api.>"]);
+            read(&stream::EVENTS, &mut may.publish);
         }
         Role::User(name) => {
             may.publish(&["muster.v1.cmd.*.*", "muster.v1.api.>", "muster.v1.log.>", "$SRV.>"]);
@@ -320,6 +327,7 @@ mod tests {
             Role::Decider("controller"),
             Role::Decider("health"),
             Role::Agent(node("n1")),
+            Role::Gateway(node("n1")),
             Role::User("ana".to_owned()),
         ];
         for role in &others {
@@ -333,6 +341,12 @@ mod tests {
         let agent = Role::Agent(node("n1"));
         assert!(may_publish(&agent, "muster.v1.append.agent.n1"));
         assert!(!may_publish(&agent, "muster.v1.append.agent.n2"));
+        let gateway = Role::Gateway(node("n1"));
+        assert!(may_publish(&gateway, "$JS.API.CONSUMER.CREATE.MUSTER_EVENTS.x"));
+        for subject in ["muster.v1.append.agent.n1", "muster.v1.cmd.app.deploy", "muster.v1.rpt.x"]
+        {
+            assert!(!may_publish(&gateway, subject), "{subject}");
+        }
         let ana = Role::User("ana".to_owned());
         assert!(may_publish(&ana, "muster.v1.cmd.as.ana.app.deploy"));
         assert!(!may_publish(&ana, "muster.v1.cmd.as.bob.app.deploy"));

@@ -9,4 +9,5 @@ mod compose;
 mod dev;
 mod life;
 mod outages;
+mod published;
 mod python;

@@ -4,9 +4,11 @@
 //! it goes, also after a failure.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::testing::Server;
@@ -35,8 +37,9 @@ pub struct Cluster {
     running: BTreeMap<String, Child>,
 }
 
-/// The deciding services and event-log.
-pub const SERVICES: [&str; 5] = ["event-log", "controller", "scheduler", "autoscaler", "health"];
+/// What there is one of: event-log, the deciding services, and the gateway of the first node.
+pub const SERVICES: [&str; 6] =
+    ["event-log", "controller", "scheduler", "autoscaler", "health", "gateway"];
 
 /// A program of the workspace, as cargo built it.
 ///
@@ -81,6 +84,7 @@ impl Cluster {
         let mut roles = vec![Role::EventLog, Role::User("tester".to_owned())];
         roles.extend(Role::DECIDERS.map(Role::Decider));
         roles.extend(nodes.iter().cloned().map(Role::Agent));
+        roles.push(Role::Gateway(nodes[0].clone()));
         let users: Vec<_> = roles.into_iter().map(|role| (role, PASSWORD.to_owned())).collect();
         let folder = std::env::temp_dir().join(format!("muster-cluster-{tag}"));
         std::fs::create_dir_all(&folder).expect("the temporary folder takes folders");
@@ -142,6 +146,9 @@ impl Cluster {
             .stderr(log);
         if is_node {
             command.args(["--node", name, "--cpu-millis", "2000"]);
+        }
+        if name == "gateway" {
+            command.args(["--node", self.nodes[0].as_str(), "--listen", "127.0.0.1"]);
         }
         self.running.insert(name.to_owned(), command.spawn().expect("it starts"));
     }
@@ -228,6 +235,16 @@ impl Cluster {
         }
     }
 
+    /// What a service's health page says: its status and its text.
+    #[must_use]
+    pub fn page(&self, service: &str, path: &str) -> (u16, String) {
+        let log = std::fs::read_to_string(self.folder.join(format!("{service}.log")));
+        let log = log.unwrap_or_default();
+        let address = log.lines().rev().find_map(|line| line.split_once("health page address="));
+        let (_, address) = address.unwrap_or_else(|| panic!("{service} has no health page"));
+        get(address.trim(), path).unwrap_or_else(|error| panic!("{service}{path}: {error}"))
+    }
+
     /// Its containers, by name: the engine's id.
     #[must_use]
     pub fn containers(&self) -> BTreeMap<String, String> {
@@ -282,6 +299,38 @@ impl Drop for Cluster {
             }
         }
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Asks an HTTP server for a path, on a connection of its own: the status and the text.
+///
+/// # Errors
+///
+/// When it is not reached, or does not answer as it should within two seconds.
+pub fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
+    let patience = Some(Duration::from_secs(2));
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(patience)?;
+    stream.set_write_timeout(patience)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| std::io::Error::other(format!("no answer: {answer:?}")))?;
+    Ok((status, answer.split_once("\r\n\r\n").map_or("", |(_, text)| text).to_owned()))
+}
+
+/// A port on which nobody listens, from where the engine and the system take none by themselves.
+#[must_use]
+pub fn free_port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 8_000).expect("it is below 8,000");
+    loop {
+        let number = first + 37 * TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + number % 8_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

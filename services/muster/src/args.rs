@@ -151,7 +151,7 @@ pub(crate) struct Dev {
     /// The port of the nats-server; 0 takes a free one at the first start, and keeps it
     #[arg(long, value_name = "P")]
     pub(crate) nats_port: Option<u16>,
-    /// The address it listens on
+    /// The address that it and published ports are served on
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub(crate) listen: std::net::IpAddr,
     /// The nats-server to run. Default: the one in PATH, else the one that `make setup` fetched

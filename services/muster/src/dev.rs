@@ -138,6 +138,18 @@ async fn serve(
             async move { node_agent::run(config?, admin, shutdown).await }
         });
     }
+    let node = nodes[0].clone();
+    let mut args = settings(&Role::Gateway(node.clone()))?;
+    args.extend(["--node".to_owned(), node.to_string()]);
+    args.extend(["--listen".to_owned(), dev.listen.to_string()]);
+    keep(&mut tasks, &shutdown, "gateway", {
+        let (admin, shutdown) = (admin.clone(), shutdown.clone());
+        move || {
+            let config = gateway::Config::try_parse_from(&args);
+            let (admin, shutdown) = (admin.clone(), shutdown.clone());
+            async move { gateway::run(config?, admin, shutdown).await }
+        }
+    });
     let password = users.password(&Role::User(USER.to_owned()))?;
     let greeting = Greeting { admin, shutdown, folder: folder.to_owned(), url, password, nodes };
     tasks.spawn("greeting", greeting.run());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -15,12 +15,18 @@ use crate::{Failure, Metrics, Shutdown};
 
 /// What a process waits for, by the thing that waits. Ready when nothing waits. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<String, Option<String>>>>);
+pub struct Readiness(Arc<Mutex<Checks>>);
+
+#[derive(Debug, Default)]
+struct Checks {
+    missing: BTreeMap<String, Option<String>>,
+    troubles: BTreeMap<String, Vec<String>>,
+}
 
 impl Readiness {
     /// Says what is missing; `None` when nothing is.
     pub fn set(&self, check: &str, missing: Option<String>) {
-        let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let checks = &mut self.lock().missing;
         if checks.get(check) != Some(&missing) {
             match &missing {
                 Some(what) => tracing::info!(check, waits_for = what, "not ready"),
@@ -30,18 +36,41 @@ impl Readiness {
         }
     }
 
+    /// Says what is wrong while the rest serves. The page shows it, and stays ready.
+    pub fn troubles(&self, check: &str, troubles: Vec<String>) {
+        self.lock().troubles.insert(check.to_owned(), troubles);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Checks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many things there are that may wait.
     #[must_use]
     pub fn checks(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lock().missing.len()
     }
 
     /// One line per thing that waits. Empty: ready.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        let checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let checks = &self.lock().missing;
         let waiting = checks.iter().filter_map(|(check, missing)| Some((check, missing.as_ref()?)));
         waiting.map(|(check, what)| format!("{check} waits for {what}")).collect()
+    }
+
+    /// The page: ready or not, and a line for everything that waits or is wrong.
+    fn page(&self) -> (StatusCode, String) {
+        let mut lines = self.missing();
+        let status =
+            if lines.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        if lines.is_empty() {
+            lines.push("ready".to_owned());
+        }
+        for (check, troubles) in &self.lock().troubles {
+            lines.extend(troubles.iter().map(|trouble| format!("{check}: {trouble}")));
+        }
+        (status, lines.join("\n") + "\n")
     }
 }
 
@@ -91,14 +120,7 @@ impl Admin {
     fn answer(&self, request: &hyper::Request<hyper::body::Incoming>) -> Response<Full<Bytes>> {
         let (status, text) = match request.uri().path() {
             "/livez" => (StatusCode::OK, "ok\n".to_owned()),
-            "/readyz" => {
-                let missing = self.readiness.missing();
-                if missing.is_empty() {
-                    (StatusCode::OK, "ready\n".to_owned())
-                } else {
-                    (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n")
-                }
-            }
+            "/readyz" => self.readiness.page(),
             "/metrics" => (StatusCode::OK, self.metrics.text()),
             "/version" => (StatusCode::OK, concat!(env!("CARGO_PKG_VERSION"), "\n").to_owned()),
             _ => {
@@ -109,5 +131,26 @@ impl Admin {
         let mut answer = Response::new(Full::new(Bytes::from(text)));
         *answer.status_mut() = status;
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_shows_and_leaves_the_page_ready() {
+        let readiness = Readiness::default();
+        readiness.set("gateway", Some("NATS".to_owned()));
+        readiness.troubles("gateway", vec!["port 80 is taken".to_owned()]);
+        let (status, text) = readiness.page();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(text, "gateway waits for NATS\ngateway: port 80 is taken\n");
+        readiness.set("gateway", None);
+        let (status, text) = readiness.page();
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(text, "ready\ngateway: port 80 is taken\n");
+        readiness.troubles("gateway", Vec::new());
+        assert_eq!(readiness.page(), (StatusCode::OK, "ready\n".to_owned()));
     }
 }

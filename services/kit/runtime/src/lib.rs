@@ -13,6 +13,7 @@ pub mod history;
 pub mod metrics;
 pub mod process;
 pub mod pump;
+pub mod reader;
 pub mod settings;
 pub mod tasks;
 

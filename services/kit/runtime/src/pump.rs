@@ -6,17 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, FollowError};
+use bus::Bus;
 use decider::{Decider, Input, Output, Role as Doing, Rules};
 use schemas::append::{Answer, INBOX_HEADER};
 use schemas::id::Writer;
-use schemas::read::LogRequest;
 use schemas::registry::Role;
 use schemas::report::Beat;
-use schemas::{stream, subject};
+use schemas::subject;
 use tokio::sync::mpsc::{Sender, channel};
 
-use crate::{Admin, Failure, Settings, Shutdown, clock, entropy, history};
+use crate::{Admin, Failure, Settings, Shutdown, clock, entropy, history, reader};
 
 /// How many messages may wait for the machine.
 const QUEUE: usize = 8_192;
@@ -27,7 +26,7 @@ const AT_ONCE: usize = 1_024;
 /// How long a clean stop may take to be recorded.
 const RELEASE: Duration = Duration::from_secs(1);
 
-/// How long a reader waits before it tries again.
+/// How long a service waits before it reads history again from its beginning.
 const RETRY: Duration = Duration::from_millis(200);
 
 /// What a reader beside those of events sends into.
@@ -119,7 +118,7 @@ impl<S: Service> Life<S> {
         let commands_read = self.machine.fold().state().cluster.commands_read;
         let mut readers = crate::tasks::Tasks::default();
         let mut events = crate::tasks::Tasks::default();
-        events.spawn("events", read_events(self.bus.clone(), queue.clone(), from, false));
+        events.spawn("events", reader::events(self.bus.clone(), queue.clone(), from, false));
         readers.spawn("answers", read_answers(answers, queue.clone()));
         readers.spawn("beats", read_beats(self.bus.clone(), queue.clone(), writer));
         readers.spawn("connections", read_connections(self.bus.clone(), queue.clone()));
@@ -183,7 +182,7 @@ impl<S: Service> Life<S> {
             }
             Output::Fetch { from } => {
                 events.shutdown().await;
-                events.spawn("events", read_events(self.bus.clone(), queue.clone(), from, true));
+                events.spawn("events", reader::events(self.bus.clone(), queue.clone(), from, true));
             }
             Output::Rebuild { why } => {
                 tracing::error!(
@@ -235,86 +234,6 @@ impl<S: Service> Life<S> {
         metrics.set("muster_batches", "Batches recorded.", &service, self.machine.batches);
         metrics.set("muster_refusals", "Batches refused.", &service, self.machine.refusals);
     }
-}
-
-/// Reads events from the stream, and from event-log what the stream has let go of.
-async fn read_events<I: Send>(
-    bus: Bus,
-    queue: Sender<Input<I>>,
-    mut from: u64,
-    mut log_first: bool,
-) -> Result<(), Failure> {
-    loop {
-        if log_first {
-            match read_pages(&bus, &queue, &mut from).await {
-                Pages::Nobody => return Ok(()),
-                // The log has not got past it yet: it says what stands there when it has.
-                Pages::None => tokio::time::sleep(RETRY).await,
-                Pages::Some => log_first = false,
-            }
-            continue;
-        }
-        let mut follow = bus.follow(stream::EVENTS.name, from, None);
-        let error = loop {
-            let batch = match follow.next_batch(AT_ONCE).await {
-                Ok(batch) => batch,
-                Err(error) => break error,
-            };
-            for message in batch {
-                from = message.sequence + 1;
-                if queue.send(Input::Entry(message.payload.to_vec())).await.is_err() {
-                    return Ok(());
-                }
-            }
-            if follow.caught_up() && queue.send(Input::CaughtUp).await.is_err() {
-                return Ok(());
-            }
-        };
-        match error {
-            FollowError::Gone { .. } => {
-                log_first = true;
-                continue;
-            }
-            // event-log publishes again what the stream lost; hashes tell whether it is the same.
-            FollowError::Rewound { .. } => {
-                tracing::warn!(%error, "waiting for event-log to mend it")
-            }
-            FollowError::Bus(error) => tracing::warn!(%error, "reading events again"),
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// What a page of event-log held.
-enum Pages {
-    /// Events, handed on.
-    Some,
-    /// None yet.
-    None,
-    /// Nobody wants them any more.
-    Nobody,
-}
-
-/// Reads one page from event-log.
-async fn read_pages<I: Send>(bus: &Bus, queue: &Sender<Input<I>>, from: &mut u64) -> Pages {
-    let request = LogRequest { from: *from, ..LogRequest::default() };
-    let page = match history::page(bus, &request).await {
-        Ok(page) => page,
-        Err(error) => {
-            tracing::info!(%error, from = *from, "waiting for event-log to read history from");
-            return Pages::None;
-        }
-    };
-    if page.events.is_empty() {
-        return Pages::None;
-    }
-    for event in page.events {
-        *from += 1;
-        if queue.send(Input::Logged(event.get().as_bytes().to_vec())).await.is_err() {
-            return Pages::Nobody;
-        }
-    }
-    Pages::Some
 }
 
 async fn read_answers<I: Send>(

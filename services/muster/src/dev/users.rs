@@ -37,7 +37,9 @@ impl Users {
         };
         let mut roles = vec![Role::EventLog, Role::User(USER.to_owned())];
         roles.extend(Role::DECIDERS.map(Role::Decider));
-        roles.extend(node_names(prefix, nodes + JOINING)?.into_iter().map(Role::Agent));
+        for node in node_names(prefix, nodes + JOINING)? {
+            roles.extend([Role::Agent(node.clone()), Role::Gateway(node)]);
+        }
         let known = passwords.len();
         let roles: Vec<(Role, String)> = roles
             .into_iter()

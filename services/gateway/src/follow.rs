@@ -1,0 +1,104 @@
+//! From entries of history to tables: the fold, and what to do about entries that do not follow.
+
+use cluster::{Fold, FoldError};
+use runtime::reader::Read;
+
+use crate::table::Table;
+
+/// A reader of history that says what is to be served.
+#[derive(Debug)]
+pub struct Follower {
+    fold: Fold,
+    /// Whether the end of history was seen: a table of the past must not be served.
+    caught_up: bool,
+    /// Whether a table was asked for before.
+    told: bool,
+    /// The position that event-log was asked for.
+    fetching: Option<u64>,
+}
+
+/// What must happen before more can be read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Entries are missing, or are not what follows: have event-log say them from this position on.
+    Fetch {
+        /// The first one that is wanted.
+        from: u64,
+    },
+    /// What was folded is not in the history (any more): begin again from nothing.
+    Rebuild {
+        /// What did not fit.
+        why: String,
+    },
+}
+
+impl Follower {
+    /// Goes on after a fold.
+    #[must_use]
+    pub fn new(fold: Fold) -> Self {
+        Self { fold, caught_up: false, told: false, fetching: None }
+    }
+
+    /// The history as far as it was read.
+    #[must_use]
+    pub fn fold(&self) -> &Fold {
+        &self.fold
+    }
+
+    /// What keeps its tables from being those of now.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        if let Some(what) = self.fold.blocked() {
+            return Some(format!("a release that knows {what}"));
+        }
+        let read = self.fold.cursor().position;
+        (!self.caught_up).then(|| format!("the log after position {read}"))
+    }
+
+    /// Takes in what was read.
+    pub fn take(&mut self, read: Read) -> Option<Need> {
+        let (bytes, logged) = match read {
+            Read::CaughtUp => {
+                self.caught_up = true;
+                return None;
+            }
+            Read::Entry(bytes) => (bytes, false),
+            Read::Logged(bytes) => (bytes, true),
+        };
+        let next = self.fold.cursor().position + 1;
+        match self.fold.push(&bytes) {
+            Ok(_) => None,
+            // A repeat: it was folded already.
+            Err(FoldError::Gap { expected, got }) if got < expected => None,
+            // What the log itself says is history: when that does not follow, something else was
+            // folded here. The stream may hold what the log never wrote.
+            Err(error) if logged && !matches!(error, FoldError::Gap { .. }) => {
+                Some(Need::Rebuild { why: error.to_string() })
+            }
+            Err(error) => {
+                if self.fetching == Some(next) {
+                    return None;
+                }
+                self.fetching = Some(next);
+                tracing::warn!(%error, from = next, "asking event-log for what follows");
+                Some(Need::Fetch { from: next })
+            }
+        }
+    }
+
+    /// The table of now, if it may differ from the last one that was asked for.
+    pub fn table(&mut self) -> Option<Table> {
+        if !self.caught_up {
+            return None;
+        }
+        let touched = std::mem::take(&mut self.fold.state_mut().touched);
+        if self.told && touched.apps.is_empty() && touched.nodes.is_empty() {
+            return None;
+        }
+        self.told = true;
+        Some(Table::of(self.fold.state()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! What the follower makes of histories, whole and broken.
+
+use cluster::history::{History, app, workload};
+use schemas::event::AppDeployed;
+use schemas::id::Writer;
+use schemas::spec::{AppSpec, Port, WorkloadSpec};
+
+use super::*;
+
+fn history() -> History {
+    let mut history = History::default();
+    let mut spec = WorkloadSpec::of_image("web:1");
+    let published = Some(80);
+    spec.ports =
+        vec![Port { container: 8080, published, host: None, protocol: Default::default() }];
+    let spec = AppSpec { name: app("shop").name, workloads: [(workload("web"), spec)].into() };
+    history.add(&Writer::Controller, AppDeployed { app: app("shop"), revision: 1, spec });
+    history.node("n1", 1, 1);
+    history
+}
+
+fn read(follower: &mut Follower, entries: &[Vec<u8>]) -> Vec<Need> {
+    entries.iter().filter_map(|entry| follower.take(Read::Entry(entry.clone()))).collect()
+}
+
+#[test]
+fn a_table_comes_at_the_end_of_history_and_when_something_changed() {
+    let mut history = history();
+    let mut follower = Follower::new(Fold::new());
+    assert_eq!(read(&mut follower, &history.entries), []);
+    assert_eq!(follower.table(), None, "what was served in the past is not served now");
+    assert!(follower.waits_for().is_some());
+    assert_eq!(follower.take(Read::CaughtUp), None);
+    assert_eq!(follower.waits_for(), None);
+    assert_eq!(follower.table().expect("a table").routes.len(), 1);
+    assert_eq!(follower.table(), None, "nothing has changed since");
+    let known = history.entries.len();
+    history.node("n2", 1, 1);
+    assert_eq!(read(&mut follower, &history.entries[known..]), []);
+    assert!(follower.table().is_some());
+}
+
+#[test]
+fn an_empty_history_has_an_empty_table() {
+    let mut follower = Follower::new(Fold::new());
+    assert_eq!(follower.take(Read::CaughtUp), None);
+    assert_eq!(follower.table(), Some(Table::default()));
+}
+
+#[test]
+fn what_is_missing_is_asked_for_once_and_repeats_are_nothing() {
+    let entries = history().entries;
+    let mut follower = Follower::new(Fold::new());
+    assert_eq!(read(&mut follower, &entries[..2]), []);
+    assert_eq!(read(&mut follower, &entries[..2]), [], "a repeat");
+    assert_eq!(read(&mut follower, &entries[3..]), [Need::Fetch { from: 3 }]);
+    for entry in &entries[2..] {
+        assert_eq!(follower.take(Read::Logged(entry.clone())), None);
+    }
+    let last = u64::try_from(entries.len()).expect("a small history");
+    assert_eq!(follower.fold().place().position, last);
+}
+
+#[test]
+fn the_stream_is_doubted_and_the_log_is_believed() {
+    let ours = history().entries;
+    let mut other = History::default();
+    other.now_ms += 1;
+    other.node("n9", 1, 1).node("n8", 1, 1);
+    let theirs = &other.entries;
+    let differs = ours.iter().zip(theirs).position(|(a, b)| a != b).expect("they differ");
+    let mut follower = Follower::new(Fold::new());
+    assert_eq!(read(&mut follower, &ours[..=differs]), []);
+    let next = u64::try_from(differs).expect("a small history") + 2;
+    let foreign = theirs[differs + 1].clone();
+    let fetch = follower.take(Read::Entry(foreign.clone()));
+    assert_eq!(fetch, Some(Need::Fetch { from: next }));
+    let rebuild = follower.take(Read::Logged(foreign));
+    assert!(matches!(rebuild, Some(Need::Rebuild { .. })), "{rebuild:?}");
+}

@@ -1,0 +1,141 @@
+//! The wiring: history in, tables out, ports that follow them.
+
+use std::time::Duration;
+
+use bus::Bus;
+use runtime::tasks::Tasks;
+use runtime::{Admin, Failure, Shutdown, history, reader};
+use schemas::registry::Role;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::follow::{Follower, Need};
+use crate::ports;
+use crate::table::Table;
+
+/// How many entries may wait.
+const QUEUE: usize = 8_192;
+
+/// How many are folded before a table is made of them.
+const AT_ONCE: usize = 1_024;
+
+/// How often the connection is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long to wait before history is read again from its beginning.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Runs a gateway until it is asked to stop.
+///
+/// # Errors
+///
+/// When the bus will not do.
+pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(), Failure> {
+    let role = Role::Gateway(config.node.clone());
+    let name = role.user();
+    admin.readiness.set(&name, Some("NATS".to_owned()));
+    let (tables, seen) = watch::channel(Table::default());
+    let mut tasks = Tasks::default();
+    let serving = ports::serve(name, config.listen, seen, admin.clone(), shutdown.clone());
+    tasks.spawn("ports", serving);
+    tasks.spawn("history", follow(config, role, tables, admin, shutdown));
+    tasks.all().await
+}
+
+/// Follows history for as long as it takes. The last table stays while there is no newer one.
+async fn follow(
+    config: Config,
+    role: Role,
+    tables: watch::Sender<Table>,
+    admin: Admin,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
+    let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
+    let name = role.user();
+    loop {
+        let fold = history::snapshot(&bus).await.unwrap_or_default();
+        let reading = Reading {
+            name: &name,
+            bus: &bus,
+            follower: Follower::new(fold),
+            tables: &tables,
+            admin: &admin,
+        };
+        let Some(why) = reading.run(&shutdown).await? else { return Ok(()) };
+        tracing::error!(
+            service = name,
+            why,
+            "what was folded is not in the history: reading it again"
+        );
+        let labels = [("service", name.as_str())];
+        let help = "States dropped because history differed.";
+        admin.metrics.count("muster_rebuilds", help, &labels, 1);
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// One reading of history, from a snapshot or its beginning.
+struct Reading<'a> {
+    name: &'a str,
+    bus: &'a Bus,
+    follower: Follower,
+    tables: &'a watch::Sender<Table>,
+    admin: &'a Admin,
+}
+
+impl Reading<'_> {
+    /// Reads until asked to stop, or until something does not fit: then says what.
+    async fn run(mut self, shutdown: &Shutdown) -> Result<Option<String>, Failure> {
+        let (queue, mut arrived) = mpsc::channel(QUEUE);
+        let mut from = self.follower.fold().cursor().position + 1;
+        let mut log_first = false;
+        let mut reader = Tasks::default();
+        loop {
+            if reader.is_empty() {
+                let reading = reader::events(self.bus.clone(), queue.clone(), from, log_first);
+                reader.spawn("events", reading);
+            }
+            let mut read = Vec::new();
+            tokio::select! {
+                () = shutdown.requested() => return Ok(None),
+                _ = arrived.recv_many(&mut read, AT_ONCE) => {}
+                Some((_, ended)) = reader.ended() => ended?,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            for read in read {
+                match self.follower.take(read) {
+                    None => {}
+                    Some(Need::Rebuild { why }) => return Ok(Some(why)),
+                    Some(Need::Fetch { from: wanted }) => {
+                        (from, log_first) = (wanted, true);
+                        reader.shutdown().await;
+                    }
+                }
+            }
+            if let Some(table) = self.follower.table() {
+                self.tables.send_if_modified(|last| {
+                    let differs = *last != table;
+                    *last = table;
+                    differs
+                });
+            }
+            self.tell();
+        }
+    }
+
+    /// What the health page shows.
+    fn tell(&self) {
+        let missing = if self.bus.connected() {
+            self.follower.waits_for()
+        } else {
+            Some("NATS, and serves what it last knew".to_owned())
+        };
+        self.admin.readiness.set(self.name, missing);
+        self.admin.metrics.set(
+            "muster_folded_position",
+            "The last position folded.",
+            &[("service", self.name)],
+            self.follower.fold().place().position,
+        );
+    }
+}
