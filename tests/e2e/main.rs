@@ -2,6 +2,7 @@
 //!
 //! Without them these tests fail, and say to run `make setup`; they never skip.
 
+mod agent;
 mod bad_input;
 mod life;
 mod outages;

@@ -147,14 +147,20 @@ impl Cluster {
     /// Runs the command line.
     #[must_use]
     pub fn muster(&self, args: &[&str]) -> Output {
-        Command::new(binary("muster"))
+        self.command(args).output().expect("muster runs")
+    }
+
+    /// The command line, to be run otherwise.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary("muster"));
+        command
             .args(args)
             .env("MUSTER_NATS_URL", self.server.url())
             .env("MUSTER_NATS_USER", "tester")
             .env("MUSTER_NATS_PASSWORD", PASSWORD)
-            .stdin(Stdio::null())
-            .output()
-            .expect("muster runs")
+            .stdin(Stdio::null());
+        command
     }
 
     /// Runs the command line, which must succeed; what it printed.

@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 2 wrong input, 3 refused, 4 timed out, \
-5 cluster unreachable, 6 changed meanwhile, 7 not found, 10 internal, 130 interrupted.";
+5 cluster unreachable, 6 changed meanwhile, 7 not found, 10 internal, 130 interrupted. `exec` ends as its command does.";
 
 /// Which cluster.
 #[derive(Debug, clap::Args)]
@@ -55,6 +55,10 @@ pub(crate) enum Command {
     State(Look),
     /// Print history, one line an event
     Log(Log),
+    /// Print what replicas wrote, merged over all nodes
+    Logs(Logs),
+    /// Run a command in a replica; its exit code is this one's
+    Exec(Exec),
     /// Say why a replica, app, node or command is as it is
     Why {
         /// A replica's id, app/NAME, node/NAME or a command's id
@@ -214,6 +218,55 @@ pub(crate) struct Log {
     pub(crate) output: Format,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Logs {
+    /// APP, APP/WORKLOAD or a replica; none: all there are
+    pub(crate) targets: Vec<String>,
+    /// Go on with what is written from now on, by new replicas as well
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last so many lines of each replica, or `all`
+    #[arg(short = 'n', long, default_value = "200", value_parser = tail)]
+    pub(crate) tail: Tail,
+    /// Only what was written in this time, as 90s or 5m
+    #[arg(long, value_parser = duration)]
+    pub(crate) since: Option<Duration>,
+    /// Say when each line was written
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+    /// Do not say which replica wrote a line
+    #[arg(long)]
+    pub(crate) no_log_prefix: bool,
+}
+
+/// How many lines of each replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    All,
+    Lines(u64),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    /// A replica, or APP/WORKLOAD for the first of its replicas that is ready
+    pub(crate) replica: String,
+    /// Hand standard input to the command
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Run it on a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// The user to be in the container, as NAME or UID:GID
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// The folder to be in
+    #[arg(short, long)]
+    pub(crate) workdir: Option<String>,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, required = true)]
+    pub(crate) command: Vec<String>,
+}
+
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -228,6 +281,13 @@ fn workload_count(text: &str) -> Result<(WorkloadName, u32), String> {
     let name = WorkloadName::new(name).map_err(|error| error.to_string())?;
     let count = count.parse().map_err(|error| format!("{count} replicas: {error}"))?;
     Ok((name, count))
+}
+
+fn tail(text: &str) -> Result<Tail, String> {
+    match text {
+        "all" => Ok(Tail::All),
+        lines => lines.parse().map(Tail::Lines).map_err(|_| "write a number, or all".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -265,6 +325,9 @@ mod tests {
         );
         assert!(workload_count("web").is_err_and(|text| text.contains("web=3")));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(tail("all"), Ok(Tail::All));
+        assert_eq!(tail("7"), Ok(Tail::Lines(7)));
+        assert!(tail("few").is_err_and(|text| text.contains("all")));
         assert!(duration("5 parsecs").is_err_and(|text| text.contains("parsecs")));
     }
 }

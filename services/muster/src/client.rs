@@ -41,7 +41,8 @@ pub(crate) fn default_dev_dir() -> PathBuf {
     runtime::settings::user_state_dir().join("muster").join("dev")
 }
 
-/// A connection, and who one is on it.
+/// A connection, and who one is on it. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) bus: Bus,
     pub(crate) user: String,

@@ -7,13 +7,19 @@
 
 mod args;
 mod client;
+mod colour;
 mod dev;
 mod error;
+mod exec;
 mod follow;
+mod logs;
 mod look;
 mod replay;
+mod session;
 mod table;
+mod target;
 mod tell;
+mod terminal;
 mod why;
 
 use std::process::ExitCode;
@@ -28,11 +34,13 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let quiet = !matches!(args.command, Command::Dev(_));
     runtime::process::log_to_stderr(if quiet { "error" } else { "info,async_nats=warn" });
+    // These have something to say before they end.
+    let ends_itself = matches!(args.command, Command::Dev(_) | Command::Logs(_) | Command::Exec(_));
     let outcome = runtime::process::block_on(|shutdown| async move {
         Ok(tokio::select! {
             biased;
             outcome = run(&args, &shutdown) => outcome,
-            () = async { shutdown.requested().await }, if quiet => Err(CliError::interrupted()),
+            () = async { shutdown.requested().await }, if !ends_itself => Err(CliError::interrupted()),
         })
     });
     match outcome {
@@ -76,6 +84,8 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Nodes(look) => look::nodes(&client, look).await,
         Command::State(look) => look::state(&client, look).await,
         Command::Log(log) => look::log(&client, log).await,
+        Command::Logs(args) => logs::logs(&client, args, shutdown).await,
+        Command::Exec(args) => exec::exec(&client, args, shutdown).await,
         Command::Why { object } => why::why(&client, object).await,
         Command::Replay { verify } => replay::replay(&client, *verify).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,

@@ -82,6 +82,13 @@ pub fn user_state_dir() -> PathBuf {
     }
 }
 
+/// Whether whoever runs this wants no colours, by the convention of `NO_COLOR`.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "settings are read here")]
+pub fn no_color() -> bool {
+    std::env::var("NO_COLOR").is_ok_and(|value| !value.is_empty())
+}
+
 /// The places where programs are looked for.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "settings are read here")]
