@@ -102,8 +102,8 @@ fn output_is_read_from_all_nodes_followed_and_found_after_the_end() {
     assert!(interrupted.expect("kill is there").success());
     assert_eq!(follower.wait().expect("it ends").code(), Some(130));
 
-    // Nothing listens any more, and the agents know: no session is left to refuse a new one.
     let _ = cluster.ok(&["scale", &app, "one=1"]);
+    cluster.until("one is left", |cluster| cluster.containers().len() == 1);
     let left = replica(&cluster)[0].clone();
     let _ = docker(&["kill", &format!("{left}-1")]);
     cluster.until("it runs again", |cluster| {

@@ -119,6 +119,8 @@ impl Cluster {
             .stderr(log);
         if is_node {
             command.args(["--node", name, "--cpu-millis", "2000"]);
+            // None of this machine's own credentials.
+            command.env("DOCKER_CONFIG", self.folder.join("docker"));
         }
         self.running.insert(name.to_owned(), command.spawn().expect("it starts"));
     }
