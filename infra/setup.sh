@@ -20,6 +20,7 @@ readonly nats_py=2.16.0
 readonly packages='
 ca-certificates  test -e /etc/ssl/certs/ca-certificates.crt
 docker.io        command -v dockerd
+docker-registry  command -v docker-registry
 iptables         command -v iptables
 iproute2         command -v ip
 util-linux       command -v nsenter

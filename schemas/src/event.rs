@@ -444,6 +444,17 @@ events! {
         /// How.
         outcome: Outcome,
     }
+    /// Somebody runs a command in a replica.
+    ExecStarted by By::Agent => {
+        /// The replica.
+        replica: ReplicaId,
+        /// The run.
+        run: u32,
+        /// The command and its arguments, cut short when they are long.
+        command: Vec<String>,
+        /// Who: the user whose inbox the output goes to.
+        actor: String,
+    }
     /// A container of ours was not in the node's document, and was removed.
     StrayRemoved by By::Agent => {
         /// The node.

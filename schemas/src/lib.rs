@@ -14,6 +14,7 @@ pub mod spec;
 
 pub mod command;
 pub mod event;
+pub mod live;
 pub mod report;
 
 pub mod append;

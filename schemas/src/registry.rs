@@ -176,7 +176,7 @@ pub fn nats_users(users: &[(Role, String)]) -> String {
 pub struct Message {
     /// Its name: a command's `noun.verb`, an event's type, another's kind.
     pub name: String,
-    /// `command`, `event`, `report`, `document`, `append`, `read`.
+    /// `command`, `event`, `report`, `document`, `append`, `live`, `read`.
     pub kind: &'static str,
     /// Its subject, with what varies in `<>`.
     pub subject: String,
@@ -282,6 +282,9 @@ pub fn messages() -> Vec<Message> {
             "its service",
             "its other instances",
         ),
+        other("Ask", "live", "muster.v1.log.<node>.<replica>", None, "anyone", "the node's agent"),
+        other("Ask", "live", "muster.v1.exec.<node>.<replica>", None, "anyone", "the node's agent"),
+        other("Part", "live", "the reply subject of an Ask", None, "the node's agent", "its asker"),
         other("head", "read", "muster.v1.api.head", None, "anyone", "event-log"),
         other("log", "read", "muster.v1.api.log", None, "anyone", "event-log"),
         other("state", "read", "muster.v1.api.state", None, "anyone", "event-log"),
@@ -347,8 +350,17 @@ mod tests {
         {
             assert!(!may_publish(&gateway, subject), "{subject}");
         }
+        let may = permissions(&agent);
+        assert!(may.respond && may.subscribe.iter().any(|s| matches(s, "muster.v1.exec.n1.r")));
+        assert!(!may.subscribe.iter().any(|s| matches(s, "muster.v1.log.n2.r")));
         let ana = Role::User("ana".to_owned());
         assert!(may_publish(&ana, "muster.v1.cmd.as.ana.app.deploy"));
         assert!(!may_publish(&ana, "muster.v1.cmd.as.bob.app.deploy"));
+        assert!(
+            may_publish(&ana, "muster.v1.log.n1.r") && may_publish(&ana, "muster.v1.exec.n1.r")
+        );
+        let hears = permissions(&ana).subscribe;
+        assert!(hears.iter().any(|s| matches(s, "_INBOX.ana.x.1")));
+        assert!(!hears.iter().any(|s| matches(s, "muster.v1.exec.n1.r")), "{hears:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! The only place where a subject is built or parsed.
 
 use crate::event::About;
-use crate::id::{Digest, NodeName, Tenant, Writer};
+use crate::id::{Digest, NodeName, ReplicaId, Tenant, Writer};
 
 /// What every subject of ours begins with.
 pub const ROOT: &str = "muster.v1";
@@ -157,6 +157,21 @@ pub fn container_log(node: &NodeName, replica: &str) -> String {
     format!("{ROOT}.log.{node}.{replica}")
 }
 
+/// Where commands are asked to be run in a replica.
+#[must_use]
+pub fn exec(node: &NodeName, replica: &str) -> String {
+    format!("{ROOT}.exec.{node}.{replica}")
+}
+
+/// The replica that such a subject of a node names.
+#[must_use]
+pub fn parse_live(subject: &str, node: &NodeName) -> Option<ReplicaId> {
+    let mut tokens = subject.strip_prefix("muster.v1.")?.split('.');
+    let of_node = matches!(tokens.next()?, "log" | "exec") && tokens.next()? == node.as_str();
+    let replica = ReplicaId::new(tokens.next()?).ok()?;
+    (of_node && tokens.next().is_none()).then_some(replica)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +189,11 @@ mod tests {
         let agent = Writer::Agent(NodeName::new("n1").expect("a name"));
         assert_eq!(parse_append(&append(&agent)), Some(agent));
         assert_eq!(parse_append("muster.v1.append.agent/n1"), None);
+        let (node, id) = (NodeName::new("n1").expect("a name"), "shop-web-abcde");
+        for live in [container_log(&node, id), exec(&node, id)] {
+            assert_eq!(parse_live(&live, &node).expect("it parses").as_str(), id);
+            assert_eq!(parse_live(&format!("{live}.x"), &node), None);
+        }
     }
 
     #[test]

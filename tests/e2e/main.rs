@@ -2,6 +2,7 @@
 //!
 //! Without them these tests fail, and say to run `make setup`; they never skip.
 
+mod agent;
 mod autoscale;
 mod bad_input;
 mod cli;
@@ -11,3 +12,4 @@ mod life;
 mod outages;
 mod published;
 mod python;
+mod registry;

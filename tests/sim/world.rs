@@ -207,6 +207,7 @@ impl Machine {
                 self.containers.remove(container);
                 Done::StrayRemoved
             }
+            Op::RemoveImage { .. } => Done::ImageInUse,
             Op::List { .. } => Done::Listed(
                 self.containers
                     .iter()
@@ -216,7 +217,7 @@ impl Machine {
                             replica: replica.clone(),
                             run: *run,
                             running: *running,
-                            healthy: None,
+                            health: None,
                             endpoints: Vec::new(),
                         };
                         (name.clone(), listed)
@@ -280,6 +281,7 @@ impl Machine {
                     }
                 }
                 AgentOutput::Heartbeat(beat) => heartbeat = Some(beat),
+                AgentOutput::Open { .. } | AgentOutput::Refuse { .. } => {}
                 AgentOutput::FetchSpec(digest) => {
                     self.inbox.extend(self.specs.get(&digest).cloned().map(AgentInput::Spec));
                 }

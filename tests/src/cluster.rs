@@ -146,6 +146,8 @@ impl Cluster {
             .stderr(log);
         if is_node {
             command.args(["--node", name, "--cpu-millis", "2000"]);
+            // None of this machine's own credentials.
+            command.env("DOCKER_CONFIG", self.folder.join("docker"));
         }
         if name == "gateway" {
             command.args(["--node", self.nodes[0].as_str(), "--listen", "127.0.0.1"]);

@@ -60,6 +60,13 @@ impl Event {
         Self::TYPES.iter().find(|(name, _)| *name == kind).map_or(By::EventLog, |(_, by)| *by)
     }
 
+    /// Whether a reader that does not know this type may skip it: it changes nothing of the state.
+    /// Only types that were so from their first release are.
+    #[must_use]
+    pub fn is_ignorable(kind: &str) -> bool {
+        matches!(kind, "ExecStarted")
+    }
+
     /// What it is about.
     #[must_use]
     pub fn about(&self) -> About {
@@ -112,6 +119,7 @@ impl Event {
             Self::ReplicaReady(e) => of_replica(&e.replica, "ready"),
             Self::ReplicaUnready(e) => of_replica(&e.replica, "unready"),
             Self::ReplicaEnded(e) => of_replica(&e.replica, "ended"),
+            Self::ExecStarted(e) => of_replica(&e.replica, "exec-started"),
         }
     }
 
@@ -139,7 +147,8 @@ impl Event {
             | Self::RunEnded(_)
             | Self::ReplicaReady(_)
             | Self::ReplicaUnready(_)
-            | Self::ReplicaEnded(_) => DEFAULT_TENANT,
+            | Self::ReplicaEnded(_)
+            | Self::ExecStarted(_) => DEFAULT_TENANT,
             _ => CLUSTER_TENANT,
         }
     }

@@ -82,7 +82,7 @@ impl Entry {
             correlation: draft.correlation.clone(),
             causation: draft.causation,
             schema: SCHEMA,
-            ignorable: false,
+            ignorable: Event::is_ignorable(&draft.kind),
             prev_hash: before.place.hash,
         };
         Self::new(header, event, &draft.data)

@@ -80,6 +80,12 @@ pub(crate) enum Command {
     /// Print history, one line an event
     #[command(after_help = help::LOG)]
     Log(Log),
+    /// Print what replicas wrote, merged over all nodes
+    #[command(after_help = help::LOGS)]
+    Logs(Logs),
+    /// Run a command in a replica; its exit code is this one's
+    #[command(after_help = help::EXEC)]
+    Exec(Exec),
     /// Say why a replica, app, node or command is as it is
     #[command(after_help = help::WHY)]
     Why {
@@ -405,6 +411,55 @@ pub(crate) enum ContextCommand {
         /// Its name
         name: Option<String>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Logs {
+    /// APP, APP/WORKLOAD or a replica; none: all there are
+    pub(crate) targets: Vec<String>,
+    /// Go on with what is written from now on, by new replicas as well
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last so many lines of each replica, or `all`
+    #[arg(short = 'n', long, default_value = "200", value_parser = parse::tail)]
+    pub(crate) tail: Tail,
+    /// Only what was written in this time, as 90s or 5m
+    #[arg(long, value_parser = parse::duration)]
+    pub(crate) since: Option<Duration>,
+    /// Say when each line was written
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+    /// Do not say which replica wrote a line
+    #[arg(long)]
+    pub(crate) no_log_prefix: bool,
+}
+
+/// How many lines of each replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    All,
+    Lines(u64),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    /// A replica, or APP/WORKLOAD for the first of its replicas that is ready
+    pub(crate) replica: String,
+    /// Hand standard input to the command
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Run it on a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// The user to be in the container, as NAME or UID:GID
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// The folder to be in
+    #[arg(short, long)]
+    pub(crate) workdir: Option<String>,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, required = true)]
+    pub(crate) command: Vec<String>,
 }
 
 /// How to print.

@@ -21,7 +21,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const PATIENCE_MS: u64 = 5_000;
 const RETRY: Duration = Duration::from_millis(200);
 
-/// A connection, and who one is on it.
+/// A connection, and who one is on it. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) bus: Bus,
     pub(crate) user: String,

@@ -31,6 +31,15 @@ pub(crate) fn paint(colour: Colour, text: &str) -> String {
     painted(wanted(&std::io::stdout()), colour, text)
 }
 
+/// A text in the colour of the nth of several things, for standard output.
+pub(crate) fn nth(n: usize, text: &str) -> String {
+    const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
+    match COLOURS.get(n % COLOURS.len()) {
+        Some(colour) if wanted(&std::io::stdout()) => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
+        _ => text.to_owned(),
+    }
+}
+
 /// A text in a colour, if at all.
 pub(crate) fn painted(wanted: bool, colour: Colour, text: &str) -> String {
     if wanted { format!("\u{1b}[{}m{text}\u{1b}[0m", colour as u8) } else { text.to_owned() }

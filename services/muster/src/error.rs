@@ -10,30 +10,44 @@ use schemas::command::Problem;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     /// The answer is no: a verification failed.
-    No = 1,
+    No,
     /// The command line or its input is wrong.
-    Usage = 2,
+    Usage,
     /// The cluster refused.
-    Refused = 3,
+    Refused,
     /// It has not come about in the time that was given.
-    TimedOut = 4,
+    TimedOut,
     /// The cluster cannot be reached.
-    Unreachable = 5,
+    Unreachable,
     /// Something changed meanwhile.
-    Conflict = 6,
+    Conflict,
     /// There is no such thing.
-    NotFound = 7,
+    NotFound,
     /// This user may not.
-    NotPermitted = 8,
+    NotPermitted,
     /// Something is wrong with Muster itself.
-    Internal = 10,
+    Internal,
     /// Ctrl-C.
-    Interrupted = 130,
+    Interrupted,
+    /// As the command ended that was run in a replica.
+    Command(u8),
 }
 
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
-        Self::from(code as u8)
+        Self::from(match code {
+            Code::No => 1,
+            Code::Usage => 2,
+            Code::Refused => 3,
+            Code::TimedOut => 4,
+            Code::Unreachable => 5,
+            Code::Conflict => 6,
+            Code::NotFound => 7,
+            Code::NotPermitted => 8,
+            Code::Internal => 10,
+            Code::Interrupted => 130,
+            Code::Command(code) => code,
+        })
     }
 }
 

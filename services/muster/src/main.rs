@@ -13,16 +13,21 @@ mod context;
 mod dev;
 mod doctor;
 mod error;
+mod exec;
 mod follow;
 mod history;
 mod input;
 mod lists;
+mod logs;
 mod look;
 mod plan;
 mod progress;
 mod replay;
+mod session;
 mod table;
+mod target;
 mod tell;
+mod terminal;
 mod why;
 
 use std::process::ExitCode;
@@ -38,11 +43,13 @@ fn main() -> ExitCode {
     colour::set_up(args.no_color);
     let quiet = !matches!(args.command, Command::Dev(_));
     runtime::process::log_to_stderr(if quiet { "error" } else { "info,async_nats=warn" });
+    // These have something to say before they end.
+    let ends_itself = matches!(args.command, Command::Dev(_) | Command::Logs(_) | Command::Exec(_));
     let outcome = runtime::process::block_on(|shutdown| async move {
         Ok(tokio::select! {
             biased;
             outcome = run(&args, &shutdown) => outcome,
-            () = async { shutdown.requested().await }, if quiet => Err(CliError::interrupted()),
+            () = async { shutdown.requested().await }, if !ends_itself => Err(CliError::interrupted()),
         })
     });
     match outcome {
@@ -106,6 +113,8 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Nodes(look) => look::nodes(&client, look.output).await,
         Command::State(look) => look::state(&client, look).await,
         Command::Log(log) => history::log(&client, log).await,
+        Command::Logs(args) => logs::logs(&client, args, shutdown).await,
+        Command::Exec(args) => exec::exec(&client, args, shutdown).await,
         Command::Why { object } => why::why(&client, object).await,
         Command::Replay { verify } => replay::replay(&client, *verify).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,

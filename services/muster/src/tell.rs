@@ -139,6 +139,9 @@ pub(crate) fn words(event: &Event) -> String {
             Outcome::Completed => format!("{} ended: completed", e.replica),
             Outcome::Failed { reason } => format!("{} ended: {reason}", e.replica),
         },
+        Event::ExecStarted(e) => {
+            format!("{} runs `{}` in {} run {}", e.actor, e.command.join(" "), e.replica, e.run)
+        }
         Event::StrayRemoved(e) => {
             format!("stray container {} removed from {}", e.container, e.node)
         }

@@ -4,7 +4,9 @@
 //! makes the node match the newest document it has, whether or not anybody can be reached.
 
 mod facts;
+mod images;
 mod replica;
+mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Done, Listed, Op};
 use facts::Facts;
+use images::Images;
 use replica::{Runner, World};
+
+pub use sessions::{Asking, Wanted};
 
 /// How many operations may be under way.
 const OPS_MAX: usize = 24;
@@ -43,6 +48,9 @@ pub struct Kept {
     pub described: Option<NodeDescription>,
     /// Facts that event-log has not answered.
     pub facts: Facts,
+    /// The images that this agent pulled.
+    #[serde(default)]
+    pub images: Images,
 }
 
 /// What arrives.
@@ -65,6 +73,12 @@ pub enum Input {
     Described(NodeDescription),
     /// How much disk is free.
     DiskFree(u64),
+    /// An image was pulled for what runs here: its reference, and the engine's id of it.
+    Pulled(String, String),
+    /// Somebody asks for a replica's output, or for a command to be run in it.
+    Asked(Asking),
+    /// Such a session is over.
+    SessionOver(String),
     /// Time has passed.
     Tick,
     /// A clean stop is wanted.
@@ -83,6 +97,24 @@ pub enum Output {
     Heartbeat(Heartbeat),
     /// A spec is missing.
     FetchSpec(Digest),
+    /// Begin a session.
+    Open {
+        /// What was asked.
+        asking: Asking,
+        /// The run it is about.
+        run: u32,
+    },
+    /// Refuse one.
+    Refuse {
+        /// The session.
+        session: String,
+        /// Where that is said.
+        reply: String,
+        /// As of HTTP.
+        code: u16,
+        /// Why, and what to do.
+        text: String,
+    },
     /// What is kept has changed: write it down before anything else that is said here.
     Keep,
 }
@@ -104,6 +136,10 @@ pub struct Agent {
     asked_specs: BTreeMap<Digest, u64>,
     removing: BTreeSet<String>,
     disk_free_bytes: u64,
+    image_mark: u64,
+    sessions: BTreeSet<String>,
+    /// What is said about sessions, in order.
+    said: Vec<Output>,
     stopping: bool,
     changed: bool,
 }
@@ -129,6 +165,9 @@ impl Agent {
             asked_specs: BTreeMap::new(),
             removing: BTreeSet::new(),
             disk_free_bytes: 0,
+            image_mark: 100,
+            sessions: BTreeSet::new(),
+            said: Vec::new(),
             stopping: false,
             changed: false,
         }
@@ -172,6 +211,8 @@ impl Agent {
         }
         let mut out = Vec::new();
         self.match_document(now, &mut out);
+        self.make_room(now, &mut out);
+        out.append(&mut self.said);
         if let Some(request) = self.kept.facts.offer(now) {
             out.push(Output::Append(request));
             self.changed = true;
@@ -185,7 +226,7 @@ impl Agent {
 
     fn take(&mut self, input: Input, now: Now) {
         match input {
-            Input::Document(document) => self.take_document(document),
+            Input::Document(document) => self.take_document(document, now),
             Input::Spec(spec) => {
                 self.asked_specs.remove(&spec.digest);
                 self.kept.specs.insert(spec.digest.clone(), spec);
@@ -208,6 +249,9 @@ impl Agent {
                 }
             }
             Input::DiskFree(bytes) => self.disk_free_bytes = bytes,
+            Input::Pulled(image, id) => self.pulled(image, id, now),
+            Input::Asked(asking) => self.asked(asking, now),
+            Input::SessionOver(session) => self.session_over(&session),
             Input::Tick => {}
             Input::Stop => {
                 self.stopping = true;
@@ -216,7 +260,7 @@ impl Agent {
         }
     }
 
-    fn take_document(&mut self, document: NodeDocument) {
+    fn take_document(&mut self, document: NodeDocument, now: Now) {
         if document.node != self.node {
             return;
         }
@@ -228,6 +272,7 @@ impl Agent {
         if known == Some(&document) {
             return;
         }
+        self.used(now);
         let used: BTreeSet<&Digest> = document.replicas.values().map(|a| &a.spec).collect();
         self.kept.specs.retain(|digest, _| used.contains(digest));
         self.kept
@@ -257,6 +302,7 @@ impl Agent {
                     self.changed = true;
                 }
             }
+            (Op::RemoveImage { image, .. }, done) => self.image_removed(image, &done, now),
             (op, done) => {
                 let Some(id) = op.replica() else { return };
                 // A replica that does not answer may have ended: the engine knows before retries do.

@@ -32,6 +32,11 @@ pub struct Config {
     /// Cpu that replicas may be given, in thousandths of a core. Default: all there is.
     #[arg(long, env = "MUSTER_CPU_MILLIS")]
     pub cpu_millis: Option<u64>,
+    /// Above what share of the engine's disk images go that this agent pulled and nothing needs any
+    /// more, in percent.
+    #[arg(long, env = "MUSTER_IMAGE_GC_PERCENT", default_value_t = 85,
+        value_parser = clap::value_parser!(u64).range(20..=100))]
+    pub image_gc_percent: u64,
     /// Memory that replicas may be given. Default: all there is but a tenth.
     #[arg(long, env = "MUSTER_MEMORY_BYTES")]
     pub memory_bytes: Option<u64>,

@@ -78,6 +78,13 @@ pub enum Op {
         /// Its name.
         container: String,
     },
+    /// Removes an image that nothing needs.
+    RemoveImage {
+        /// Its reference.
+        image: String,
+        /// The engine's id of it.
+        id: String,
+    },
     /// Lists our containers.
     List {
         /// When it was asked for, by the forward-going clock.
@@ -95,7 +102,7 @@ impl Op {
             | Self::Examine { replica, .. }
             | Self::Stop { replica, .. }
             | Self::Probe { replica, .. } => Some(replica),
-            Self::RemoveStray { .. } | Self::List { .. } => None,
+            Self::RemoveStray { .. } | Self::RemoveImage { .. } | Self::List { .. } => None,
         }
     }
 }
@@ -124,6 +131,13 @@ pub enum Done {
     Probed(Result<(), String>),
     /// The stray is gone.
     StrayRemoved,
+    /// The image is gone.
+    ImageRemoved {
+        /// How large it was.
+        freed_bytes: u64,
+    },
+    /// Something else has the image.
+    ImageInUse,
     /// Our containers.
     Listed(BTreeMap<String, Listed>),
     /// It could not be done.
@@ -147,9 +161,20 @@ pub struct Listed {
     /// Whether it runs.
     pub running: bool,
     /// What the image's own health check says, if there is one.
-    pub healthy: Option<bool>,
+    pub health: Option<ImageHealth>,
     /// Where its ports can be reached.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// What an image's own health check says of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageHealth {
+    /// Nothing yet.
+    Starting,
+    /// It does its work.
+    Healthy,
+    /// It failed as often as the image allows; what the check said.
+    Unhealthy(String),
 }
 
 /// The name of a run's container.

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod service;
 
 mod credentials;
+mod live;
 mod probe;
 
 pub use config::Config;

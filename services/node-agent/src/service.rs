@@ -21,6 +21,7 @@ use crate::agent::{Agent, Input, Kept, Output};
 use crate::config::Config;
 use crate::engine::Reading;
 use crate::engine::docker::Engine;
+use crate::live::{self, Asks};
 
 /// How many messages may wait for the machine.
 const QUEUE: usize = 4_096;
@@ -56,14 +57,16 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     admin.readiness.set(&name, Some("the engine".to_owned()));
     let Some(engine) = connect_engine(&config, &shutdown).await else { return Ok(()) };
     let agent = Agent::new(config.node.clone(), instance, kept, &entropy::hex());
+    let agent = agent.with_image_mark(config.image_gc_percent);
+    let open = live::Open::default();
     let (queue, arrived) = channel(QUEUE);
     let mut tasks = Tasks::default();
     tasks.spawn("engine events", read_engine(engine.clone(), queue.clone()));
     tasks.spawn("description", describe(config.clone(), engine.clone(), queue.clone()));
     let (link, linked) = tokio::sync::watch::channel(None);
-    let talking = talk(config.clone(), queue.clone(), link, shutdown.clone());
+    let talking = talk(config.clone(), queue.clone(), open.clone(), link, shutdown.clone());
     tasks.spawn("bus", talking);
-    let pump = Pump { config, folder, engine, agent, queue, linked, admin, name };
+    let pump = Pump { config, folder, engine, agent, queue, open, linked, admin, name };
     tasks.spawn("machine", pump.run(arrived, shutdown));
     match tasks.ended().await {
         Some((task, Err(error))) => {
@@ -117,6 +120,7 @@ struct Pump {
     engine: Engine,
     agent: Agent,
     queue: Sender<Input>,
+    open: live::Open,
     linked: tokio::sync::watch::Receiver<Link>,
     admin: Admin,
     name: String,
@@ -173,6 +177,9 @@ impl Pump {
                 let (engine, queue) = (self.engine.clone(), self.queue.clone());
                 work.spawn("operation", async move {
                     let done = engine.run(op.clone()).await;
+                    for (image, id) in engine.take_pulled() {
+                        let _ = queue.send(Input::Pulled(image, id)).await;
+                    }
                     // Nobody there any more: the process ends.
                     let _ = queue.send(Input::Done(op, done)).await;
                     Ok(())
@@ -189,6 +196,25 @@ impl Pump {
                 let Some((bus, _)) = self.linked.borrow().clone() else { return Ok(()) };
                 let payload = serde_json::to_vec(&heartbeat)?;
                 let _ = bus.publish(&subject::heartbeat(&heartbeat.node), payload).await;
+            }
+            Output::Open { asking, run } => {
+                let session = asking.session.clone();
+                let (engine, open, queue) =
+                    (self.engine.clone(), self.open.clone(), self.queue.clone());
+                let link = self.linked.borrow().clone();
+                work.spawn("session", async move {
+                    if let Some((bus, _)) = link {
+                        live::serve(engine, bus, open, asking, run).await;
+                    }
+                    let _ = queue.send(Input::SessionOver(session)).await;
+                    Ok(())
+                });
+            }
+            Output::Refuse { session, reply, code, text } => {
+                let link = self.linked.borrow().clone();
+                if let Some((bus, _)) = link {
+                    live::refuse(&bus, &session, &reply, code, text).await;
+                }
             }
             Output::FetchSpec(digest) => {
                 let Some((bus, _)) = self.linked.borrow().clone() else { return Ok(()) };
@@ -322,6 +348,7 @@ fn pids() -> Option<u64> {
 async fn talk(
     config: Config,
     queue: Sender<Input>,
+    open: live::Open,
     link: tokio::sync::watch::Sender<Link>,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
@@ -332,6 +359,7 @@ async fn talk(
     };
     // First listen, then read: what is published in between is not missed.
     let mut documents = bus.subscribe(&subject::document_live(&config.node)).await?;
+    let mut asks = Asks::listen(bus.clone(), config.node.clone(), open).await?;
     let (inbox, mut answers) = bus.inbox().await?;
     link.send_replace(Some((bus.clone(), inbox)));
     let mut connections = bus.connections();
@@ -346,6 +374,7 @@ async fn talk(
             () = queue.closed() => return Ok(()),
             Some(message) = documents.next() => decode::<NodeDocument>(&message.payload).map(Input::Document),
             Some(message) = answers.next() => decode::<Answer>(&message.payload).map(Input::Answer),
+            Some(message) = asks.next() => asks.take(message).await,
             changed = connections.changed() => {
                 changed?;
                 again.reset_immediately();

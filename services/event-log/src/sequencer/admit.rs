@@ -407,6 +407,7 @@ fn check_own<B: Bindings>(node: &NodeName, event: &Event, bindings: &B) -> Resul
         Event::ReplicaReady(e) => Some(&e.replica),
         Event::ReplicaUnready(e) => Some(&e.replica),
         Event::ReplicaEnded(e) => Some(&e.replica),
+        Event::ExecStarted(e) => Some(&e.replica),
         _ => None,
     };
     if let Some(replica) = replica

@@ -212,6 +212,23 @@ impl Bus {
         sent.map_err(|error| BusError::failed(format!("publishing on {subject}"), error))
     }
 
+    /// Publishes without asking whether it arrived, and says where what follows is to go.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is gone for good.
+    pub async fn publish_with_reply(
+        &self,
+        subject: &str,
+        reply: &str,
+        payload: Vec<u8>,
+    ) -> Result<(), BusError> {
+        let payload = Bytes::from(payload);
+        let sent =
+            self.client.publish_with_reply(subject.to_owned(), reply.to_owned(), payload).await;
+        sent.map_err(|error| BusError::failed(format!("publishing on {subject}"), error))
+    }
+
     /// Hears what is published on a subject from now on.
     ///
     /// # Errors
@@ -234,6 +251,19 @@ impl Bus {
         let subscription = self.subscribe(&subject).await?;
         self.flush().await?;
         Ok((subject, subscription))
+    }
+
+    /// As many subjects of one's own for answers as one likes, each this one with a token more, and
+    /// what arrives on any of them.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is gone for good.
+    pub async fn inboxes(&self) -> Result<(String, Subscription), BusError> {
+        let prefix = self.client.new_inbox();
+        let subscription = self.subscribe(&format!("{prefix}.*")).await?;
+        self.flush().await?;
+        Ok((prefix, subscription))
     }
 
     /// Waits until the server has everything that was published so far.

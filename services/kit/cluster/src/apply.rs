@@ -81,7 +81,10 @@ pub(crate) fn apply(state: &mut State, envelope: &Envelope) {
         Event::EvictionResumed(_) => state.cluster.eviction_paused = false,
 
         // Of record, and of no consequence for what is.
-        Event::PositionVoided(_) | Event::NoteAdded(_) | Event::StrayRemoved(_) => {}
+        Event::PositionVoided(_)
+        | Event::NoteAdded(_)
+        | Event::StrayRemoved(_)
+        | Event::ExecStarted(_) => {}
     }
 }
 

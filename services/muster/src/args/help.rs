@@ -19,6 +19,7 @@ Exit codes:
   8   not permitted
   10  internal error
   130 interrupted
+`exec` ends as its command does.
 
 Examples:
   muster dev --nodes 2
@@ -109,6 +110,22 @@ Examples:
   muster log app/shop --since 2h
   muster log --type RunEnded --type NodeLost -n 20
   muster log --actor ana -o json";
+
+pub(super) const LOGS: &str = "\
+Lines come straight from the nodes and are stored nowhere on the way. Of a run that has ended, its last
+lines are in history: muster why REPLICA.
+
+Examples:
+  muster logs shop
+  muster logs shop/web -f -n 20
+  muster logs shop --since 10m -t";
+
+pub(super) const EXEC: &str = "\
+Leaves a trace in history: who ran what, and where. Exits as the command does.
+
+Examples:
+  muster exec shop-web-k3v9q -- ls /data
+  muster exec -it shop/web -- sh";
 
 pub(super) const WHY: &str = "\
 Examples:

@@ -5,6 +5,8 @@ use std::time::Duration;
 use schemas::event::Event;
 use schemas::id::{NodeName, WorkloadName};
 
+use super::Tail;
+
 /// A moment that a reader names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Since {
@@ -32,6 +34,13 @@ pub(super) fn since(text: &str) -> Result<Since, String> {
         .map_err(|_| "write 10m, 2h, 3d, or a moment as 2026-11-23T14:03:00Z".to_owned())?;
     let ms = u64::try_from(moment.timestamp_millis());
     ms.map(Since::At).map_err(|_| "history begins after 1970".to_owned())
+}
+
+pub(super) fn tail(text: &str) -> Result<Tail, String> {
+    match text {
+        "all" => Ok(Tail::All),
+        lines => lines.parse().map(Tail::Lines).map_err(|_| "write a number, or all".to_owned()),
+    }
 }
 
 pub(super) fn event_type(text: &str) -> Result<String, String> {

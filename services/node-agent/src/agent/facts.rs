@@ -91,6 +91,16 @@ impl Facts {
         self.process.granted.is_none().then(|| "event-log to grant the node".to_owned())
     }
 
+    /// What event-log said when it refused the node to this process, because another has it.
+    pub(super) fn held(&self) -> Option<&str> {
+        self.process.held.as_deref()
+    }
+
+    /// Whether nothing more should be begun that must be told.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= FACTS_MAX
+    }
+
     pub(super) fn len(&self) -> u64 {
         u64::try_from(self.waiting.len()).unwrap_or(u64::MAX)
     }
@@ -137,7 +147,11 @@ impl Facts {
             return;
         }
         let cause = cause_of(cause);
-        let draft = draft(event, tenant.as_ref(), &writer.to_string(), &cause, now);
+        let actor = match &event {
+            Event::ExecStarted(exec) => exec.actor.clone(),
+            _ => writer.to_string(),
+        };
+        let draft = draft(event, tenant.as_ref(), &actor, &cause, now);
         self.waiting.push_back(draft);
     }
 

@@ -10,7 +10,7 @@ use schemas::id::{Digest, ReplicaId};
 use schemas::spec::{RestartPolicy, WorkloadSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Done, Listed, Op};
+use crate::engine::{Done, ImageHealth, Listed, Op};
 
 /// How often the outcome of an image's own health check is looked for, in ms.
 const IMAGE_CHECK_EVERY_MS: u64 = 1_000;
@@ -393,15 +393,20 @@ impl Runner {
                 if self.timing.failed < probe.retries {
                     return;
                 }
-                let output = schemas::command::printable(&output, 400);
-                if self.stage == Stage::Ready {
-                    let (replica, run) = (world.id.clone(), self.run);
-                    world.say(ReplicaUnready { replica, run, output: output.clone() });
-                    self.stage = Stage::Running;
-                }
-                self.timing.unhealthy = Some(output);
+                self.unhealthy(&output, world);
             }
         }
+    }
+
+    /// It failed as often as it may: no more work for it, and a stop, after which its policy decides.
+    fn unhealthy(&mut self, output: &str, world: &mut World) {
+        let output = schemas::command::printable(output, 400);
+        if self.stage == Stage::Ready {
+            let (replica, run) = (world.id.clone(), self.run);
+            world.say(ReplicaUnready { replica, run, output: output.clone() });
+            self.stage = Stage::Running;
+        }
+        self.timing.unhealthy = Some(output);
     }
 
     /// What the engine says of the run's container.
@@ -417,7 +422,7 @@ impl Runner {
                 // A crash between starting and telling: what runs is told of, what does not is made.
                 Some(container) if runs => {
                     let (id, endpoints) = (container.id.clone(), container.endpoints.clone());
-                    self.started(id, endpoints, container.healthy.is_some(), world);
+                    self.started(id, endpoints, container.health.is_some(), world);
                 }
                 _ => self.enter(Stage::Waiting, world.now),
             },
@@ -427,7 +432,7 @@ impl Runner {
                 if was_unsure {
                     self.timing.since_ms = world.now.mono_ms;
                 }
-                self.image_health(listed.and_then(|container| container.healthy), world);
+                self.image_health(listed.and_then(|container| container.health.clone()), world);
             }
             Stage::Ending => self.timing.due_ms = world.now.mono_ms,
             _ => {}
@@ -440,14 +445,14 @@ impl Runner {
         self.timing.due_ms = world.now.mono_ms;
     }
 
-    fn image_health(&mut self, healthy: Option<bool>, world: &mut World) {
+    /// The engine has counted the tries already: its verdict is as good as that of a probe.
+    fn image_health(&mut self, health: Option<ImageHealth>, world: &mut World) {
         let own_probe = world.workload().is_some_and(|spec| spec.probe.is_some());
-        match healthy.filter(|_| !own_probe && self.image_checks) {
-            Some(true) => self.ready(world),
-            Some(false) if self.stage == Stage::Ready => {
-                let output = "the image's own health check failed".to_owned();
-                world.say(ReplicaUnready { replica: world.id.clone(), run: self.run, output });
-                self.stage = Stage::Running;
+        match health.filter(|_| !own_probe && self.image_checks) {
+            Some(ImageHealth::Healthy) => self.ready(world),
+            Some(ImageHealth::Unhealthy(said)) if self.timing.unhealthy.is_none() => {
+                self.timing.due_ms = world.now.mono_ms;
+                self.unhealthy(&format!("the image's own health check: {said}"), world);
             }
             _ => {}
         }

@@ -5,28 +5,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod image;
+pub(crate) mod live;
+
 use bollard::Docker;
 use bollard::exec::StartExecResults;
 use bollard::models::{ContainerInspectResponse, HealthStatusEnum, NetworkCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
-    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
-    StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder,
+    LogsOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    UploadToContainerOptionsBuilder,
 };
 use futures_util::{Stream, StreamExt as _};
 use schemas::document::{Assignment, SpecDocument};
 use schemas::event::{Endpoint, Evidence};
 use schemas::id::{AppKey, NodeName, ReplicaId};
-use schemas::spec::{Check, Protocol, Pull};
+use schemas::spec::{Check, Protocol};
 use tokio::sync::{Mutex, RwLock};
 
-use super::{Done, Listed, Op, spec};
+use super::{Done, ImageHealth, Listed, Op, spec};
 use crate::probe;
 
 /// After which a call has failed. Pulling and stopping have bounds of their own.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// After which a pull has failed.
-const PULL_DEADLINE: Duration = Duration::from_secs(600);
 /// How many of a run's last lines are kept.
 const LAST_LINES: usize = 20;
 /// How long a kept line may be, in characters.
@@ -40,6 +41,7 @@ pub struct Engine {
     address: String,
     allowed: Vec<PathBuf>,
     networks: Arc<Networks>,
+    pulled: Arc<image::Pulled>,
 }
 
 /// Who may touch networks: whoever makes a container uses one, and one is taken away only while
@@ -103,7 +105,14 @@ impl Engine {
             None => Docker::connect_with_http(url, seconds, bollard::API_DEFAULT_VERSION),
         };
         let docker = docker.map_err(failed)?.negotiate_version().await.map_err(failed)?;
-        Ok(Self { docker, node, address, allowed, networks: Arc::default() })
+        Ok(Self {
+            docker,
+            node,
+            address,
+            allowed,
+            networks: Arc::default(),
+            pulled: Arc::default(),
+        })
     }
 
     /// What the engine says of itself.
@@ -162,51 +171,10 @@ impl Engine {
             Op::RemoveStray { container } => {
                 self.remove(&container).await.map(|()| Done::StrayRemoved)
             }
+            Op::RemoveImage { id, .. } => self.remove_image(&id).await,
             Op::List { .. } => self.list().await.map(Done::Listed),
         };
         done.unwrap_or_else(|(step, error)| Done::Failed { step: step.to_owned(), error })
-    }
-
-    /// What the reference means: a digest of a registry, or this engine's own id of the image.
-    async fn resolve(&self, document: &SpecDocument) -> Result<String, Failed> {
-        let reference = &document.spec.image;
-        let mut found = self.docker.inspect_image(reference).await.ok();
-        let pull = match document.spec.pull {
-            Pull::Always => true,
-            Pull::Missing => found.is_none(),
-            Pull::Never => false,
-        };
-        if pull {
-            self.pull(reference).await?;
-            found = None;
-        }
-        let image = match found {
-            Some(image) => image,
-            None => self.docker.inspect_image(reference).await.map_err(at("resolve"))?,
-        };
-        let repository = reference.split('@').next().unwrap_or(reference);
-        let repository = match repository.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => name,
-            _ => repository,
-        };
-        let digests = image.repo_digests.unwrap_or_default();
-        let own = digests.iter().find(|digest| digest.starts_with(&format!("{repository}@")));
-        let named = own.or(digests.first()).cloned();
-        named.or(image.id).ok_or(("resolve", format!("the engine has no id for {reference}")))
-    }
-
-    async fn pull(&self, reference: &str) -> Result<(), Failed> {
-        let options = CreateImageOptionsBuilder::default().from_image(reference).build();
-        let mut progress =
-            self.docker.create_image(Some(options), None, crate::credentials::of(reference));
-        let pulling = async {
-            while let Some(step) = progress.next().await {
-                step.map_err(at("pull"))?;
-            }
-            Ok(())
-        };
-        let late = || Err(("pull", format!("{reference} took more than {PULL_DEADLINE:?}")));
-        tokio::time::timeout(PULL_DEADLINE, pulling).await.unwrap_or_else(|_| late())
     }
 
     async fn start(
@@ -217,14 +185,7 @@ impl Engine {
         document: &SpecDocument,
     ) -> Result<Done, Failed> {
         let image = assignment.image.as_deref().unwrap_or_default();
-        if let Err(error) = self.docker.inspect_image(image).await {
-            // An id means nothing to a registry; a digest does.
-            if !is_missing(&error) || image.starts_with("sha256:") {
-                let hint = format!("image {image} is not on this node: {error}");
-                return Err(("find the image", hint));
-            }
-            self.pull(image).await?;
-        }
+        self.have_image(image).await?;
         let _using = self.networks.used.read().await;
         self.make_network(&spec::network(&self.node, &assignment.app)).await?;
         let name = spec::name(replica, run);
@@ -475,26 +436,34 @@ impl Engine {
             let id = container.id.unwrap_or_default();
             let running =
                 container.state == Some(bollard::models::ContainerSummaryStateEnum::RUNNING);
-            let (healthy, endpoints) =
+            let (health, endpoints) =
                 if running { self.health(&id).await } else { (None, Vec::new()) };
             let name = spec::name(&replica, run);
-            listed.insert(name, Listed { id, replica, run, running, healthy, endpoints });
+            listed.insert(name, Listed { id, replica, run, running, health, endpoints });
         }
         Ok(listed)
     }
 
-    async fn health(&self, id: &str) -> (Option<bool>, Vec<Endpoint>) {
+    async fn health(&self, id: &str) -> (Option<ImageHealth>, Vec<Endpoint>) {
         let Ok(found) = self.docker.inspect_container(id, None).await else {
             return (None, Vec::new());
         };
         let endpoints = self.endpoints_of(&found);
-        let health = found.state.and_then(|state| state.health).and_then(|health| health.status);
-        let healthy = match health {
-            Some(HealthStatusEnum::HEALTHY) => Some(true),
-            Some(HealthStatusEnum::STARTING | HealthStatusEnum::UNHEALTHY) => Some(false),
+        let Some(found) = found.state.and_then(|state| state.health) else {
+            return (None, endpoints);
+        };
+        let health = match found.status {
+            Some(HealthStatusEnum::STARTING) => Some(ImageHealth::Starting),
+            Some(HealthStatusEnum::HEALTHY) => Some(ImageHealth::Healthy),
+            Some(HealthStatusEnum::UNHEALTHY) => {
+                let last = found.log.unwrap_or_default().pop().unwrap_or_default();
+                let said = last.output.as_deref().map(str::trim).filter(|said| !said.is_empty());
+                let said = said.map_or_else(|| "it said nothing".to_owned(), str::to_owned);
+                Some(ImageHealth::Unhealthy(said))
+            }
             _ => None,
         };
-        (healthy, endpoints)
+        (health, endpoints)
     }
 
     /// Something happened to one of our containers. Only a hint: listing tells what.

@@ -1,0 +1,159 @@
+//! Runs: when another one follows, how long that waits, and what being unhealthy does.
+
+use schemas::event::{Outcome, RunEnded};
+
+use super::*;
+use crate::engine::ImageHealth;
+
+/// A replica whose first run is on.
+fn running(json: &str) -> World {
+    let mut world = World::new();
+    world.assign(&spec(json));
+    world.done(started());
+    world.told();
+    world
+}
+
+/// Its run ends with a code after a while; the wait before the next one.
+fn ends(world: &mut World, code: i64, after_ms: u64) -> Option<u64> {
+    world.now_ms += after_ms;
+    world.on([Input::EngineHint]);
+    world.list([]);
+    assert!(matches!(world.done(exited(code)), Op::Examine { .. }));
+    let ended = world.log.iter().rev().find_map(|event| match event {
+        Event::RunEnded(RunEnded { retry_ms, .. }) => Some(*retry_ms),
+        _ => None,
+    });
+    ended.expect("it was told")
+}
+
+fn outcome(world: &World) -> Option<&Outcome> {
+    world.log.iter().find_map(|event| match event {
+        Event::ReplicaEnded(ended) => Some(&ended.outcome),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_job_that_is_not_to_restart_ends_as_its_run_does() {
+    for (code, completed) in [(0, true), (3, false)] {
+        let mut world = running(r#"{"image":"web","restart":{"policy":"no"}}"#);
+        assert_eq!(ends(&mut world, code, 0), None);
+        match outcome(&world) {
+            Some(Outcome::Completed) => assert!(completed),
+            Some(Outcome::Failed { reason }) => assert!(!completed && reason.contains('3')),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn on_failure_restarts_after_a_failure_only() {
+    let json = r#"{"image":"web","restart":{"policy":"on_failure"}}"#;
+    assert_eq!(ends(&mut running(json), 1, 0), Some(500));
+    assert_eq!(ends(&mut running(json), 0, 0), None);
+}
+
+#[test]
+fn attempts_are_bounded_and_the_last_failure_is_the_reason() {
+    let mut world = running(r#"{"image":"web","restart":{"attempts":1}}"#);
+    assert_eq!(ends(&mut world, 1, 0), Some(500));
+    world.pass(500);
+    assert!(matches!(world.done(started()), Op::Start { run: 2, .. }));
+    assert_eq!(ends(&mut world, 9, 0), None);
+    let reason = Outcome::Failed { reason: "exited with 9".to_owned() };
+    assert_eq!(outcome(&world), Some(&reason));
+}
+
+#[test]
+fn waits_double_up_to_the_longest_and_begin_anew_after_a_long_run() {
+    let restart = r#""restart":{"delay_ms":100,"delay_max_ms":350,"reset_ms":60000}"#;
+    let mut world = running(&format!(r#"{{"image":"web",{restart}}}"#));
+    let mut waits = Vec::new();
+    for lasted_ms in [0, 0, 0, 0, 60_000, 0] {
+        let wait = ends(&mut world, 1, lasted_ms).expect("it is always restarted");
+        waits.push(wait);
+        world.pass(wait - 1);
+        assert!(world.ops.is_empty(), "not before its time: {:?}", world.ops);
+        world.pass(1);
+        assert!(matches!(world.done(started()), Op::Start { .. }));
+    }
+    assert_eq!(waits, [100, 200, 350, 350, 100, 200]);
+}
+
+#[test]
+fn what_cannot_be_started_is_told_with_the_reason_and_tried_again_ever_later() {
+    let mut world = World::new();
+    world.assign(&spec(r#"{"image":"web"}"#));
+    let failed = || Done::Failed { step: "create".to_owned(), error: "no such path".to_owned() };
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        assert!(matches!(world.done(failed()), Op::Start { run: 1, .. }));
+        let Some(Event::RunFailed(told)) = world.log.last() else { panic!("{:?}", world.log) };
+        assert_eq!((told.step.as_str(), told.error.as_str()), ("create", "no such path"));
+        waits.push(told.retry_ms);
+        let wait = told.retry_ms;
+        world.pass(wait);
+    }
+    assert_eq!(waits, [500, 1_000, 2_000]);
+}
+
+#[test]
+fn a_probe_that_fails_often_enough_restarts_the_run() {
+    let probe = r#""probe":{"check":{"tcp":{"port":80}},"interval_ms":1000,"retries":2}"#;
+    let mut world = running(&format!(r#"{{"image":"web",{probe}}}"#));
+    world.pass(10);
+    world.done(Done::Probed(Ok(())));
+    assert_eq!(world.told(), ["ReplicaReady"]);
+    for _ in 0..2 {
+        world.pass(1_000);
+        world.listing = None;
+        world.done(Done::Probed(Err("refused".to_owned())));
+    }
+    world.pass(1_000);
+    assert_eq!(world.told(), ["ReplicaUnready"]);
+    assert!(matches!(world.done(Done::Stopped), Op::Stop { run: 1, remove: false, .. }));
+    assert!(matches!(world.done(exited(0)), Op::Examine { .. }));
+    let Some(Event::RunEnded(ended)) = world.log.last() else { panic!("{:?}", world.log) };
+    assert_eq!(ended.evidence.cause, "unhealthy: refused");
+    assert_eq!(ended.retry_ms, Some(500));
+}
+
+#[test]
+fn an_image_s_own_check_makes_ready_and_restarts_as_a_probe_does() {
+    let mut world = World::new();
+    world.assign(&spec(r#"{"image":"web"}"#));
+    let container = "c".to_owned();
+    world.done(Done::Started { container, endpoints: Vec::new(), image_checks: true });
+    let see = |world: &mut World, health| {
+        let (name, container) = listed(1, true);
+        world.on([Input::EngineHint]);
+        world.list([(name, Listed { health: Some(health), ..container })]);
+    };
+    see(&mut world, ImageHealth::Starting);
+    assert_eq!(world.told(), ["RunStarted"], "not ready before the check says so");
+    see(&mut world, ImageHealth::Healthy);
+    assert_eq!(world.told(), ["ReplicaReady"]);
+    see(&mut world, ImageHealth::Unhealthy("503".to_owned()));
+    assert_eq!(world.told(), ["ReplicaUnready"]);
+    assert!(matches!(world.done(Done::Stopped), Op::Stop { run: 1, remove: false, .. }));
+    assert!(matches!(world.done(exited(0)), Op::Examine { .. }));
+    let Some(Event::RunEnded(ended)) = world.log.last() else { panic!("{:?}", world.log) };
+    assert!(ended.evidence.cause.contains("503"), "{}", ended.evidence.cause);
+    assert_eq!(ended.retry_ms, Some(500));
+}
+
+#[test]
+fn an_image_is_resolved_before_anything_is_made_of_it() {
+    let mut world = World::new();
+    let web = spec(r#"{"image":"web"}"#);
+    let unresolved = Assignment { image: None, ..assignment(&web) };
+    world.on([Input::Document(document(1, Some(unresolved)))]);
+    world.on([Input::Spec(web.clone())]);
+    assert!(matches!(world.done(Done::Resolved(IMAGE.to_owned())), Op::Resolve { .. }));
+    assert_eq!(world.told(), ["ImageResolved"]);
+    world.pass(10_000);
+    assert!(world.ops.is_empty(), "the document has the last word: {:?}", world.ops);
+    world.on([Input::Document(document(2, Some(assignment(&web))))]);
+    assert!(matches!(world.op(), Op::Start { run: 1, .. }));
+}
