@@ -4,5 +4,6 @@
 
 mod bad_input;
 mod life;
+mod multi_host;
 mod outages;
 mod python;
