@@ -99,6 +99,10 @@ pub(crate) struct Dev {
     /// How many nodes to run, all on this machine's engine
     #[arg(long, default_value_t = 1)]
     pub(crate) nodes: u16,
+    /// What the nodes' names begin with. Two clusters on one engine need two: an agent takes every
+    /// container that bears its node's name for its own
+    #[arg(long, default_value = "n", value_name = "PREFIX")]
+    pub(crate) node_prefix: String,
     /// The folder for everything that must outlive the process
     #[arg(long, env = "MUSTER_DEV_DIR")]
     pub(crate) state_dir: Option<PathBuf>,

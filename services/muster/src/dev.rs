@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use runtime::{Admin, Failure, Shutdown, tasks::Tasks};
-use schemas::id::NodeName;
 use schemas::registry::Role;
 
 use crate::args::Dev;
@@ -40,7 +39,7 @@ async fn serve(dev: &Dev, shutdown: Shutdown) -> Result<(), Failure> {
     let folder = dev.state_dir.clone().unwrap_or_else(default_dev_dir);
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("cannot make --state-dir {}: {error}", folder.display()))?;
-    let users = Users::kept(&folder, dev.nodes)?;
+    let users = Users::kept(&folder, dev)?;
     let server = Server::configure(dev, &folder, &users)?;
     let url = server.url();
     leave_context(&folder, &url, &users)?;
@@ -75,7 +74,7 @@ async fn serve(dev: &Dev, shutdown: Shutdown) -> Result<(), Failure> {
     decider!("controller", controller);
     decider!("scheduler", scheduler);
     decider!("health", health);
-    for node in users::node_names(dev.nodes)? {
+    for node in users::node_names(dev, dev.nodes)? {
         let mut args = settings(&Role::Agent(node.clone()))?;
         args.extend([
             "--node".to_owned(),
@@ -161,9 +160,4 @@ async fn greet(admin: Admin, shutdown: Shutdown, folder: PathBuf) -> Result<(), 
     println!("Try: muster deploy -f app.json    muster ps    muster log -f    muster why REPLICA");
     shutdown.requested().await;
     Ok(())
-}
-
-/// A node's name in `muster dev`.
-fn node_name(number: u16) -> Result<NodeName, Failure> {
-    Ok(NodeName::new(&format!("n{number}"))?)
 }

@@ -10,7 +10,8 @@ use runtime::Failure;
 use schemas::id::NodeName;
 use schemas::registry::Role;
 
-use super::{USER, node_name};
+use super::USER;
+use crate::args::Dev;
 
 /// How many more nodes than are run here may join from other processes.
 const JOINING: u16 = 8;
@@ -20,14 +21,15 @@ pub(super) struct Users {
     roles: Vec<(Role, String)>,
 }
 
-/// The names of the nodes that are run here.
-pub(super) fn node_names(nodes: u16) -> Result<Vec<NodeName>, Failure> {
-    (1..=nodes).map(node_name).collect()
+/// The names of the first so many nodes.
+pub(super) fn node_names(dev: &Dev, nodes: u16) -> Result<Vec<NodeName>, Failure> {
+    let name = |number| NodeName::new(&format!("{}{number}", dev.node_prefix));
+    Ok((1..=nodes).map(name).collect::<Result<_, _>>()?)
 }
 
 impl Users {
     /// Reads the users of a folder, and makes those that are missing.
-    pub(super) fn kept(folder: &Path, nodes: u16) -> Result<Self, Failure> {
+    pub(super) fn kept(folder: &Path, dev: &Dev) -> Result<Self, Failure> {
         let path = folder.join("users.json");
         let mut passwords: BTreeMap<String, String> = match std::fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text)
@@ -37,7 +39,7 @@ impl Users {
         };
         let mut roles = vec![Role::EventLog, Role::User(USER.to_owned())];
         roles.extend(Role::DECIDERS.map(Role::Decider));
-        roles.extend(node_names(nodes + JOINING)?.into_iter().map(Role::Agent));
+        roles.extend(node_names(dev, dev.nodes + JOINING)?.into_iter().map(Role::Agent));
         let known = passwords.len();
         let roles: Vec<(Role, String)> = roles
             .into_iter()
