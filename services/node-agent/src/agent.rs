@@ -57,6 +57,8 @@ pub enum Input {
     Done(Op, Done),
     /// Something happened to one of our containers.
     EngineHint,
+    /// One of our containers, by name, seems to have ended.
+    Died(String),
     /// An answer to an append request.
     Answer(Answer),
     /// The connection is there (again).
@@ -103,6 +105,8 @@ pub struct Agent {
     beaten_ms: Option<u64>,
     asked_specs: BTreeMap<Digest, u64>,
     removing: BTreeSet<String>,
+    /// Those being removed that are what an ended run left behind.
+    remains: BTreeSet<String>,
     disk_free_bytes: u64,
     stopping: bool,
     changed: bool,
@@ -128,6 +132,7 @@ impl Agent {
             beaten_ms: None,
             asked_specs: BTreeMap::new(),
             removing: BTreeSet::new(),
+            remains: BTreeSet::new(),
             disk_free_bytes: 0,
             stopping: false,
             changed: false,
@@ -193,6 +198,7 @@ impl Agent {
             }
             Input::Done(op, done) => self.take_done(&op, done, now),
             Input::EngineHint => self.list_wanted = true,
+            Input::Died(container) => self.died(&container, now),
             Input::Answer(answer) => {
                 self.kept.facts.answered(&answer);
                 self.changed = true;
@@ -213,6 +219,18 @@ impl Agent {
                 self.stopping = true;
                 self.kept.facts.release();
             }
+        }
+    }
+
+    /// The engine lists a container as running for a while after it has said that it died, so the run
+    /// is examined without that.
+    fn died(&mut self, container: &str, now: Now) {
+        let of = |(id, runner): &(&ReplicaId, &mut Runner)| {
+            crate::engine::container_name(id, runner.run()) == container
+        };
+        match self.kept.runners.iter_mut().find(of) {
+            Some((_, runner)) => runner.died(now),
+            None => self.list_wanted = true,
         }
     }
 
@@ -249,9 +267,9 @@ impl Agent {
                 self.list_wanted = true;
             }
             (Op::RemoveStray { container }, done) => {
-                self.removing.remove(container);
                 self.under_way.remove(&None);
-                if done == Done::StrayRemoved {
+                let remains = self.remains.remove(container);
+                if done == Done::StrayRemoved && !remains {
                     let (node, container) = (self.node.clone(), container.clone());
                     self.kept.facts.state(StrayRemoved { node, container }, None, None, now);
                     self.changed = true;
@@ -265,6 +283,12 @@ impl Agent {
                 let Some(mut runner) = self.kept.runners.remove(id) else { return };
                 let mut world = self.world(id, now);
                 runner.done(op, done, &mut world);
+                // The container of the run before is there still: it goes when nobody waits for that.
+                self.list_wanted |= match op {
+                    Op::Start { run, .. } => *run > 1,
+                    Op::Examine { .. } => runner.is_over(),
+                    _ => false,
+                };
                 let stated = std::mem::take(&mut world.stated);
                 self.state_all(id, stated, now);
                 self.kept.runners.insert(id.clone(), runner);
@@ -295,9 +319,18 @@ impl Agent {
 
     /// Containers of ours that neither the document nor a run under way accounts for.
     fn find_strays(&mut self, listed: &BTreeMap<String, Listed>) {
-        let Some(document) = self.kept.document.as_ref().filter(|_| self.fresh) else { return };
+        let document = self.kept.document.as_ref().filter(|_| self.fresh);
         for (name, container) in listed {
             let runner = self.kept.runners.get(&container.replica);
+            if runner.is_some_and(|runner| runner.left_behind(container)) {
+                // No stray: that it goes is a part of its run's end. The next run comes first.
+                let busy = self.under_way.contains_key(&Some(container.replica.clone()));
+                if !busy && self.remains.insert(name.clone()) {
+                    self.removing.insert(name.clone());
+                }
+                continue;
+            }
+            let Some(document) = document else { continue };
             let ours = match runner {
                 Some(runner) => !runner.is_over() && container.run >= runner.run(),
                 None => document.replicas.contains_key(&container.replica),
