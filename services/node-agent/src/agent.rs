@@ -103,6 +103,8 @@ pub struct Agent {
     listed_ms: Option<u64>,
     list_wanted: bool,
     beaten_ms: Option<u64>,
+    /// When it was last called.
+    called_ms: u64,
     asked_specs: BTreeMap<Digest, u64>,
     removing: BTreeSet<String>,
     /// Those being removed that are what an ended run left behind.
@@ -130,6 +132,7 @@ impl Agent {
             listed_ms: None,
             list_wanted: true,
             beaten_ms: None,
+            called_ms: 0,
             asked_specs: BTreeMap::new(),
             removing: BTreeSet::new(),
             remains: BTreeSet::new(),
@@ -172,6 +175,7 @@ impl Agent {
 
     /// Takes in everything that arrived, then does what follows.
     pub fn on(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Vec<Output> {
+        self.called_ms = now.mono_ms;
         for input in inputs {
             self.take(input, now);
         }
@@ -441,8 +445,8 @@ impl Agent {
             .iter()
             .filter(|(id, _)| !self.under_way.contains_key(&Some((*id).clone())));
         let wake = idle.filter_map(|(_, runner)| runner.wake_ms());
-        // What was due already waits for something else than time.
-        let wake = wake.filter(|at| *at > now.mono_ms).min().unwrap_or(u64::MAX);
+        // What was due when it was last called waits for something else than time.
+        let wake = wake.filter(|at| *at > self.called_ms).min().unwrap_or(u64::MAX);
         let list = self.listed_ms.filter(|_| self.list_wanted && !self.listing);
         let wake = wake.min(list.map_or(u64::MAX, |at| at + LIST_REST_MS));
         beat.min(wake).clamp(now.mono_ms + 1, now.mono_ms + HEARTBEAT_MS)

@@ -197,6 +197,7 @@ mod tests {
     fn a_spread_has_its_median_and_its_ends() {
         let spread = Spread::of([5, 1, 9]);
         assert_eq!((spread.median, spread.min, spread.max), (5, 1, 9));
+        assert_eq!(Spread::of([4, 1]).median, 2);
         assert_eq!(spread.show(Unit::Bytes), "5 B (1 B–9 B)");
         assert_eq!(percentile(&(0..=100).collect::<Vec<_>>(), 99), 99);
     }
