@@ -63,7 +63,7 @@ impl Spread {
         sorted.sort_unstable();
         let at = |i: usize| sorted.get(i).copied().unwrap_or(0);
         Self {
-            median: percentile(&sorted, 50),
+            median: at(sorted.len() / 2).midpoint(at(sorted.len().saturating_sub(1) / 2)),
             min: at(0),
             max: at(sorted.len().saturating_sub(1)),
             values,
