@@ -49,7 +49,10 @@ impl Cluster {
         measure: impl AsyncFnOnce(&mut Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut cluster = Self::start(args).await?;
-        let measured = measure(&mut cluster).await;
+        let measured = tokio::select! {
+            measured = measure(&mut cluster) => measured,
+            () = args.interrupted() => Err("interrupted".into()),
+        };
         let cleaned = cluster.clean_up().await;
         let measured = measured?;
         cleaned.map(|()| measured)

@@ -22,7 +22,7 @@ mod world;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use runtime::Failure;
+use runtime::{Failure, Shutdown};
 
 use figure::Row;
 
@@ -51,6 +51,18 @@ struct Args {
     /// How many replicas the first figure deploys
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=400))]
     replicas: u32,
+    #[arg(skip)]
+    shutdown: Option<Shutdown>,
+}
+
+impl Args {
+    /// Waits until somebody wants this to end.
+    async fn interrupted(&self) {
+        match &self.shutdown {
+            Some(shutdown) => shutdown.requested().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 const FIGURES: [(&str, &str); 7] = [
@@ -86,10 +98,7 @@ fn main() -> ExitCode {
     }
     runtime::process::log_to_stderr("error");
     let run = runtime::process::block_on(|shutdown| async move {
-        tokio::select! {
-            done = all(&args) => done,
-            () = shutdown.requested() => Err("interrupted".into()),
-        }
+        all(&Args { shutdown: Some(shutdown), ..args }).await
     });
     match run {
         Ok(()) => ExitCode::SUCCESS,
