@@ -60,6 +60,11 @@ demo: images ## see it at work: a cluster on this machine, failures included
 	cargo build --workspace
 	@infra/demo.sh $(ARGS)
 
+.PHONY: bench
+bench: images ## measure speed and size, each figure beside its yardstick; ARGS='--list' shows which
+	cargo build --workspace --release
+	@target/release/muster-bench $(ARGS)
+
 .PHONY: clean
 clean: ## delete what cargo built (.tools/ stays)
 	cargo clean

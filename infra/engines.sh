@@ -6,6 +6,7 @@
 #   infra/engines.sh list        print them again
 #   infra/engines.sh cut NAME    pull the link of an engine: its containers run on, nothing reaches it
 #   infra/engines.sh heal NAME   plug it in again
+#   infra/engines.sh start NAME  start an engine again whose dockerd was killed
 #   infra/engines.sh down        end the engines and all that runs in their namespaces; leave nothing behind
 #
 # One line is printed per engine: name=, address= (in its namespace), host= (this machine, as seen from there),
@@ -79,6 +80,22 @@ await_engine() { # NAME
   done
   tail -n 20 "$dir/$1/dockerd.log" >&2 || true
   die "engine $1 does not answer on $dir/$1/docker.sock within $wait s: its last log lines are above"
+}
+
+# restart_engine NAME: after its dockerd was killed, with which its containerd ends and its containers do not.
+restart_engine() {
+  local pidfile tries
+  for pidfile in "$dir/$1/docker.pid" "$dir/$1/exec/containerd/containerd.pid"; do
+    for ((tries = 0; tries < 50; tries++)); do
+      # Gone, or dead and not waited for by whoever inherited it.
+      grep -qs '^State:.[^ZX]' "/proc/$(cat "$pidfile" 2>/dev/null)/status" || break
+      sleep 0.1
+    done
+    ((tries < 50)) || die "the dockerd of $1 runs: kill it first (see $pidfile)"
+    rm -f "$pidfile" # a dead process's number is taken for a living one
+  done
+  start_engine "$1"
+  await_engine "$1"
 }
 
 up() {
@@ -160,7 +177,8 @@ case ${1-} in
   up) up "${2-}" ;;
   list) [[ -e $dir/list ]] || die "no engines are up in $dir"; cat "$dir/list" ;;
   cut) known "${2-}"; ip link set "$(link "$2")" down ;;
+  start) known "${2-}"; restart_engine "$2" ;;
   heal) known "${2-}"; ip link set "$(link "$2")" up ;;
   down) down ;;
-  *) die "usage: infra/engines.sh up N | list | cut NAME | heal NAME | down" ;;
+  *) die "usage: infra/engines.sh up N | list | cut NAME | heal NAME | start NAME | down" ;;
 esac

@@ -170,9 +170,6 @@ impl WorkloadSpec {
         };
         Digest::of(&serde_json::to_vec(&running).expect("a spec has string keys only"))
     }
-
-    /// The signal to stop with, when neither the spec nor the image says.
-    pub const DEFAULT_STOP_SIGNAL: &'static str = "SIGTERM";
 }
 
 /// How the copies of a workload are counted.
@@ -415,7 +412,10 @@ pub struct Restart {
     /// How many runs may follow the first before the replica has failed. Default: no bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// The wait before the second run. It doubles with each run up to the longest. Default 500.
+    /// The wait before the second run, which is most often worth no wait. Default 0.
+    #[serde(skip_serializing_if = "is_default")]
+    pub first_delay_ms: u64,
+    /// The wait before the third run. It doubles with each run up to the longest. Default 500.
     pub delay_ms: u64,
     /// The longest wait. Default 60,000.
     pub delay_max_ms: u64,
@@ -428,6 +428,7 @@ impl Default for Restart {
         Self {
             policy: RestartPolicy::default(),
             attempts: None,
+            first_delay_ms: 0,
             delay_ms: 500,
             delay_max_ms: 60_000,
             reset_ms: 60_000,

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use tests::cluster::{Cluster, docker, text};
 
 /// The replicas of `shop`: id, node, status, run and endpoint.
-fn replicas(cluster: &Cluster) -> Vec<[String; 5]> {
+pub(crate) fn replicas(cluster: &Cluster) -> Vec<[String; 5]> {
     let listed = cluster.ok(&["ps", cluster.app()]);
     let row = |line: &str| {
         let cells: Vec<&str> = line.split_whitespace().collect();
@@ -16,7 +16,7 @@ fn replicas(cluster: &Cluster) -> Vec<[String; 5]> {
     listed.lines().skip(1).map(row).collect()
 }
 
-fn get(endpoint: &str) -> String {
+pub(crate) fn get(endpoint: &str) -> String {
     let address = endpoint.split("->").next().expect("an address");
     let mut stream = TcpStream::connect(address).expect("it is reached");
     stream

@@ -9,6 +9,7 @@ mod cli;
 mod compose;
 mod dev;
 mod life;
+mod multi_host;
 mod outages;
 mod published;
 mod python;

@@ -1,4 +1,5 @@
-//! A cluster of real processes: a nats-server with role users, each service on its own, one engine.
+//! A cluster of real processes: a nats-server with role users, each service on its own, and one
+//! engine for all nodes, or hosts of their own.
 //!
 //! Every cluster has names of its own, and takes its containers, networks and folders with it when
 //! it goes, also after a failure.
@@ -15,11 +16,16 @@ use bus::testing::Server;
 use schemas::id::NodeName;
 use schemas::registry::{Role, nats_users, permissions};
 
+use crate::engines::Host;
+
 /// The password of every user: these servers listen on loopback, for minutes.
 const PASSWORD: &str = "test";
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// This machine's engine.
+const ENGINE: &str = "unix:///var/run/docker.sock";
 
 const SHOP: &str = r#"{"name":"APP","workloads":{"web":{
     "image":"muster/web:1","replicas":3,"ports":[{"container":8080}],
@@ -34,6 +40,8 @@ pub struct Cluster {
     folder: PathBuf,
     app: String,
     nodes: Vec<NodeName>,
+    /// Those of the nodes, in their order; none when this machine's engine serves all.
+    hosts: Vec<Host>,
     running: BTreeMap<String, Child>,
 }
 
@@ -77,6 +85,16 @@ impl Cluster {
     /// Starts one with so many nodes, and waits until all are there.
     #[must_use]
     pub fn start(nodes: usize) -> Self {
+        Self::begin(nodes, Vec::new())
+    }
+
+    /// Starts one with a node on each of these hosts, and waits until all are there.
+    #[must_use]
+    pub fn start_on(hosts: &[Host]) -> Self {
+        Self::begin(hosts.len(), hosts.to_vec())
+    }
+
+    fn begin(nodes: usize, hosts: Vec<Host>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let tag = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let nodes: Vec<NodeName> =
@@ -88,9 +106,10 @@ impl Cluster {
         let users: Vec<_> = roles.into_iter().map(|role| (role, PASSWORD.to_owned())).collect();
         let folder = std::env::temp_dir().join(format!("muster-cluster-{tag}"));
         std::fs::create_dir_all(&folder).expect("the temporary folder takes folders");
-        let server = Server::start_with(&with_viewer(&nats_users(&users)));
+        let listen = hosts.first().map_or("127.0.0.1", |host| &host.gateway);
+        let server = Server::start_on(listen, &with_viewer(&nats_users(&users)));
         let app = format!("shop{tag}");
-        let mut cluster = Self { server, folder, app, nodes, running: BTreeMap::new() };
+        let mut cluster = Self { server, folder, app, nodes, hosts, running: BTreeMap::new() };
         for service in SERVICES {
             cluster.run(service);
         }
@@ -132,25 +151,33 @@ impl Cluster {
 
     /// Starts a service, or the agent of a node.
     pub fn run(&mut self, name: &str) {
-        let is_node = self.nodes.iter().any(|node| node.as_str() == name);
-        let service = if is_node { "node-agent" } else { name };
+        let node = self.nodes.iter().position(|node| node.as_str() == name);
+        let host = node.and_then(|node| self.hosts.get(node));
+        let service = if node.is_some() { "node-agent" } else { name };
         let log = self.folder.join(format!("{name}.log"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log);
         let log = log.expect("the folder takes files");
-        let mut command = Command::new(program(&format!("muster-{service}")));
+        let program = program(&format!("muster-{service}"));
+        let mut command = match host {
+            Some(host) => host.command(&program),
+            None => Command::new(program),
+        };
         command
             .args(["--nats-url", &self.server.url(), "--nats-password", PASSWORD])
             .args(["--state-dir", &self.folder.display().to_string()])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log);
-        if is_node {
+        if node.is_some() {
             command.args(["--node", name, "--cpu-millis", "2000"]);
             // None of this machine's own credentials.
             command.env("DOCKER_CONFIG", self.folder.join("docker"));
         }
         if name == "gateway" {
             command.args(["--node", self.nodes[0].as_str(), "--listen", "127.0.0.1"]);
+        }
+        if let Some(host) = host {
+            command.args(["--docker-host", &host.engine, "--address", &host.address]);
         }
         self.running.insert(name.to_owned(), command.spawn().expect("it starts"));
     }
@@ -250,23 +277,27 @@ impl Cluster {
     /// Its containers, by name: the engine's id.
     #[must_use]
     pub fn containers(&self) -> BTreeMap<String, String> {
-        let mut found = BTreeMap::new();
-        for node in &self.nodes {
-            let filter = format!("label=io.muster.node={node}");
-            let listed = docker(&[
-                "ps",
-                "--no-trunc",
-                "--filter",
-                &filter,
-                "--format",
-                "{{.Names}} {{.ID}}",
-            ]);
-            for line in listed.lines() {
-                let (name, id) = line.split_once(' ').expect("a name and an id");
-                found.insert(name.to_owned(), id.to_owned());
-            }
-        }
-        found
+        self.nodes.iter().flat_map(|node| self.containers_on(node)).collect()
+    }
+
+    /// The containers of one node, as its engine tells it.
+    #[must_use]
+    pub fn containers_on(&self, node: &NodeName) -> BTreeMap<String, String> {
+        let filter = format!("label=io.muster.node={node}");
+        let format = "{{.Names}} {{.ID}}";
+        let args = ["ps", "--no-trunc", "--filter", &filter, "--format", format];
+        let listed = docker_at(self.engine_of(node), &args);
+        let pair = |line: &str| {
+            let (name, id) = line.split_once(' ').expect("a name and an id");
+            (name.to_owned(), id.to_owned())
+        };
+        listed.lines().map(pair).collect()
+    }
+
+    fn engine_of(&self, node: &NodeName) -> &str {
+        let node = self.nodes.iter().position(|known| known == node);
+        let host = node.and_then(|node| self.hosts.get(node));
+        host.map_or(ENGINE, |host| &host.engine)
     }
 
     /// The last lines that its processes logged.
@@ -290,7 +321,8 @@ impl Drop for Cluster {
             let _ = child.kill();
             let _ = child.wait();
         }
-        for node in &self.nodes {
+        // Engines of hosts go with all that they have.
+        for node in self.nodes.iter().filter(|_| self.hosts.is_empty()) {
             let filter = format!("label=io.muster.node={node}");
             for id in docker(&["ps", "-aq", "--filter", &filter]).split_whitespace() {
                 let _ = docker(&["rm", "-f", id]);
@@ -336,10 +368,17 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Runs the engine's own client; what it printed.
+/// Runs the client of this machine's engine; what it printed.
 #[must_use]
 pub fn docker(args: &[&str]) -> String {
-    let output = Command::new("docker").args(args).stdin(Stdio::null()).output();
+    docker_at(ENGINE, args)
+}
+
+/// Runs the client of an engine; what it printed.
+#[must_use]
+pub fn docker_at(engine: &str, args: &[&str]) -> String {
+    let output =
+        Command::new("docker").args(["-H", engine]).args(args).stdin(Stdio::null()).output();
     text(&output.expect("docker is there: run `make setup`").stdout)
 }
 

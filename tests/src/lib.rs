@@ -1,6 +1,8 @@
-//! Fixtures that the test layers share: where the sources are, and a cluster of real processes.
+//! Fixtures that the test layers share: where the sources are, a cluster of real processes, and
+//! hosts to run it on.
 
 pub mod cluster;
+pub mod engines;
 
 use std::path::{Path, PathBuf};
 

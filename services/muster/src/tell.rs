@@ -125,9 +125,11 @@ pub(crate) fn words(event: &Event) -> String {
             format!("{} run {} started as container {}", e.replica, e.run, short(&e.container))
         }
         Event::RunEnded(e) => {
-            let next = e
-                .retry_ms
-                .map_or_else(|| "no other follows".to_owned(), |ms| format!("the next in {ms} ms"));
+            let next = match e.retry_ms {
+                None => "no other follows".to_owned(),
+                Some(0) => "the next comes at once".to_owned(),
+                Some(ms) => format!("the next in {ms} ms"),
+            };
             format!("{} run {} ended: {}; {next}", e.replica, e.run, e.evidence.cause)
         }
         Event::ReplicaReady(e) => format!("{} run {} is ready", e.replica, e.run),

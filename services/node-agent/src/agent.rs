@@ -65,6 +65,8 @@ pub enum Input {
     Done(Op, Done),
     /// Something happened to one of our containers.
     EngineHint,
+    /// One of our containers, by name, seems to have ended.
+    Died(String),
     /// An answer to an append request.
     Answer(Answer),
     /// The connection is there (again).
@@ -133,8 +135,12 @@ pub struct Agent {
     listed_ms: Option<u64>,
     list_wanted: bool,
     beaten_ms: Option<u64>,
+    /// When it was last called.
+    called_ms: u64,
     asked_specs: BTreeMap<Digest, u64>,
     removing: BTreeSet<String>,
+    /// Those being removed that are what an ended run left behind.
+    remains: BTreeSet<String>,
     disk_free_bytes: u64,
     image_mark: u64,
     sessions: BTreeSet<String>,
@@ -162,8 +168,10 @@ impl Agent {
             listed_ms: None,
             list_wanted: true,
             beaten_ms: None,
+            called_ms: 0,
             asked_specs: BTreeMap::new(),
             removing: BTreeSet::new(),
+            remains: BTreeSet::new(),
             disk_free_bytes: 0,
             image_mark: 100,
             sessions: BTreeSet::new(),
@@ -206,6 +214,7 @@ impl Agent {
 
     /// Takes in everything that arrived, then does what follows.
     pub fn on(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Vec<Output> {
+        self.called_ms = now.mono_ms;
         for input in inputs {
             self.take(input, now);
         }
@@ -234,6 +243,7 @@ impl Agent {
             }
             Input::Done(op, done) => self.take_done(&op, done, now),
             Input::EngineHint => self.list_wanted = true,
+            Input::Died(container) => self.died(&container, now),
             Input::Answer(answer) => {
                 self.kept.facts.answered(&answer);
                 self.changed = true;
@@ -257,6 +267,18 @@ impl Agent {
                 self.stopping = true;
                 self.kept.facts.release();
             }
+        }
+    }
+
+    /// The engine lists a container as running for a while after it has said that it died, so the run
+    /// is examined without that.
+    fn died(&mut self, container: &str, now: Now) {
+        let of = |(id, runner): &(&ReplicaId, &mut Runner)| {
+            crate::engine::container_name(id, runner.run()) == container
+        };
+        match self.kept.runners.iter_mut().find(of) {
+            Some((_, runner)) => runner.died(now),
+            None => self.list_wanted = true,
         }
     }
 
@@ -294,9 +316,9 @@ impl Agent {
                 self.list_wanted = true;
             }
             (Op::RemoveStray { container }, done) => {
-                self.removing.remove(container);
                 self.under_way.remove(&None);
-                if done == Done::StrayRemoved {
+                let remains = self.remains.remove(container);
+                if done == Done::StrayRemoved && !remains {
                     let (node, container) = (self.node.clone(), container.clone());
                     self.kept.facts.state(StrayRemoved { node, container }, None, None, now);
                     self.changed = true;
@@ -311,6 +333,12 @@ impl Agent {
                 let Some(mut runner) = self.kept.runners.remove(id) else { return };
                 let mut world = self.world(id, now);
                 runner.done(op, done, &mut world);
+                // The container of the run before is there still: it goes when nobody waits for that.
+                self.list_wanted |= match op {
+                    Op::Start { run, .. } => *run > 1,
+                    Op::Examine { .. } => runner.is_over(),
+                    _ => false,
+                };
                 let stated = std::mem::take(&mut world.stated);
                 self.state_all(id, stated, now);
                 self.kept.runners.insert(id.clone(), runner);
@@ -341,9 +369,18 @@ impl Agent {
 
     /// Containers of ours that neither the document nor a run under way accounts for.
     fn find_strays(&mut self, listed: &BTreeMap<String, Listed>) {
-        let Some(document) = self.kept.document.as_ref().filter(|_| self.fresh) else { return };
+        let document = self.kept.document.as_ref().filter(|_| self.fresh);
         for (name, container) in listed {
             let runner = self.kept.runners.get(&container.replica);
+            if runner.is_some_and(|runner| runner.left_behind(container)) {
+                // No stray: that it goes is a part of its run's end. The next run comes first.
+                let busy = self.under_way.contains_key(&Some(container.replica.clone()));
+                if !busy && self.remains.insert(name.clone()) {
+                    self.removing.insert(name.clone());
+                }
+                continue;
+            }
+            let Some(document) = document else { continue };
             let ours = match runner {
                 Some(runner) => !runner.is_over() && container.run >= runner.run(),
                 None => document.replicas.contains_key(&container.replica),
@@ -454,8 +491,8 @@ impl Agent {
             .iter()
             .filter(|(id, _)| !self.under_way.contains_key(&Some((*id).clone())));
         let wake = idle.filter_map(|(_, runner)| runner.wake_ms());
-        // What was due already waits for something else than time.
-        let wake = wake.filter(|at| *at > now.mono_ms).min().unwrap_or(u64::MAX);
+        // What was due when it was last called waits for something else than time.
+        let wake = wake.filter(|at| *at > self.called_ms).min().unwrap_or(u64::MAX);
         let list = self.listed_ms.filter(|_| self.list_wanted && !self.listing);
         let wake = wake.min(list.map_or(u64::MAX, |at| at + LIST_REST_MS));
         beat.min(wake).clamp(now.mono_ms + 1, now.mono_ms + HEARTBEAT_MS)

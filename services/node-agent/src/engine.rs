@@ -38,7 +38,8 @@ pub enum Op {
         /// How it must be.
         spec: SpecDocument,
     },
-    /// Looks at a run that ended, keeps its last words, and removes its container.
+    /// Looks at a run that ended, and keeps its last words. Its container goes later, as what no run
+    /// accounts for.
     Examine {
         /// The replica.
         replica: ReplicaId,
@@ -73,7 +74,7 @@ pub enum Op {
         /// After which it has failed.
         timeout_ms: u64,
     },
-    /// Removes a container of ours that should not be.
+    /// Removes a container of ours that should not be (any more).
     RemoveStray {
         /// Its name.
         container: String,
@@ -121,7 +122,7 @@ pub enum Done {
         /// Whether the image brings a health check of its own.
         image_checks: bool,
     },
-    /// The run has ended, and its container is gone.
+    /// The run has ended.
     Examined(Evidence),
     /// It runs still: there was nothing to examine.
     StillRuns,

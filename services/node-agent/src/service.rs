@@ -285,8 +285,9 @@ async fn fetch_spec(
 async fn read_engine(engine: Engine, queue: Sender<Input>) -> Result<(), Failure> {
     loop {
         let mut events = std::pin::pin!(engine.events());
-        while events.next().await.is_some() {
-            if queue.send(Input::EngineHint).await.is_err() {
+        while let Some(died) = events.next().await {
+            let hint = died.map_or(Input::EngineHint, Input::Died);
+            if queue.send(hint).await.is_err() {
                 return Ok(());
             }
         }

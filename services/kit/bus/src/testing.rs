@@ -22,6 +22,7 @@ const TRIES: u32 = 20;
 #[derive(Debug)]
 pub struct Server {
     child: Option<Child>,
+    address: String,
     /// 0 until the server has chosen one.
     port: u16,
     folder: PathBuf,
@@ -47,23 +48,30 @@ impl Server {
     /// Starts one with an empty store and more settings: users, limits.
     #[must_use]
     pub fn start_with(config: &str) -> Self {
-        Self::new(config, false)
+        Self::new("127.0.0.1", config, false)
+    }
+
+    /// Starts one that others than this machine reach, at one of its addresses. Have it demand users.
+    #[must_use]
+    pub fn start_on(address: &str, config: &str) -> Self {
+        Self::new(address, config, false)
     }
 
     /// Starts one that acknowledges only what would survive a power cut.
     #[must_use]
     pub fn start_synced() -> Self {
-        Self::new("", true)
+        Self::new("127.0.0.1", "", true)
     }
 
-    fn new(config: &str, synced: bool) -> Self {
+    fn new(address: &str, config: &str, synced: bool) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("muster-nats-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("the temporary folder takes folders");
-        let mut server = Self { child: None, port: 0, folder, config: config.to_owned(), synced };
+        let (address, config) = (address.to_owned(), config.to_owned());
+        let mut server = Self { child: None, address, port: 0, folder, config, synced };
         server.launch();
         server
     }
@@ -71,7 +79,7 @@ impl Server {
     /// Where it listens: the same after every restart.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}:{}", self.address, self.port)
     }
 
     /// Its folder.
@@ -161,11 +169,11 @@ impl Server {
 
     fn settings(&self) -> String {
         let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
-        let (folder, store) = (&self.folder, self.path("store"));
+        let (address, folder, store) = (&self.address, &self.folder, self.path("store"));
         let sync = if self.synced { "always" } else { "2m" };
         let more = &self.config;
         format!(
-            "listen: \"127.0.0.1:{port}\"\nports_file_dir: {folder:?}\n\
+            "listen: \"{address}:{port}\"\nports_file_dir: {folder:?}\n\
              jetstream {{ store_dir: {store:?}, sync_interval: {sync} }}\n{more}\n"
         )
     }

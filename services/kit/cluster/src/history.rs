@@ -8,7 +8,7 @@ use schemas::place::Basis;
 use crate::Fold;
 
 /// A history with a first sequencer, and its fold. Panics where a test is wrong.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct History {
     /// Its fold.
     pub fold: Fold,

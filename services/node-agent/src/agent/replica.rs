@@ -82,6 +82,8 @@ struct Timing {
     failed: u32,
     /// Why the run is being stopped, when that is for being unhealthy.
     unhealthy: Option<String>,
+    /// The engine said that the run died, before it said that it was on.
+    died: bool,
     /// The stage was read back from disk: the engine must say what became of it.
     unsure: bool,
 }
@@ -122,6 +124,12 @@ impl Runner {
         matches!(self.stage, Stage::Running | Stage::Ready)
     }
 
+    /// Whether a container is what is left of a run that has ended and was told of.
+    pub(super) fn left_behind(&self, container: &Listed) -> bool {
+        let before = if self.is_over() { self.run + 1 } else { self.run };
+        !container.running && container.run < before
+    }
+
     /// The process began anew: what the engine says comes before what is remembered.
     pub(super) fn woke_up(&mut self) {
         self.timing.unsure = true;
@@ -140,6 +148,16 @@ impl Runner {
         self.timing.since_ms = now.mono_ms;
         self.timing.due_ms = now.mono_ms;
         self.timing.unsure = false;
+        self.timing.died = false;
+    }
+
+    /// The run's container seems to have ended.
+    pub(super) fn died(&mut self, now: Now) {
+        match self.stage {
+            Stage::Running | Stage::Ready => self.enter_examining(now),
+            Stage::Starting => self.timing.died = true,
+            _ => {}
+        }
     }
 
     /// An operation for this replica was sent to the engine.
@@ -262,7 +280,9 @@ impl Runner {
             (Op::Examine { .. }, Done::Examined(evidence)) => self.run_ended(evidence, world),
             (Op::Examine { .. }, Done::StillRuns) => self.enter(Stage::Running, world.now),
             (Op::Stop { .. }, Done::Stopped) => self.stopped(world),
-            (Op::Probe { .. }, Done::Probed(outcome)) => self.probed(outcome, world),
+            (Op::Probe { .. }, Done::Probed(outcome)) if self.is_running() => {
+                self.probed(outcome, world);
+            }
             (Op::Stop { .. } | Op::Examine { .. }, Done::Failed { .. }) => {
                 self.timing.due_ms = world.now.mono_ms + 1_000;
             }
@@ -297,9 +317,14 @@ impl Runner {
         });
         self.endpoints = endpoints;
         self.image_checks = image_checks;
+        let died = self.timing.died;
         self.enter(Stage::Running, world.now);
         self.timing.failed = 0;
         self.timing.unhealthy = None;
+        if died {
+            self.enter_examining(world.now);
+            return;
+        }
         let checked = world.workload().is_some_and(|spec| spec.probe.is_some());
         if !checked && !image_checks {
             self.ready(world);
@@ -308,7 +333,7 @@ impl Runner {
 
     fn failed_to_begin(&mut self, step: String, error: String, world: &mut World) {
         self.short_runs = self.short_runs.saturating_add(1);
-        let retry_ms = self.wait_ms(world);
+        let retry_ms = self.back_off_ms(self.short_runs, world);
         world.say(RunFailed {
             replica: world.id.clone(),
             run: self.run.max(1),
@@ -321,10 +346,10 @@ impl Runner {
         self.timing.due_ms = world.now.mono_ms + retry_ms;
     }
 
-    /// The wait before the next run: doubling from the shortest to the longest.
-    fn wait_ms(&self, world: &World) -> u64 {
+    /// The wait after so many short runs in a row: doubling from the shortest to the longest.
+    fn back_off_ms(&self, short_runs: u32, world: &World) -> u64 {
         let restart = world.workload().map(|spec| spec.restart).unwrap_or_default();
-        let doublings = self.short_runs.saturating_sub(1).min(20);
+        let doublings = short_runs.saturating_sub(1).min(20);
         restart.delay_ms.saturating_mul(1 << doublings).min(restart.delay_max_ms)
     }
 
@@ -346,7 +371,11 @@ impl Runner {
             RestartPolicy::No => false,
         };
         let may = restart.attempts.is_none_or(|attempts| self.restarts < attempts);
-        let retry_ms = (wants_another && may).then(|| self.wait_ms(world));
+        let retry_ms = (wants_another && may).then(|| match self.short_runs {
+            // Whatever ends once is tried again at once: it may have been bad luck.
+            ..=1 => restart.first_delay_ms,
+            more => self.back_off_ms(more - 1, world),
+        });
         let cause = evidence.cause.clone();
         world.say(RunEnded { replica: world.id.clone(), run: self.run, evidence, retry_ms });
         match retry_ms {
@@ -426,7 +455,7 @@ impl Runner {
                 }
                 _ => self.enter(Stage::Waiting, world.now),
             },
-            Stage::Running | Stage::Ready if !runs => self.enter_examining(world),
+            Stage::Running | Stage::Ready if !runs => self.enter_examining(world.now),
             Stage::Running | Stage::Ready => {
                 self.timing.due_ms = self.timing.due_ms.min(world.now.mono_ms);
                 if was_unsure {
@@ -440,9 +469,9 @@ impl Runner {
     }
 
     /// The run's beginning is kept, so that how long it lasted is known when it has been examined.
-    fn enter_examining(&mut self, world: &World) {
+    fn enter_examining(&mut self, now: Now) {
         self.stage = Stage::Examining;
-        self.timing.due_ms = world.now.mono_ms;
+        self.timing.due_ms = now.mono_ms;
     }
 
     /// The engine has counted the tries already: its verdict is as good as that of a probe.
@@ -458,3 +487,6 @@ impl Runner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,6 +215,7 @@ impl World {
             cpu_millis: 1_000,
             memory_bytes: 1,
             disk_bytes,
+            pids: 0,
             labels: BTreeMap::new(),
         })]);
     }

@@ -307,7 +307,6 @@ impl Engine {
             (false, None) => "ended".to_owned(),
         };
         let last_lines = self.last_lines(&name).await;
-        self.remove(&name).await?;
         Ok(Done::Examined(Evidence { exit_code, out_of_memory, cause, last_lines }))
     }
 
@@ -466,13 +465,19 @@ impl Engine {
         (health, endpoints)
     }
 
-    /// Something happened to one of our containers. Only a hint: listing tells what.
-    pub fn events(&self) -> impl Stream<Item = ()> + Send + use<> {
+    /// Something happened to one of our containers: the name of one that died, or nothing that is
+    /// known. Only hints: examining and listing tell what.
+    pub fn events(&self) -> impl Stream<Item = Option<String>> + Send + use<> {
         let mut filters = self.own();
         filters.insert("type".to_owned(), vec!["container".to_owned()]);
-        let wanted = ["die", "oom", "destroy", "stop", "kill", "health_status"];
+        let wanted = ["die", "destroy", "health_status"];
         filters.insert("event".to_owned(), wanted.map(str::to_owned).to_vec());
         let options = EventsOptionsBuilder::default().filters(&filters).build();
-        self.docker.events(Some(options)).filter_map(|event| async move { event.ok().map(|_| ()) })
+        self.docker.events(Some(options)).filter_map(|event| async move {
+            let event = event.ok()?;
+            let died = event.action.as_deref() == Some("die");
+            let name = event.actor.and_then(|actor| actor.attributes?.remove("name"));
+            Some(name.filter(|_| died))
+        })
     }
 }
