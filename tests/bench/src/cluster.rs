@@ -69,8 +69,8 @@ impl Cluster {
         let log = std::fs::File::create(folder.join("dev.log"))?;
         let mut dev = Command::new(binary("muster")?)
             .args(["dev", "--nodes", &NODES.to_string(), "--node-prefix", &prefix])
-            .args(["--engine", &format!("unix://{}", args.socket.display())])
-            .arg("--state-dir")
+            .args(["--docker-host", &format!("unix://{}", args.socket.display())])
+            .arg("--data-dir")
             .arg(&folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -155,7 +155,7 @@ impl Cluster {
         let log = std::fs::File::create(self.folder.join("agent.log"))?;
         let agent = Command::new(binary("muster-node-agent")?)
             .args(["--node", node.as_str(), "--nats-url", &self.url, "--nats-password", password])
-            .args(["--engine", &format!("unix://{}", self.engine.socket().display())])
+            .args(["--docker-host", &format!("unix://{}", self.engine.socket().display())])
             .arg("--state-dir")
             .arg(self.folder.join("state"))
             .stdin(Stdio::null())
