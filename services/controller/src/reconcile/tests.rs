@@ -300,3 +300,20 @@ fn a_global_workload_is_on_every_node_that_takes_it() {
     world.settle();
     assert_eq!((world.ready(), world.count()), (2, 2));
 }
+
+#[test]
+fn an_app_that_is_deployed_again_after_its_end_gets_ids_that_were_never_used() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 2)]);
+    world.settle();
+    let ids = |world: &World| -> Vec<ReplicaId> {
+        world.state().replicas.iter().map(|(id, _)| id.clone()).collect()
+    };
+    let first = ids(&world);
+    world.history.add(&Writer::Controller, AppDeleteStarted { app: app("shop") });
+    world.settle();
+    assert!(world.state().apps.is_empty(), "it is gone");
+    world.deploy(&[web("web:1", 2)]);
+    world.settle();
+    assert!(ids(&world).iter().all(|id| !first.contains(id)), "{:?} after {first:?}", ids(&world));
+}
