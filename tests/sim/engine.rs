@@ -40,7 +40,6 @@ pub(crate) struct Container {
     /// When it exits by itself, with 0.
     ends_ms: Option<u64>,
     job: bool,
-    pub(crate) image: String,
     host_ports: Vec<(Protocol, u16)>,
 }
 
@@ -96,15 +95,12 @@ impl Engine {
         let fails = faults && dice.once_in(25);
         match op {
             Op::Resolve { spec, .. } => self.resolve(&spec.spec, fails),
-            Op::Start { replica, run, assignment, spec } => {
-                let image = assignment.image.clone().unwrap_or_default();
-                match step {
-                    0 if fails => failed("create", "the disk is full"),
-                    0 => self.create(replica, *run, image, &spec.spec),
-                    _ if fails => failed("start", "no such device"),
-                    _ => self.start(&container_name(replica, *run), now_ms, dice),
-                }
-            }
+            Op::Start { replica, run, spec, .. } => match step {
+                0 if fails => failed("create", "the disk is full"),
+                0 => self.create(replica, *run, &spec.spec),
+                _ if fails => failed("start", "no such device"),
+                _ => self.start(&container_name(replica, *run), now_ms, dice),
+            },
             Op::Examine { .. } | Op::Stop { .. } | Op::List { .. } if fails => {
                 failed("ask", "context deadline exceeded")
             }
@@ -128,13 +124,7 @@ impl Engine {
         Effect::Done(Done::Resolved(format!("{}@sha256:{:064}", spec.image, self.tag)))
     }
 
-    fn create(
-        &mut self,
-        replica: &ReplicaId,
-        run: u32,
-        image: String,
-        spec: &WorkloadSpec,
-    ) -> Effect {
+    fn create(&mut self, replica: &ReplicaId, run: u32, spec: &WorkloadSpec) -> Effect {
         let mut name = container_name(replica, run);
         if let Some(there) = self.containers.get(&name) {
             if !there.ours {
@@ -156,7 +146,6 @@ impl Engine {
             was_sick: false,
             ends_ms: None,
             job: spec.mode == Mode::Job,
-            image,
             host_ports,
         };
         self.containers.insert(name, container);
@@ -279,7 +268,6 @@ impl Engine {
             was_sick: false,
             ends_ms: None,
             job: false,
-            image: "by-hand".to_owned(),
             host_ports: Vec::new(),
         };
         self.containers.entry(container_name(replica, run)).or_insert(container);

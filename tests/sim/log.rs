@@ -91,6 +91,8 @@ impl Log {
     pub(crate) fn crash(&mut self, survive: usize) {
         self.machine = None;
         self.shown = None;
+        self.listening = false;
+        self.reading = false;
         self.life += 1;
         self.connection += 1;
         self.store.crash(survive);

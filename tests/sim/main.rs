@@ -26,6 +26,7 @@ mod wiring;
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use checks::{Failure, failure};
@@ -33,6 +34,9 @@ use world::{Protections, World};
 
 /// How many seeds are run when nobody says.
 const SEEDS: u64 = 500;
+
+/// After how many seeds that failed it is enough.
+const FAILURES: usize = 20;
 
 /// How long things go wrong, and how long they may take to settle after that, in simulated ms.
 const STORM_MS: u64 = 25_000;
@@ -70,12 +74,6 @@ fn run(seed: u64, protections: Protections) -> Result<World, (Failure, String)> 
     Err((failed, again.trace.text()))
 }
 
-fn told(seed: u64, (Failure { check, what }, trace): &(Failure, String)) -> String {
-    format!(
-        "{trace}\nseed {seed}: {check}: {what}\nagain: SIM_SEED={seed} cargo test -p tests --test sim\n"
-    )
-}
-
 #[expect(clippy::disallowed_methods, reason = "how a person says which seeds to run")]
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -93,15 +91,21 @@ fn declared_comes_to_be_and_stays_whatever_happens() {
         return;
     }
     let seeds = setting("SIM_SEEDS").unwrap_or(SEEDS);
-    let (next, happened) = (AtomicU64::new(0), std::sync::Mutex::new(BTreeMap::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let failed: Vec<String> = std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..threads).map(|_| scope.spawn(|| work(&next, seeds, &happened))).collect();
-        workers.into_iter().filter_map(|worker| worker.join().expect("no panic")).collect()
+    let all = Mutex::new(Sum::default());
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| work(&next, seeds, &all));
+        }
     });
-    assert!(failed.is_empty(), "{}", failed[0]);
-    let happened = happened.into_inner().expect("no panic");
+    let Sum { happened, failed } = all.into_inner().expect("no panic");
+    if let Some((seed, _)) = failed.first_key_value() {
+        let told: String = failed.values().map(|what| format!("{what}\n")).collect();
+        let (_, trace) = run(*seed, Protections::ALL).err().expect("a seed replays exactly");
+        panic!(
+            "{trace}\n{told}again: SIM_SEED={seed} cargo test -p tests --test sim -- --nocapture"
+        );
+    }
     println!("{seeds} seeds: {happened:#?}");
     if seeds >= SEEDS {
         stormy_enough(&happened);
@@ -110,23 +114,30 @@ fn declared_comes_to_be_and_stays_whatever_happens() {
 
 type Happened = BTreeMap<&'static str, u64>;
 
-/// Runs seeds until one fails.
-fn work(next: &AtomicU64, seeds: u64, happened: &std::sync::Mutex<Happened>) -> Option<String> {
+/// What came of all seeds.
+#[derive(Default)]
+struct Sum {
+    happened: Happened,
+    failed: BTreeMap<u64, String>,
+}
+
+/// Runs seeds until there are none, or some have failed.
+fn work(next: &AtomicU64, seeds: u64, all: &Mutex<Sum>) {
     loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= seeds {
-            return None;
+            return;
         }
-        match run(seed, Protections::ALL) {
-            Ok(world) => {
-                let mut sum = happened.lock().expect("no panic");
-                for (what, times) in world.happened.iter().chain(&world.checks.model.kinds) {
-                    *sum.entry(*what).or_default() += times;
-                }
-            }
-            Err(failed) => {
+        let mut world = World::new(seed, Protections::ALL);
+        let lived = live(&mut world);
+        let mut sum = all.lock().expect("no panic");
+        for (what, times) in world.happened.iter().chain(&world.checks.model.kinds) {
+            *sum.happened.entry(*what).or_default() += times;
+        }
+        if let Err(Failure { check, what }) = lived {
+            sum.failed.insert(seed, format!("seed {seed}: {check}: {what}"));
+            if sum.failed.len() >= FAILURES {
                 next.store(seeds, Ordering::Relaxed);
-                return Some(told(seed, &failed));
             }
         }
     }
@@ -207,4 +218,38 @@ fn an_agent_that_acts_before_it_keeps_is_noticed() {
 #[test]
 fn an_engine_that_makes_a_container_twice_is_noticed() {
     is_noticed(Protections { names: false, ..Protections::ALL }, 100, &["runs-once"]);
+}
+#[test]
+fn zz_debug() {
+    let Some(seed) = setting("SIM_DEBUG") else { return };
+    let mut world = World::new(seed, Protections::ALL);
+    let lived = live(&mut world);
+    println!("{lived:?}");
+    for host in &world.hosts {
+        println!(
+            "{} {:?} rest {} life {} paused {} next {} cmds {:?} of {}",
+            host.process.name(),
+            host.process.role(),
+            host.process.is_at_rest(),
+            host.life,
+            host.paused,
+            host.next,
+            host.commands,
+            world.commands.next()
+        );
+    }
+    for node in &world.nodes {
+        println!(
+            "{} paused {} cut {} life {} agent {}",
+            node.name,
+            node.paused,
+            node.cut_off,
+            node.life,
+            node.agent.is_some()
+        );
+        if let Some(agent) = &node.agent {
+            println!("   {}", serde_json::to_string(agent.kept()).unwrap());
+            println!("   {:?}", agent);
+        }
+    }
 }

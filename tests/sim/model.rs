@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::envelope::{Envelope, Header};
-use schemas::event::{Event, NodeDescription, Outcome, Unfit};
+use schemas::event::{Event, NodeDescription, Outcome, RequestedReplica, Unfit};
 use schemas::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, WorkloadName, Writer};
 use schemas::spec::{
     AppSpec, Constraint, Mode, MountSource, Protocol, RestartPolicy, WorkloadSpec,
@@ -297,6 +297,11 @@ impl Model {
             return wrong("declared-first", format!("{}/{} at {}", e.app, e.workload, at.position));
         };
         let basis = at.basis.map_or(0, |basis| basis.position);
+        let workload = self.apps.get_mut(&e.app).and_then(|app| app.workloads.get_mut(&e.workload));
+        if let Some(workload) = workload {
+            // One that was declared again before its replicas had ended counts on.
+            workload.generation = workload.generation.max(e.generation);
+        }
         for one in &e.replicas {
             let of_lost = one.replaces.as_ref().and_then(|old| self.replicas.get(old));
             let of_lost = of_lost.and_then(|old| self.nodes.get(old.node.as_ref()?));
@@ -320,13 +325,18 @@ impl Model {
                 return wrong("fresh-ids", format!("{} was requested twice", one.id));
             }
         }
-        self.check_surge(&e.app, &e.workload, &spec)
+        let begins = |one: &RequestedReplica| {
+            one.replaces.is_some() && self.replicas.get(&one.id).is_some_and(|r| !r.of_lost)
+        };
+        let replaces = e.replicas.iter().any(begins);
+        self.check_surge(&e.app, &e.workload, replaces)
     }
 
     /// A replica and the one that takes its place count as one; at most as many as are declared.
-    fn check_surge(&self, app: &AppKey, name: &WorkloadName, spec: &WorkloadSpec) -> Judged {
-        let declared = self.apps.get(app).and_then(|app| app.workloads.get(name));
-        let declared = declared.map_or(0, |workload| workload.replicas);
+    fn check_surge(&self, app: &AppKey, name: &WorkloadName, replaces: bool) -> Judged {
+        let workload = self.apps.get(app).and_then(|app| app.workloads.get(name));
+        let Some(workload) = workload else { return Ok(()) };
+        let (spec, declared) = (&workload.spec, workload.replicas);
         let live: BTreeMap<&ReplicaId, &Replica> = self
             .replicas
             .iter()
@@ -336,7 +346,7 @@ impl Model {
             |replica: &Replica| replica.replaces.as_ref().is_some_and(|old| live.contains_key(old));
         let pairs = live.values().filter(|replica| beside(replica) && !replica.of_lost).count();
         let roots = live.values().filter(|replica| !beside(replica)).count();
-        if pairs > usize::try_from(spec.update.parallelism).unwrap_or(usize::MAX) {
+        if replaces && pairs > usize::try_from(spec.update.parallelism).unwrap_or(usize::MAX) {
             return wrong("surge", format!("{app}/{name}: {pairs} are replaced at once"));
         }
         if spec.mode != Mode::Global && u64::try_from(roots).unwrap_or(u64::MAX) > declared {

@@ -1,7 +1,5 @@
 //! An instance of a deciding service: the real machine, and what is around it in its process.
 
-use std::collections::BTreeMap;
-
 use cluster::Fold;
 use controller::Controller;
 use controller::commands::CommandMessage;
@@ -271,6 +269,3 @@ impl Host {
         self.sockets.clear();
     }
 }
-
-/// How often each service stood where.
-pub(crate) type Leaders = BTreeMap<Writer, usize>;

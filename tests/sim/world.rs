@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 
-use controller::commands::CommandMessage;
 use decider::Now;
 use event_log::sequencer::{self, Message, Outcome};
 use event_log::testing::{FakeStore, FakeStream};
@@ -142,7 +141,6 @@ pub(crate) enum What {
         write: Box<Write>,
         specs_only: bool,
     },
-    Command(CommandMessage),
 
     /// Somebody wants something, or something goes wrong.
     Ask,
@@ -344,10 +342,6 @@ impl World {
             }
             What::Document { write, specs_only } => {
                 self.document_arrives(*write, specs_only);
-                Ok(())
-            }
-            What::Command(message) => {
-                self.command_arrives(message);
                 Ok(())
             }
             What::Ask => {

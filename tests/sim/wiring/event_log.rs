@@ -32,7 +32,6 @@ impl World {
         self.cuts.insert(self.log.connection, arrive_ms);
         let survive = self.dice.below(self.log.store.unsynced() + 1);
         self.log.crash(survive);
-        self.log.reading = false;
         let life = self.log.life;
         self.plan_soon(2_000, What::LogUp { life });
     }

@@ -192,7 +192,12 @@ impl World {
     }
 
     pub(crate) fn document_arrives(&mut self, write: Write, specs_only: bool) {
-        let Some(document) = self.documents.write(write, specs_only) else { return };
+        let (name, place, many) =
+            (write.document.node.clone(), write.document.place, write.document.replicas.len());
+        let written = self.documents.write(write, specs_only);
+        let is_new = written.is_some();
+        self.say(|| format!("document of {name} at {place}: {many} replicas; written: {is_new}"));
+        let Some(document) = written else { return };
         let NodeDocument { node: name, .. } = &document;
         let Some(node) = self.nodes.iter().position(|node| node.name == *name) else { return };
         let life = self.nodes[node].life;
