@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// How many lines are kept.
-const LINES: usize = 400;
+const LINES: usize = 2_000;
 
 /// The last lines.
 #[derive(Debug, Default)]
