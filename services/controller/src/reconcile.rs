@@ -166,10 +166,9 @@ impl Subject<'_> {
         }
         let replicas = self.state.replicas_of(self.key, self.name);
         for (id, replica) in replicas.filter(|(_, r)| r.retired.is_none()) {
-            if !self.is_current(replica)
-                || replica.phase == Phase::Ready
-                || self.spec.mode == Mode::Job
-            {
+            // A job may run for as long as it likes; one that does not get to run has a deadline.
+            let works = self.spec.mode == Mode::Job && replica.phase == Phase::Running;
+            if !self.is_current(replica) || replica.phase == Phase::Ready || works {
                 continue;
             }
             let since = replica.requested_ms.max(self.app.since_ms);
@@ -242,9 +241,12 @@ impl Subject<'_> {
         }
     }
 
-    /// The id that follows from a serial number. Two in 33 million are alike; the next is taken then.
+    /// The id that follows from a serial number and from where the app last changed: an app that was
+    /// deleted counts from 0 again, and an id is never used again. Two in 33 million are alike; the
+    /// next is taken then.
     fn fresh_id(&self, serial: u64) -> ReplicaId {
-        let tries = (0_u64..).map(|i| serial.wrapping_add(i << 40));
+        let serial = (self.app.changed_at << 20).wrapping_add(serial);
+        let tries = (0_u64..).map(|i| serial.wrapping_add(i << 52));
         let mut ids = tries.map(|serial| ReplicaId::derive(self.key, self.name, serial));
         ids.find(|id| !self.state.replicas.contains(id)).expect("there are more ids than replicas")
     }

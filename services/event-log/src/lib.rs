@@ -21,8 +21,8 @@ mod reads;
 mod verify;
 mod view;
 
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use config::Config;
 pub use service::run;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::store::{FjallStore, Row, Store as _};
+use crate::store::{FjallStore, Row, Store};
 use crate::view::View;
 
 /// The endpoints, each on a subject of its own.
@@ -27,7 +27,7 @@ const PAGE_ROOM: usize = 8 * 1024;
 /// The most events that are looked up for one page of an entity's history.
 const HISTORY_MAX: usize = 2_000;
 
-type Answered = Result<Vec<u8>, (u16, String)>;
+pub(crate) type Answered = Result<Vec<u8>, (u16, String)>;
 
 /// Answers until asked to stop.
 pub(crate) async fn serve(
@@ -98,7 +98,7 @@ fn reached(view: &View, at_least: Option<u64>) -> Result<schemas::place::Place, 
     }
 }
 
-fn log(store: &FjallStore, view: &View, request: &LogRequest) -> Answered {
+pub(crate) fn log(store: &impl Store, view: &View, request: &LogRequest) -> Answered {
     let place = reached(view, request.at_least)?;
     let limit =
         request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));

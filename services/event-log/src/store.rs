@@ -7,8 +7,8 @@
 
 mod fjall;
 
-#[cfg(test)]
-pub(crate) mod fake;
+#[cfg(any(test, feature = "testing"))]
+pub mod fake;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

@@ -8,7 +8,7 @@ use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
 
 use crate::sequencer::Bindings;
-use crate::store::{FjallStore, SnapshotMeta, Store as _, StoreError};
+use crate::store::{SnapshotMeta, Store, StoreError};
 
 /// How many snapshots are kept: a bad one is skipped for an older one.
 const SNAPSHOTS_KEPT: usize = 3;
@@ -28,7 +28,7 @@ pub(crate) enum ViewError {
 
 impl View {
     /// Begins from the newest snapshot that is good, or from nothing.
-    pub(crate) fn open(store: &FjallStore) -> Result<Self, StoreError> {
+    pub(crate) fn open(store: &impl Store) -> Result<Self, StoreError> {
         let head = store.head()?;
         for meta in store.snapshots()? {
             let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= head.position;
@@ -52,7 +52,7 @@ impl View {
     }
 
     /// Folds what was published since.
-    pub(crate) fn advance(&self, store: &FjallStore, to: Place) -> Result<(), ViewError> {
+    pub(crate) fn advance(&self, store: &impl Store, to: Place) -> Result<(), ViewError> {
         let mut fold = self.fold();
         let from = fold.cursor().position + 1;
         let mut failed = None;
@@ -68,7 +68,7 @@ impl View {
 }
 
 /// Whether a snapshot is one of this history: entries it was made from may have been moved aside.
-fn belongs(store: &FjallStore, meta: &SnapshotMeta) -> Result<bool, StoreError> {
+fn belongs(store: &impl Store, meta: &SnapshotMeta) -> Result<bool, StoreError> {
     let row = store.row(meta.place.position)?;
     Ok(meta.place.position == 0 || row.is_some_and(|row| row.place == meta.place))
 }
@@ -80,7 +80,7 @@ impl Bindings for View {
 }
 
 /// Writes a snapshot, reads it back, and forgets all but the newest few.
-pub(crate) fn write_snapshot(store: &FjallStore, fold: &Fold) -> Result<(), ViewError> {
+pub(crate) fn write_snapshot(store: &impl Store, fold: &Fold) -> Result<(), ViewError> {
     let bytes = fold.snapshot();
     let meta = SnapshotMeta {
         fold_version: FOLD_VERSION,

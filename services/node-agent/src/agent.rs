@@ -475,10 +475,17 @@ impl Agent {
             term,
             time_ms: now.utc_ms,
             place: document.map_or(Place::START, |document| document.place),
-            document: document.map(NodeDocument::digest),
+            // Held is what can be carried out: on a difference it is written again, specs included.
+            document: document
+                .filter(|document| self.has_specs(document))
+                .map(NodeDocument::digest),
             spooled: self.kept.facts.len(),
             disk_free_bytes: self.disk_free_bytes,
         }));
+    }
+
+    fn has_specs(&self, document: &NodeDocument) -> bool {
+        document.replicas.values().all(|assignment| self.kept.specs.contains_key(&assignment.spec))
     }
 
     /// When to call again if nothing arrives, by the forward-going clock.

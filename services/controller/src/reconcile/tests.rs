@@ -401,3 +401,20 @@ fn an_app_that_fits_nowhere_is_told_as_stalled_soon_with_every_reason() {
     let told = matches!(&status, Some(AppStatus::Stalled { reason, .. }) if reason.contains("admission; cpu"));
     assert!(told, "{status:?}");
 }
+
+#[test]
+fn an_app_that_is_deployed_again_after_its_end_gets_ids_that_were_never_used() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 2)]);
+    world.settle();
+    let ids = |world: &World| -> Vec<ReplicaId> {
+        world.state().replicas.iter().map(|(id, _)| id.clone()).collect()
+    };
+    let first = ids(&world);
+    world.history.add(&Writer::Controller, AppDeleteStarted { app: app("shop") });
+    world.settle();
+    assert!(world.state().apps.is_empty(), "it is gone");
+    world.deploy(&[web("web:1", 2)]);
+    world.settle();
+    assert!(ids(&world).iter().all(|id| !first.contains(id)), "{:?} after {first:?}", ids(&world));
+}

@@ -25,69 +25,85 @@ struct Disk {
 #[derive(Debug, Default)]
 struct Inner {
     written: Disk,
-    /// The disk after each commit that was written and not synced, the oldest first. With syncing
+    /// The disk before each commit that was written and not synced, the oldest first. With syncing
     /// on, there is none.
     unsynced: Vec<Disk>,
-    synced: Disk,
     /// Whether a commit is synced before it returns.
     syncs: bool,
     /// The next commit fails: nobody knows whether it is on disk.
     fails: bool,
+    /// Snapshots, the newest first. They can be made anew, so losing one loses nothing.
+    snapshots: Vec<(SnapshotMeta, Vec<u8>)>,
+}
+
+impl Inner {
+    fn synced(&self) -> &Disk {
+        self.unsynced.first().unwrap_or(&self.written)
+    }
 }
 
 /// A fake store; clones share the disk.
 #[derive(Clone, Debug)]
-pub(crate) struct FakeStore(Rc<RefCell<Inner>>);
+pub struct FakeStore(Rc<RefCell<Inner>>);
+
+impl Default for FakeStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl FakeStore {
     /// A disk that syncs, as it must.
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         Self(Rc::new(RefCell::new(Inner { syncs: true, ..Inner::default() })))
     }
 
-    /// A disk that says it synced and did not: what the crash test must notice.
-    pub(crate) fn without_durability() -> Self {
+    /// A disk that says it synced and did not: what the tests of crashes must notice.
+    #[must_use]
+    pub fn without_durability() -> Self {
         Self(Rc::new(RefCell::new(Inner { syncs: false, ..Inner::default() })))
     }
 
     /// Cuts the power. Of what was written and not synced, the first `survive` commits survive.
-    pub(crate) fn crash(&self, survive: usize) {
+    pub fn crash(&self, survive: usize) {
         let mut inner = self.0.borrow_mut();
-        let survive = survive.min(inner.unsynced.len());
-        if survive > 0 {
-            inner.synced = inner.unsynced[survive - 1].clone();
+        let unsynced = std::mem::take(&mut inner.unsynced);
+        if let Some(before) = unsynced.into_iter().nth(survive) {
+            inner.written = before;
         }
-        inner.written = inner.synced.clone();
-        inner.unsynced.clear();
         inner.fails = false;
     }
 
     /// How many commits a crash might lose.
-    pub(crate) fn unsynced(&self) -> usize {
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
         self.0.borrow().unsynced.len()
     }
 
     /// Makes the next commit fail, with its outcome unknown until the crash.
-    pub(crate) fn fail_next(&self) {
+    pub fn fail_next(&self) {
         self.0.borrow_mut().fails = true;
     }
 
     /// The entry that would be there after losing power now.
-    pub(crate) fn synced_row(&self, position: u64) -> Option<Row> {
-        self.0.borrow().synced.log.get(&position).cloned()
+    #[must_use]
+    pub fn synced_row(&self, position: u64) -> Option<Row> {
+        self.0.borrow().synced().log.get(&position).cloned()
     }
 
     /// Loses the end of the log, as a flipped byte in a journal does.
-    pub(crate) fn lose_after(&self, position: u64) {
+    pub fn lose_after(&self, position: u64) {
         let mut inner = self.0.borrow_mut();
         inner.written.log.retain(|at, _| *at <= position);
         inner.written.entities.retain(|(_, at)| *at <= position);
         inner.written.series.retain(|_, row| row.position <= position);
-        inner.synced = inner.written.clone();
+        inner.unsynced.clear();
     }
 
     /// Everything that was ever moved aside.
-    pub(crate) fn orphans(&self) -> Vec<Row> {
+    #[must_use]
+    pub fn orphans(&self) -> Vec<Row> {
         self.0.borrow().written.orphans.clone()
     }
 
@@ -103,17 +119,17 @@ impl FakeStore {
 
     fn commit(&self, change: impl FnOnce(&mut Disk)) -> Result<(), StoreError> {
         let mut inner = self.0.borrow_mut();
-        let inner = &mut *inner;
+        let fails = std::mem::take(&mut inner.fails);
+        if fails || !inner.syncs {
+            let before = inner.written.clone();
+            inner.unsynced.push(before);
+        } else {
+            inner.unsynced.clear();
+        }
         change(&mut inner.written);
-        if std::mem::take(&mut inner.fails) {
-            inner.unsynced.push(inner.written.clone());
+        if fails {
             let source = "the disk is full".into();
             return Err(StoreError::Engine { doing: "store a group", source });
-        }
-        if inner.syncs {
-            inner.synced = inner.written.clone();
-        } else {
-            inner.unsynced.push(inner.written.clone());
         }
         Ok(())
     }
@@ -219,18 +235,29 @@ impl Store for FakeStore {
     }
 
     fn snapshots(&self) -> Result<Vec<SnapshotMeta>, StoreError> {
-        Ok(Vec::new())
+        Ok(self.0.borrow().snapshots.iter().map(|(meta, _)| meta.clone()).collect())
     }
 
-    fn snapshot_bytes(&self, _: &SnapshotMeta, _: u64, _: usize) -> Result<Vec<u8>, StoreError> {
-        Ok(Vec::new())
+    fn snapshot_bytes(
+        &self,
+        meta: &SnapshotMeta,
+        offset: u64,
+        len: usize,
+    ) -> Result<Vec<u8>, StoreError> {
+        let inner = self.0.borrow();
+        let found = inner.snapshots.iter().find(|(known, _)| known == meta);
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = found.map(|(_, bytes)| bytes.iter().skip(skipped).take(len).copied().collect());
+        Ok(bytes.unwrap_or_default())
     }
 
-    fn put_snapshot(&self, _: &SnapshotMeta, _: &[u8]) -> Result<(), StoreError> {
+    fn put_snapshot(&self, meta: &SnapshotMeta, bytes: &[u8]) -> Result<(), StoreError> {
+        self.0.borrow_mut().snapshots.insert(0, (meta.clone(), bytes.to_vec()));
         Ok(())
     }
 
-    fn drop_snapshot(&self, _: &SnapshotMeta) -> Result<(), StoreError> {
+    fn drop_snapshot(&self, meta: &SnapshotMeta) -> Result<(), StoreError> {
+        self.0.borrow_mut().snapshots.retain(|(known, _)| known != meta);
         Ok(())
     }
 }

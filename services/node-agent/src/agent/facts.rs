@@ -230,8 +230,12 @@ impl Facts {
         }
     }
 
+    /// A claim that was offered more than once is answered as often; the first answer counts.
     fn claim_answered(&mut self, verdict: &Verdict) {
         let process = &mut self.process;
+        if process.granted.is_some() {
+            return;
+        }
         let offered_ms = process.claim_offered_ms.take().unwrap_or(0);
         match verdict {
             Verdict::Published(_) | Verdict::Duplicate { .. } => {
@@ -274,4 +278,24 @@ impl Facts {
 /// What put a replica into the document is the cause of what is told of it.
 fn cause_of(cause: Option<(Option<CommandId>, u64)>) -> Cause {
     cause.map_or_else(Cause::default, |(correlation, position)| Cause { correlation, position })
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::place::Place;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_that_is_answered_twice_is_granted_once() {
+        let node = NodeName::new("n1").expect("a name");
+        let mut facts = Facts::default();
+        facts.begin(&node, "i", "seed");
+        facts.connected();
+        let claim = facts.offer(Now { utc_ms: 1, mono_ms: 1 }).expect("it claims");
+        let answer = |verdict| Answer { series: claim.series.clone(), n: 1, verdict };
+        facts.answered(&answer(Verdict::Published(Place::START)));
+        facts.answered(&answer(Verdict::Duplicate { last_n: 1, place: Place::START }));
+        assert_eq!((claim.term, facts.term()), (1, Some(1)));
+    }
 }

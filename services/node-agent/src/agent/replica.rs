@@ -385,7 +385,8 @@ impl Runner {
                 self.enter(Stage::Waiting, world.now);
                 self.timing.due_ms = world.now.mono_ms + retry_ms;
             }
-            None if failed => self.over(Outcome::Failed { reason: cause }, world),
+            // A policy that wants another and has no attempt left has given up, whatever the exit code.
+            None if failed || wants_another => self.over(Outcome::Failed { reason: cause }, world),
             None => self.over(Outcome::Completed, world),
         }
     }

@@ -1,73 +1,22 @@
-//! A fake stream with the server's own checks, and a sequencer wired to it.
+//! A sequencer wired to a fake store and a fake stream.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use bytes::Bytes;
 use schemas::append::{Answer, Code, Draft, Request, Verdict};
 use schemas::event::{Event, LeadershipTaken, NoteAdded};
 use schemas::id::{NodeName, ReplicaId, Series, Tenant, Writer};
 use schemas::place::{Basis, Place};
-use schemas::subject::{self, SEQUENCER_TAKEN};
+use schemas::subject;
 use serde_json::value::RawValue;
 
-use crate::index::{Indexer, Leaderships, replay};
 use crate::sequencer::flight::Message;
-use crate::sequencer::{
-    Asked, Bindings, Input, Outcome, Output, Sequencer, Setup, Stop, Streamed, Window,
-};
-use crate::start::Stream;
+use crate::sequencer::{Asked, Bindings, Input, Outcome, Output, Sequencer, Setup, Stop, Window};
 use crate::store::Store;
 use crate::store::fake::FakeStore;
+use crate::testing::{FakeStream, audit};
 use crate::witness::Heads;
-
-/// The events stream, with what a server checks.
-#[derive(Debug, Default)]
-pub(super) struct FakeStream {
-    pub(super) messages: VecDeque<Streamed>,
-    pub(super) last: u64,
-    /// How many messages it keeps.
-    pub(super) keeps: usize,
-}
-
-impl FakeStream {
-    pub(super) fn facts(&self) -> Stream {
-        let first = self.messages.front().map_or(self.last + 1, |message| message.sequence);
-        Stream { first, last: self.last, messages: self.messages.len() as u64 }
-    }
-
-    /// What the server does with a publish.
-    pub(super) fn publish(&mut self, message: &Message) -> Outcome {
-        if message.expected_last != self.last {
-            return Outcome::Refused(format!("wrong last sequence: {}", self.last));
-        }
-        let taken = self.messages.iter().rev().find(|m| m.subject == SEQUENCER_TAKEN);
-        if let Some(fence) = message.fence
-            && taken.map_or(0, |taken| taken.sequence) != fence
-        {
-            return Outcome::Refused("wrong last sequence on the subject".to_owned());
-        }
-        Outcome::Stored(self.add(&message.subject, message.bytes.clone()))
-    }
-
-    /// A publish by hand, under no check.
-    pub(super) fn add(&mut self, subject: &str, bytes: Bytes) -> u64 {
-        self.last += 1;
-        let subject = subject.to_owned();
-        self.messages.push_back(Streamed { sequence: self.last, subject, bytes });
-        if self.messages.len() > self.keeps {
-            self.messages.pop_front();
-        }
-        self.last
-    }
-
-    /// The server lost what it had not synced.
-    pub(super) fn lose_after(&mut self, sequence: u64) {
-        self.messages.retain(|message| message.sequence <= sequence);
-        self.last = self.last.min(sequence);
-    }
-}
 
 /// Which replica is on which node.
 #[derive(Clone, Debug, Default)]
@@ -183,18 +132,11 @@ impl World {
                 self.input(Input::Stream(facts));
             }
             Output::Read { from, to } => {
-                let read = self.stream.borrow();
-                let messages = read.messages.iter();
-                let range = messages.filter(|m| (from..=to).contains(&m.sequence));
-                let part: Vec<Streamed> = range.take(7).cloned().collect();
-                drop(read);
+                let part = self.stream.borrow().read(from, to, 7);
                 self.input(Input::Messages(part));
             }
             Output::Seat { next } => {
-                let mut stream = self.stream.borrow_mut();
-                stream.messages.retain(|message| message.sequence >= next);
-                stream.last = stream.last.max(next - 1);
-                drop(stream);
+                self.stream.borrow_mut().seat(next);
                 self.input(Input::Seated);
             }
             Output::Publish(message) => self.network.push_back(message),
@@ -340,24 +282,7 @@ impl World {
 
     /// Everything that must hold of a log, whatever happened.
     pub(super) fn check(&self) {
-        let head = self.store.head().expect("readable").position;
-        let mut fold = cluster::Fold::new();
-        let mut indexer = Indexer::default();
-        let mut leaderships = Leaderships::default();
-        let (mut series, mut entities) = (BTreeMap::new(), std::collections::BTreeSet::new());
-        replay(&self.store, 1, head, &mut |row, header, event| {
-            fold.push(&row.bytes).expect("the chain holds, and batches are whole or void");
-            assert_eq!(fold.cursor(), row.place, "the row says where it stands");
-            assert_eq!(fold.cursor() == fold.place(), row.ends, "{row:?}");
-            let Some(effects) = indexer.push(header, event).effects else { return };
-            let (name, row, named) = leaderships.take(effects);
-            let before = series.insert(name, row.clone());
-            assert_eq!(before.map_or(0, |before| before.n) + 1, row.n, "no number is used twice");
-            entities.extend(named);
-        })
-        .expect("readable");
-        assert_eq!(fold.state().anomalies(), 0);
-        assert_eq!(self.store.indexes(), (series, leaderships.0, entities), "as the log says");
+        audit(&self.store).expect("the log is whole");
         for (at, place) in &self.seen {
             let row = self.store.row(*at).expect("readable").expect("never lost");
             assert_eq!(row.place, *place, "what was published at {at} has changed");

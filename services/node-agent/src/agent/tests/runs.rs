@@ -69,7 +69,7 @@ fn waits_double_up_to_the_longest_and_begin_anew_after_a_long_run() {
     let restart = r#""restart":{"delay_ms":100,"delay_max_ms":350,"reset_ms":60000}"#;
     let mut world = running(&format!(r#"{{"image":"web",{restart}}}"#));
     let mut waits = Vec::new();
-    for lasted_ms in [0, 0, 0, 0, 60_000, 0] {
+    for lasted_ms in [100, 100, 100, 100, 60_000, 100] {
         let wait = ends(&mut world, 1, lasted_ms).expect("it is always restarted");
         waits.push(wait);
         if wait > 0 {

@@ -1,0 +1,174 @@
+//! event-log's process: the real sequencer on a store that knows written from synced.
+//!
+//! Not here: the server it publishes to, and time (`world`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use event_log::sequencer::{Input, Output, Sequencer, Setup, Window};
+use event_log::store::Store as _;
+use event_log::testing::{FakeStore, Shown};
+use event_log::witness::Heads;
+use schemas::append::{Request, Verdict};
+use schemas::id::{Series, Writer};
+use schemas::place::Place;
+
+/// A snapshot is written every so many events.
+const SNAPSHOT_EVERY: u64 = 60;
+
+/// event-log, which may be down.
+pub(crate) struct Log {
+    pub(crate) store: FakeStore,
+    witness: Option<Heads>,
+    window: Window,
+    pub(crate) machine: Option<Sequencer<FakeStore, Shown>>,
+    pub(crate) shown: Option<Shown>,
+    pub(crate) life: u64,
+    /// The number of its connection: acknowledgements come on the one that was published on.
+    pub(crate) connection: u64,
+    pub(crate) outstanding: BTreeSet<u64>,
+    /// When the last message that was sent gets to the server: one connection keeps the order.
+    pub(crate) wire_ms: u64,
+    pub(crate) listening: bool,
+    pub(crate) read: u64,
+    pub(crate) reading: bool,
+    pub(crate) ticking: bool,
+    snapshot_at: u64,
+    answered: BTreeMap<(Series, u64), Place>,
+    pub(crate) skew_ms: u64,
+}
+
+impl Log {
+    pub(crate) fn new(store: FakeStore, keeps: u64, skew_ms: u64) -> Self {
+        Self {
+            store,
+            witness: None,
+            window: Window { messages: keeps, bytes: 64 << 20, message_bytes: 1 << 20 },
+            machine: None,
+            shown: None,
+            life: 0,
+            connection: 0,
+            outstanding: BTreeSet::new(),
+            wire_ms: 0,
+            listening: false,
+            read: 0,
+            reading: false,
+            ticking: false,
+            snapshot_at: 0,
+            answered: BTreeMap::new(),
+            skew_ms,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.machine.is_some()
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.machine.as_ref().is_some_and(Sequencer::leads)
+    }
+
+    /// A process begins on what is on disk.
+    pub(crate) fn start(&mut self) -> Result<(), String> {
+        self.life += 1;
+        self.connection += 1;
+        self.outstanding.clear();
+        self.listening = false;
+        self.read = 0;
+        let setup = Setup {
+            instance: "log".to_owned(),
+            genesis: format!("history-{}", self.life),
+            witnessed: self.witness.clone(),
+            window: self.window,
+        };
+        let shown = Shown::open(&self.store)?;
+        let machine = Sequencer::new(self.store.clone(), shown.clone(), setup);
+        self.machine = Some(machine.map_err(|error| error.to_string())?);
+        self.shown = Some(shown);
+        Ok(())
+    }
+
+    /// The power is cut: of what was not synced, some survives.
+    pub(crate) fn crash(&mut self, survive: usize) {
+        self.machine = None;
+        self.shown = None;
+        self.listening = false;
+        self.reading = false;
+        self.life += 1;
+        self.connection += 1;
+        self.store.crash(survive);
+    }
+
+    pub(crate) fn on(&mut self, input: Input, now_ms: u64) -> Vec<Output> {
+        let now_ms = now_ms + self.skew_ms;
+        self.machine.as_mut().map_or_else(Vec::new, |machine| machine.on(input, now_ms))
+    }
+
+    pub(crate) fn remember(&mut self, heads: Heads) {
+        self.witness = Some(heads);
+    }
+
+    /// The published head has moved.
+    pub(crate) fn published(&mut self, place: Place) -> Result<(), String> {
+        let Some(shown) = &self.shown else { return Ok(()) };
+        shown.advance(place)?;
+        if place.position >= self.snapshot_at + SNAPSHOT_EVERY {
+            self.snapshot_at = place.position;
+            shown.snapshot()?;
+        }
+        Ok(())
+    }
+
+    /// A batch is published once, at one place.
+    pub(crate) fn answers(
+        &mut self,
+        series: &Series,
+        n: u64,
+        verdict: &Verdict,
+    ) -> Result<(), String> {
+        let Verdict::Published(place) = verdict else { return Ok(()) };
+        match self.answered.insert((series.clone(), n), *place) {
+            Some(before) if before != *place => {
+                Err(format!("number {n} of {series} was answered at {before}, then at {place}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What was answered is in the log, at the place that was said, as the end of that batch.
+    pub(crate) fn check_answers(&self) -> Result<(), String> {
+        for ((series, n), place) in &self.answered {
+            let row = self.store.row(place.position).map_err(|error| error.to_string())?;
+            let fits = row.is_some_and(|row| {
+                let text = String::from_utf8_lossy(&row.bytes).into_owned();
+                row.place == *place && row.ends && text.contains(series.as_str())
+            });
+            if !fits {
+                return Err(format!(
+                    "number {n} of {series} was answered at {place}, and is not there"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a sequencer without a check of leaderships and of bases would see: every request as if
+    /// it came from the leader, who had folded everything.
+    pub(crate) fn forge(&self, request: &mut Request) {
+        if matches!(request.writer, Writer::Agent(_)) || request.events[0].kind == "LeadershipTaken"
+        {
+            return;
+        }
+        if let Ok(Some(row)) = self.store.writer(&request.writer) {
+            request.term = row.term;
+            request.instance = row.instance;
+        }
+        let mut at = self.store.head().map_or(0, |head| head.position);
+        while let Ok(Some(row)) = self.store.row(at) {
+            if row.ends {
+                request.basis = Some(row.place.basis());
+                return;
+            }
+            at -= 1;
+        }
+    }
+}
