@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 /// Things to come.
 #[derive(Debug)]
 pub(crate) struct Agenda<T> {
-    planned: BTreeMap<(u64, u64), T>,
+    /// Boxed: what is planned is large, and a map moves what it holds about.
+    planned: BTreeMap<(u64, u64), Box<T>>,
     count: u64,
 }
 
@@ -18,11 +19,11 @@ impl<T> Default for Agenda<T> {
 impl<T> Agenda<T> {
     pub(crate) fn plan(&mut self, at_ms: u64, what: T) {
         self.count += 1;
-        self.planned.insert((at_ms, self.count), what);
+        self.planned.insert((at_ms, self.count), Box::new(what));
     }
 
     /// The next thing, and when it happens.
     pub(crate) fn next(&mut self) -> Option<(u64, T)> {
-        self.planned.pop_first().map(|((at, _), what)| (at, what))
+        self.planned.pop_first().map(|((at, _), what)| (at, *what))
     }
 }

@@ -219,37 +219,3 @@ fn an_agent_that_acts_before_it_keeps_is_noticed() {
 fn an_engine_that_makes_a_container_twice_is_noticed() {
     is_noticed(Protections { names: false, ..Protections::ALL }, 100, &["runs-once"]);
 }
-#[test]
-fn zz_debug() {
-    let Some(seed) = setting("SIM_DEBUG") else { return };
-    let mut world = World::new(seed, Protections::ALL);
-    let lived = live(&mut world);
-    println!("{lived:?}");
-    for host in &world.hosts {
-        println!(
-            "{} {:?} rest {} life {} paused {} next {} cmds {:?} of {}",
-            host.process.name(),
-            host.process.role(),
-            host.process.is_at_rest(),
-            host.life,
-            host.paused,
-            host.next,
-            host.commands,
-            world.commands.next()
-        );
-    }
-    for node in &world.nodes {
-        println!(
-            "{} paused {} cut {} life {} agent {}",
-            node.name,
-            node.paused,
-            node.cut_off,
-            node.life,
-            node.agent.is_some()
-        );
-        if let Some(agent) = &node.agent {
-            println!("   {}", serde_json::to_string(agent.kept()).unwrap());
-            println!("   {:?}", agent);
-        }
-    }
-}

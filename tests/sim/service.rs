@@ -43,6 +43,9 @@ pub(crate) enum Sent {
 /// What a service listens to and sends beside events. A service joins the simulation with this and
 /// one line in [`all`].
 pub(crate) trait Wired: Rules + Default + 'static {
+    /// Whether it listens to heartbeats.
+    const HEARS_NODES: bool;
+
     /// A heartbeat or a command, if it listens to that.
     fn hears(mail: Mail) -> Option<Self::Input>;
 
@@ -51,6 +54,8 @@ pub(crate) trait Wired: Rules + Default + 'static {
 }
 
 impl Wired for Controller {
+    const HEARS_NODES: bool = false;
+
     fn hears(mail: Mail) -> Option<CommandMessage> {
         if let Mail::Command(command) = mail { Some(command) } else { None }
     }
@@ -61,6 +66,8 @@ impl Wired for Controller {
 }
 
 impl Wired for Scheduler {
+    const HEARS_NODES: bool = true;
+
     fn hears(mail: Mail) -> Option<Heartbeat> {
         if let Mail::Heartbeat(heartbeat) = mail { Some(heartbeat) } else { None }
     }
@@ -71,6 +78,8 @@ impl Wired for Scheduler {
 }
 
 impl Wired for Health {
+    const HEARS_NODES: bool = true;
+
     fn hears(mail: Mail) -> Option<Heartbeat> {
         if let Mail::Heartbeat(heartbeat) = mail { Some(heartbeat) } else { None }
     }
@@ -98,6 +107,7 @@ pub(crate) trait Process {
     fn writer(&self) -> Writer;
     fn name(&self) -> String;
     fn is_up(&self) -> bool;
+    fn hears_nodes(&self) -> bool;
 
     /// A process begins, on a snapshot or on nothing; with the id on its disk, or on another disk.
     fn start(&mut self, snapshot: Option<Fold>, other_disk: bool);
@@ -149,6 +159,10 @@ impl<R: Wired> Process for Instance<R> {
 
     fn is_up(&self) -> bool {
         self.machine.is_some()
+    }
+
+    fn hears_nodes(&self) -> bool {
+        R::HEARS_NODES
     }
 
     fn start(&mut self, snapshot: Option<Fold>, other_disk: bool) {

@@ -161,31 +161,24 @@ impl World {
         if workload.spec.image.starts_with(HOPELESS) {
             return app.stalled.is_some();
         }
-        let waits = |r: &&&Replica| r.node.is_none();
-        if current.iter().any(|r| waits(r)) {
+        let hopeless = |r: &Replica| r.spec.image.starts_with(HOPELESS);
+        let rest = of_it.iter().all(|r| r.ready || r.node.is_none() || hopeless(r));
+        let waiting: Vec<_> = current.iter().filter(|r| r.node.is_none()).collect();
+        if !waiting.is_empty() {
             let reasons: u64 = workload.unplaced.iter().map(|unfit| unfit.nodes).sum();
             let nodes = u64::try_from(model.nodes.len()).unwrap_or(u64::MAX);
-            let fits = current
-                .iter()
-                .filter(|r| waits(r))
-                .any(|replica| model.nodes.keys().any(|node| model.fits(replica, node)));
-            let hopeless = |r: &Replica| r.spec.image.starts_with(HOPELESS);
-            let rest = of_it.iter().all(|r| r.ready || r.node.is_none() || hopeless(r));
-            return reasons >= nodes && !fits && rest;
+            let fits =
+                |replica: &&Replica| model.nodes.keys().any(|node| model.fits(replica, node));
+            return reasons >= nodes && !waiting.iter().any(|r| fits(r)) && rest;
         }
         // What comes first is not there: that one has its own explanation.
-        workload.spec.depends_on.iter().any(|(name, condition)| {
-            app.workloads.get(name).is_none_or(|first| !self.has_come(app, name, first, *condition))
-        }) && of_it.iter().all(|r| r.ready)
+        let held = workload.spec.depends_on.iter().any(|(name, condition)| {
+            app.workloads.get(name).is_none_or(|first| !self.has_come(name, first, *condition))
+        });
+        held && rest
     }
 
-    fn has_come(
-        &self,
-        _: &App,
-        name: &WorkloadName,
-        first: &Workload,
-        condition: Condition,
-    ) -> bool {
+    fn has_come(&self, name: &WorkloadName, first: &Workload, condition: Condition) -> bool {
         let ready =
             self.checks.model.replicas.values().filter(|r| {
                 r.workload == *name && r.digest == first.digest && r.ready && !r.retired

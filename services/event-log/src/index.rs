@@ -38,8 +38,10 @@ enum Lead {
     Released {
         writer: Writer,
     },
-    /// The node is lost or removed: any instance may claim its agent's leadership.
+    /// The node is lost: any instance may claim its agent's leadership.
     Lost(NodeName),
+    /// The node is removed, for good: whoever is there next begins anew.
+    Removed(NodeName),
     /// The node is heard again: the holder keeps it.
     Returned(NodeName),
 }
@@ -130,7 +132,7 @@ impl Effects {
             Event::LeadershipReleased(e) => Lead::Released { writer: e.writer.clone() },
             Event::NodeLost(e) => Lead::Lost(e.node.clone()),
             Event::NodeDeclaredLost(e) => Lead::Lost(e.node.clone()),
-            Event::NodeRemoved(e) => Lead::Lost(e.node.clone()),
+            Event::NodeRemoved(e) => Lead::Removed(e.node.clone()),
             Event::NodeReturned(e) => Lead::Returned(e.node.clone()),
             _ => return,
         };
@@ -179,6 +181,11 @@ impl Lead {
                     row.lost = true;
                 }
             }
+            Self::Removed(node) => {
+                if let Some(row) = row_of(&Writer::Agent(node), commit, stored)? {
+                    row.released = true;
+                }
+            }
             Self::Returned(node) => {
                 if let Some(row) = row_of(&Writer::Agent(node), commit, stored)? {
                     row.lost = false;
@@ -209,7 +216,9 @@ impl Effects {
         for lead in &self.leads {
             writers.insert(match lead {
                 Lead::Taken { writer, .. } | Lead::Released { writer } => writer.clone(),
-                Lead::Lost(node) | Lead::Returned(node) => Writer::Agent(node.clone()),
+                Lead::Lost(node) | Lead::Removed(node) | Lead::Returned(node) => {
+                    Writer::Agent(node.clone())
+                }
             });
         }
         writers.remove(&Writer::EventLog);

@@ -60,9 +60,9 @@ pub struct WriterRow {
     pub term: u64,
     /// The instance that holds it.
     pub instance: String,
-    /// Whether the holder released it.
+    /// Whether the holder released it, or the agent's node was removed.
     pub released: bool,
-    /// For an agent: whether an event since says that its node is lost or removed.
+    /// For an agent: whether an event since says that its node is lost.
     pub lost: bool,
     /// Where the writer's last event stands.
     pub position: u64,

@@ -60,6 +60,11 @@ impl Documents {
         differs && late
     }
 
+    /// Whether nothing was written by this leadership for a node whose agent holds a document.
+    pub fn lacks(&self, heartbeat: &Heartbeat) -> bool {
+        heartbeat.document.is_some() && !self.written.contains_key(&heartbeat.node)
+    }
+
     fn write(&mut self, state: &State, node: &NodeName, place: Place, now: Now) -> Option<Write> {
         let (document, specs) = document(state, node, place);
         let digest = document.digest();

@@ -32,7 +32,9 @@ impl Rules for Scheduler {
     }
 
     fn input(&mut self, heartbeat: Heartbeat, state: &State, now: Now) {
-        if state.nodes.contains(&heartbeat.node) && self.documents.heard(&heartbeat, now) {
+        // One that was removed must hear that nothing is to run there, from whoever leads now.
+        let removed = !state.nodes.contains(&heartbeat.node);
+        if self.documents.heard(&heartbeat, now) || (removed && self.documents.lacks(&heartbeat)) {
             self.again.insert(heartbeat.node);
         }
     }

@@ -174,6 +174,9 @@ impl World {
             Output::Append(request) => self.append(&request, &format!("node/{node}/{life}")),
             Output::Heartbeat(heartbeat) => {
                 for host in 0..self.hosts.len() {
+                    if !self.hosts[host].process.hears_nodes() {
+                        continue;
+                    }
                     let life = self.hosts[host].life;
                     if let Some(wait) = self.travel() {
                         let mail = Mail::Heartbeat(heartbeat.clone());

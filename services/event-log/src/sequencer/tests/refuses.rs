@@ -2,8 +2,8 @@
 
 use schemas::append::{Code, Request, Verdict};
 use schemas::event::{
-    AppDeleted, Event, LeadershipReleased, NodeDescribed, NodeDescription, NodeLost, NodeReturned,
-    ReplicaReady, StrayRemoved,
+    AppDeleted, Event, LeadershipReleased, NodeDescribed, NodeDescription, NodeLost, NodeRemoved,
+    NodeReturned, ReplicaReady, StrayRemoved,
 };
 use schemas::id::{AppKey, NodeName, ReplicaId, Series, Tenant, Writer};
 use schemas::place::Basis;
@@ -172,6 +172,23 @@ fn an_agents_leadership_is_held_until_released_or_lost() {
     let request = world.request(&n1, "b", 3, &series, 1, vec![draft(release)]);
     published(world.ask(&request));
     published(world.claim(&n1, "a", 4));
+}
+
+#[test]
+fn a_removed_node_is_free_even_when_health_says_late_that_it_returned() {
+    let mut world = World::leading();
+    let (n1, node) = (agent("n1"), NodeName::new("n1").expect("a name"));
+    published(world.claim(&n1, "a", 1));
+    published(world.claim(&CONTROLLER, "c", 1));
+    published(world.claim(&Writer::Health, "h", 1));
+    let removed = vec![draft(NodeRemoved { node: node.clone() })];
+    let request = world.request(&CONTROLLER, "c", 1, &Series::derive("c", 0), 1, removed);
+    published(world.ask(&request));
+    let returned = vec![draft(NodeReturned { node, silent_ms: 1 })];
+    let request = world.request(&Writer::Health, "h", 1, &Series::derive("h", 0), 1, returned);
+    published(world.ask(&request));
+    published(world.claim(&n1, "b", 2));
+    world.check();
 }
 
 #[test]
