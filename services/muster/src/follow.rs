@@ -162,6 +162,12 @@ async fn carry_out(
         outcome = tokio::time::timeout(patience.waiting.timeout, progress.outcome()) => outcome,
         () = client.shutdown.requested() => return Err(detached(&app, deletes)),
     };
+    // What is left on the terminal is how it is now.
+    if progress.display.is_live()
+        && let Ok(page) = client.state(of(&app)).await
+    {
+        progress.display.draw(&page, runtime::clock::utc_ms());
+    }
     match outcome {
         Ok(outcome) => {
             println!("{}; how it came about: muster why {}", outcome?, progress.id);

@@ -107,6 +107,8 @@ impl Bus {
                 }
                 match event {
                     Event::Connected => tracing::debug!("connected to NATS"),
+                    // Whoever let go of it did so.
+                    Event::Closed => tracing::debug!("the connection to NATS is closed"),
                     other => tracing::warn!(event = %other, "the connection to NATS says"),
                 }
                 async {}
