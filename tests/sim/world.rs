@@ -177,6 +177,7 @@ impl Protections {
 
 /// The world.
 pub(crate) struct World {
+    pub(crate) seed: u64,
     pub(crate) now_ms: u64,
     pub(crate) dice: Dice,
     /// Whether things go wrong.
@@ -218,6 +219,7 @@ impl World {
             node.engine.takes_names_twice = !protections.names;
         }
         let mut world = Self {
+            seed,
             now_ms: 0,
             stormy: true,
             agenda: Agenda::default(),
