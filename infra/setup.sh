@@ -86,6 +86,10 @@ install_packages() {
   local missing
   mapfile -t missing < <(missing_packages)
   ((${#missing[@]} == 0)) || apt_install "${missing[@]}"
+  # Only its program is for the tests; Debian also starts it, on a port that anyone may write to.
+  if [[ " ${missing[*]} " == *" docker-registry "* ]] && [[ -d /run/systemd/system ]]; then
+    systemctl disable --now docker-registry || die "cannot stop the docker-registry that its package started (see above)"
+  fi
   have_docker_cli || apt_install docker-cli # newer Debian releases have the command in a package of its own
   mapfile -t missing < <(missing_packages)
   ((${#missing[@]} == 0)) || die "still not usable after installing: ${missing[*]} (what each must provide: infra/setup.sh, 'packages')"

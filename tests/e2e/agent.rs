@@ -103,7 +103,7 @@ fn output_is_read_from_all_nodes_followed_and_found_after_the_end() {
     assert_eq!(follower.wait().expect("it ends").code(), Some(130));
 
     let _ = cluster.ok(&["scale", &app, "one=1"]);
-    cluster.until("one is left", |cluster| cluster.containers().len() == 1);
+    cluster.until("one is left", |cluster| cluster.ok(&["ps", &app]).lines().count() == 2);
     let left = replica(&cluster)[0].clone();
     let _ = docker(&["kill", &format!("{left}-1")]);
     cluster.until("it runs again", |cluster| {
@@ -180,6 +180,17 @@ fn a_command_runs_in_a_replica_with_input_output_and_its_own_exit_code() {
         let _ = asker.wait();
         cluster.until("it ends with its asker", |_| !processes().contains(seconds));
     }
+    // An agent that stops takes its commands with it, and the container stays.
+    let mut asker = cluster
+        .command("tester", &["exec", &id, "--", "/bin/busybox", "sleep", "633"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("muster runs");
+    cluster.until("it runs", |_| processes().contains("633"));
+    cluster.signal(cluster.nodes()[0].as_str(), "TERM");
+    cluster.until("it ends with the agent", |_| !processes().contains("633"));
+    assert!(processes().contains("sleep 600"));
+    assert!(!asker.wait().expect("it ends").success());
     assert!(cluster.ok(&["replay", "--verify"]).contains("verified"));
 }
 

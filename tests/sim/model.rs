@@ -92,8 +92,11 @@ pub(crate) struct Replica {
     pub(crate) node: Option<NodeName>,
     pub(crate) only: Option<NodeName>,
     replaces: Option<ReplicaId>,
-    /// Whether its node was lost when the replacement of another was asked for.
-    of_lost: bool,
+    /// Whether it takes the place of one on a lost node, or of one whose image is not to be had there:
+    /// such are replaced without waiting for each other.
+    at_once: bool,
+    /// Whether its node could not get its image.
+    imageless: bool,
     pub(crate) retired: bool,
     pub(crate) run: u32,
     pub(crate) running: bool,
@@ -233,6 +236,11 @@ impl Model {
             Event::ReplicasRequested(e) => return self.requested(at, e),
             Event::ReplicasRetired(e) => self.retired(&e.replicas),
             Event::ReplicasPlaced(e) => return self.placed(&e.node, &e.replicas),
+            Event::RunFailed(e) => {
+                if let Some(replica) = self.told(at, &e.replica)? {
+                    replica.imageless |= e.lacks_image();
+                }
+            }
             Event::RunStarted(e) => return self.started(at, &e.replica, e.run),
             Event::RunEnded(e) => {
                 let told = self.told(at, &e.replica)?;
@@ -303,8 +311,8 @@ impl Model {
             workload.generation = workload.generation.max(e.generation);
         }
         for one in &e.replicas {
-            let of_lost = one.replaces.as_ref().and_then(|old| self.replicas.get(old));
-            let of_lost = of_lost.and_then(|old| self.nodes.get(old.node.as_ref()?));
+            let old = one.replaces.as_ref().and_then(|old| self.replicas.get(old));
+            let node = old.and_then(|old| self.nodes.get(old.node.as_ref()?));
             let replica = Replica {
                 app: e.app.clone(),
                 workload: e.workload.clone(),
@@ -315,7 +323,9 @@ impl Model {
                 only: one.node.clone(),
                 replaces: one.replaces.clone(),
                 // The node may have come back since the controller looked.
-                of_lost: of_lost.is_some_and(|node| node.lost || node.since > basis),
+                at_once: node.is_some_and(|node| node.lost || node.since > basis)
+                    || old.is_some_and(|old| old.imageless),
+                imageless: false,
                 retired: false,
                 run: 0,
                 running: false,
@@ -326,7 +336,7 @@ impl Model {
             }
         }
         let begins = |one: &RequestedReplica| {
-            one.replaces.is_some() && self.replicas.get(&one.id).is_some_and(|r| !r.of_lost)
+            one.replaces.is_some() && self.replicas.get(&one.id).is_some_and(|r| !r.at_once)
         };
         let replaces = e.replicas.iter().any(begins);
         self.check_surge(&e.app, &e.workload, replaces)
@@ -344,7 +354,7 @@ impl Model {
             .collect();
         let beside =
             |replica: &Replica| replica.replaces.as_ref().is_some_and(|old| live.contains_key(old));
-        let pairs = live.values().filter(|replica| beside(replica) && !replica.of_lost).count();
+        let pairs = live.values().filter(|replica| beside(replica) && !replica.at_once).count();
         let roots = live.values().filter(|replica| !beside(replica)).count();
         if replaces && pairs > usize::try_from(spec.update.parallelism).unwrap_or(usize::MAX) {
             return wrong("surge", format!("{app}/{name}: {pairs} are replaced at once"));

@@ -5,6 +5,7 @@ mod print;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bus::{Follow, Message};
 use futures_util::{StreamExt as _, stream};
 use runtime::tasks::Tasks;
 use runtime::{Shutdown, clock};
@@ -78,8 +79,12 @@ pub(crate) async fn logs(
 }
 
 /// The runs that a person means, as the state has them now.
-async fn runs(client: &Client, targets: &[String]) -> Result<Vec<Run>, CliError> {
-    let page = client.state(StateRequest::default()).await?;
+async fn runs(
+    client: &Client,
+    targets: &[String],
+    at_least: Option<u64>,
+) -> Result<Vec<Run>, CliError> {
+    let page = client.state(StateRequest { at_least, ..StateRequest::default() }).await?;
     let found: Vec<&ReplicaView> = match targets {
         [] => page.replicas.iter().collect(),
         names => names.iter().flat_map(|name| target::replicas(&page, name)).collect(),
@@ -163,7 +168,7 @@ async fn once(
     wanted: &LogWanted,
     printer: &mut Printer,
 ) -> Result<(), CliError> {
-    let runs = runs(client, &logs.targets).await?;
+    let runs = runs(client, &logs.targets, None).await?;
     printer.expect(runs.iter().map(|run| &run.replica));
     let reading = stream::iter(&runs).map(async |run| (run, read(client, run, wanted).await));
     let mut reading = reading.buffer_unordered(AT_ONCE);
@@ -260,11 +265,23 @@ async fn follow(
     shutdown: &Shutdown,
 ) -> Result<(), CliError> {
     let head = client.head().await?.place.position;
-    let mut events = client.bus.follow(streams::EVENTS.name, head + 1, None);
+    let events = client.bus.follow(streams::EVENTS.name, head + 1, None);
+    // A task of its own: lines that come all the time would never let it begin to read.
+    let (positions, mut begun) = channel(1);
+    let mut watching = Tasks::default();
+    watching.spawn("events", watch(events, positions));
     let (lines, mut arrived) = channel(QUEUE);
-    let mut following =
-        Following { client, wanted, lines, known: BTreeMap::new(), tasks: Tasks::default() };
-    following.join(runs(client, &logs.targets).await?, printer);
+    let mut following = Following {
+        client,
+        wanted,
+        lines,
+        known: BTreeMap::new(),
+        tasks: Tasks::default(),
+        joined: false,
+    };
+    following.join(runs(client, &logs.targets, None).await?, printer);
+    let mut look_again = tokio::time::interval(LOOK);
+    look_again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let look = tokio::select! {
             Some((replica, more)) = arrived.recv() => {
@@ -273,28 +290,43 @@ async fn follow(
                     following.end(arrived).await;
                     return Err(error);
                 }
-                false
+                None
             }
             Some((task, ended)) = following.tasks.ended(), if !following.tasks.is_empty() => {
                 following.ended(&task, ended);
-                false
+                None
             }
-            batch = events.next_batch(64) => {
-                let batch = batch.map_err(|e| CliError::new(Code::Unreachable, e.to_string()))?;
-                batch.iter().any(|message| message.subject.ends_with(".run-started"))
+            Some(position) = begun.recv() => Some(Some(position)),
+            Some((_, Err(error))) = watching.ended(), if !watching.is_empty() => {
+                following.end(arrived).await;
+                return Err(CliError::new(Code::Unreachable, error.to_string()));
             }
-            () = tokio::time::sleep(LOOK) => true,
+            _ = look_again.tick() => Some(None),
             () = shutdown.requested() => {
                 following.end(arrived).await;
                 return Err(CliError::interrupted());
             }
         };
-        if look {
+        if let Some(at_least) = look {
             // A cluster that is away for a moment ends nothing that is followed.
-            match runs(client, &logs.targets).await {
+            match runs(client, &logs.targets, at_least).await {
                 Ok(runs) => following.join(runs, printer),
                 Err(error) => eprintln!("muster: {}", error.text),
             }
+        }
+    }
+}
+
+/// Tells where runs began.
+async fn watch(mut events: Follow, positions: Sender<u64>) -> Result<(), runtime::Failure> {
+    let began = |message: &&Message| message.subject.ends_with(".run-started");
+    loop {
+        let batch = events.next_batch(64).await?;
+        // The state is asked for as it is after that, not a moment before.
+        if let Some(message) = batch.iter().rfind(began)
+            && positions.send(message.sequence).await.is_err()
+        {
+            return Ok(());
         }
     }
 }
@@ -306,6 +338,8 @@ struct Following<'a> {
     lines: Sender<(ReplicaId, Vec<Line>)>,
     known: BTreeMap<Run, Known>,
     tasks: Tasks,
+    /// Whether the runs that were there at first have been met.
+    joined: bool,
 }
 
 /// A run that was met.
@@ -320,18 +354,18 @@ struct Known {
 impl Following<'_> {
     fn join(&mut self, runs: Vec<Run>, printer: &mut Printer) {
         printer.expect(runs.iter().map(|run| &run.replica));
+        // What begins while we look is wanted from its beginning.
+        let tail = self.wanted.tail.filter(|_| !self.joined);
+        self.joined = true;
         for run in runs {
-            // A replica of which a run was shown goes on with all of the next one.
-            let first = !self.known.keys().any(|known| known.replica == run.replica);
             let known = self.known.entry(run.clone()).or_default();
             if std::mem::replace(&mut known.follows, true) {
                 continue;
             }
-            let mut wanted = self.wanted.clone();
+            let mut wanted = LogWanted { tail, ..self.wanted.clone() };
             if let Some(last_ms) = known.last_ms {
                 wanted.since_ms = Some(last_ms + 1);
             }
-            wanted.tail = wanted.tail.filter(|_| first);
             let (client, lines) = (self.client.clone(), self.lines.clone());
             self.tasks.spawn(name(&run), async move {
                 pass(&client, &run, wanted, lines).await.map_err(|error| error.text.into())

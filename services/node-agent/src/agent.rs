@@ -196,10 +196,10 @@ impl Agent {
         self.kept.facts.waits_for()
     }
 
-    /// Whether nothing has to be told any more.
+    /// Whether nothing has to be told any more, and nobody listens.
     #[must_use]
     pub fn at_rest(&self) -> bool {
-        self.kept.facts.is_empty()
+        self.kept.facts.is_empty() && self.sessions.is_empty()
     }
 
     /// The containers that run, for usage sampling.

@@ -47,6 +47,11 @@ impl Open {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
     }
 
+    /// Ends all of them: whoever runs a command ends that as well.
+    pub(crate) fn end_all(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Hands something over; false when there is no such session. What comes faster than a session
     /// hears it is dropped: who counts what it sends will know.
     fn hand(&self, session: &str, heard: Heard) -> bool {

@@ -142,6 +142,7 @@ impl Pump {
                 _ = arrived.recv_many(&mut inputs, AT_ONCE) => {}
                 () = shutdown.requested(), if releasing.is_none() => {
                     releasing = Some(clock::mono_ms() + u64::try_from(RELEASE.as_millis()).unwrap_or(0));
+                    self.open.end_all();
                     inputs.push(Input::Stop);
                 }
                 Some((task, ended)) = work.ended(), if !work.is_empty() => {
