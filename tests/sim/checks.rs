@@ -119,7 +119,7 @@ impl Checks {
     pub(crate) fn before(&self, op: &Op, step: u8, node: &Node) -> Option<Before> {
         let name = match op {
             Op::Stop { replica, run, .. } if step == 0 => container_name(replica, *run),
-            Op::Examine { replica, run } => container_name(replica, *run),
+            Op::Examine { replica, run, .. } => container_name(replica, *run),
             Op::RemoveStray { container } => container.clone(),
             _ => return None,
         };

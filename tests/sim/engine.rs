@@ -104,7 +104,9 @@ impl Engine {
             Op::Examine { .. } | Op::Stop { .. } | Op::List { .. } if fails => {
                 failed("ask", "context deadline exceeded")
             }
-            Op::Examine { replica, run } => self.examine(&container_name(replica, *run)),
+            Op::Examine { replica, run, remove } => {
+                self.examine(&container_name(replica, *run), step, *remove)
+            }
             Op::Stop { replica, run, remove, .. } => {
                 self.stop(&container_name(replica, *run), step, *remove)
             }
@@ -181,7 +183,7 @@ impl Engine {
         })
     }
 
-    fn examine(&self, name: &str) -> Effect {
+    fn examine(&mut self, name: &str, step: u8, remove: bool) -> Effect {
         let Some(container) = self.containers.get(name) else {
             let cause = "its container was removed by hand".to_owned();
             return Effect::Done(Done::Examined(Evidence { cause, ..Evidence::default() }));
@@ -191,6 +193,11 @@ impl Engine {
             Status::Created => 128,
             Status::Exited(code) => code,
         };
+        match (remove, step) {
+            (true, 0) => return Effect::More,
+            (true, _) => drop(self.containers.remove(name)),
+            (false, _) => {}
+        }
         let cause = format!("exited with {exit_code}");
         let exit_code = Some(exit_code);
         Effect::Done(Done::Examined(Evidence { exit_code, cause, ..Evidence::default() }))

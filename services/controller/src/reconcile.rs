@@ -100,6 +100,14 @@ fn judge(state: &State, key: &AppKey, app: &App, now_ms: u64, plan: &mut Plan) {
         }
         return;
     }
+    if let AppStatus::Stalled { workload: name, .. } = &app.status
+        && let Some(workload) = app.workloads.get(name)
+        && let Some(spec) = app.specs.get(&workload.spec)
+        && !(Subject { state, key, app, name, workload, spec, now_ms }).is_done()
+    {
+        // Told already. That another one is held up as well would not help anybody.
+        return;
+    }
     let mut all_done = true;
     for (name, workload) in &app.workloads {
         let Some(spec) = app.specs.get(&workload.spec) else { continue };
@@ -109,17 +117,13 @@ fn judge(state: &State, key: &AppKey, app: &App, now_ms: u64, plan: &mut Plan) {
         }
         all_done = false;
         if let Some(reason) = subject.stalled(plan) {
-            let told =
-                matches!(&app.status, AppStatus::Stalled { workload, .. } if workload == name);
-            if !told {
-                let stalled = AppStalled {
-                    app: key.clone(),
-                    revision: app.revision,
-                    workload: name.clone(),
-                    reason,
-                };
-                plan.say(stalled, &app.cause);
-            }
+            let stalled = AppStalled {
+                app: key.clone(),
+                revision: app.revision,
+                workload: name.clone(),
+                reason,
+            };
+            plan.say(stalled, &app.cause);
             return;
         }
     }

@@ -39,12 +39,14 @@ pub enum Op {
         spec: SpecDocument,
     },
     /// Looks at a run that ended, and keeps its last words. Its container goes later, as what no run
-    /// accounts for.
+    /// accounts for, so that the next run need not wait for that.
     Examine {
         /// The replica.
         replica: ReplicaId,
         /// The run.
         run: u32,
+        /// Whether its container goes at once: something may still be asked to start it.
+        remove: bool,
     },
     /// Stops a run, by force when its grace is over.
     Stop {

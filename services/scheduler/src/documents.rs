@@ -60,9 +60,9 @@ impl Documents {
         differs && late
     }
 
-    /// Whether nothing was written by this leadership for a node whose agent holds a document.
+    /// Whether nothing was written by this leadership for a node whose agent is heard.
     pub fn lacks(&self, heartbeat: &Heartbeat) -> bool {
-        heartbeat.document.is_some() && !self.written.contains_key(&heartbeat.node)
+        !self.written.contains_key(&heartbeat.node)
     }
 
     fn write(&mut self, state: &State, node: &NodeName, place: Place, now: Now) -> Option<Write> {

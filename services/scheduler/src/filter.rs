@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::state::{Admission, App, Load, Need, Node, NodeStatus, volumes_of};
+use cluster::state::{Admission, App, Lacking, Load, Need, Node, NodeStatus, volumes_of};
 use schemas::event::Unfit;
 use schemas::id::NodeName;
 use schemas::spec::WorkloadSpec;
@@ -21,8 +21,18 @@ pub struct Wanted<'a> {
     pub need: &'a Need,
     /// The only node it may go to.
     pub only_node: Option<&'a NodeName>,
-    /// Nodes that could not get its image, and what they said.
-    pub lacking: Option<&'a BTreeMap<NodeName, String>>,
+    /// Nodes that could not get its image.
+    pub lacking: Option<&'a BTreeMap<NodeName, Lacking>>,
+    /// The time, in ms since 1970.
+    pub now_ms: u64,
+}
+
+impl Wanted<'_> {
+    /// What keeps its image from a node, for as long as that counts.
+    pub(crate) fn lacking(&self, node: &NodeName) -> Option<&Lacking> {
+        let lacking = self.lacking?.get(node)?;
+        (self.now_ms < lacking.at_ms + Lacking::PASSED_OVER_MS).then_some(lacking)
+    }
 }
 
 /// A node as it would be after what was placed on it in this round.
@@ -99,8 +109,8 @@ pub fn obstacles(wanted: &Wanted<'_>, at: &Candidate<'_>) -> Vec<Obstacle> {
     if let Some(max) = placement.max_per_node.filter(|max| at.of_workload >= u64::from(*max)) {
         found.push(Obstacle::MaxPerNode(max));
     }
-    if let Some(error) = wanted.lacking.and_then(|lacking| lacking.get(at.name)) {
-        found.push(Obstacle::Image(error.clone()));
+    if let Some(lacking) = wanted.lacking(at.name) {
+        found.push(Obstacle::Image(lacking.error.clone()));
     }
     if at.load.replicas >= REPLICAS_PER_NODE_MAX {
         found.push(Obstacle::Full);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::State;
-use cluster::state::{Cause, Load, Replica};
+use cluster::state::{Cause, Lacking, Load, Replica};
 use schemas::event::Unfit;
 use schemas::id::{AppKey, Digest, NodeName, ReplicaId, Tenant, WorkloadName};
 use schemas::spec::{Strategy, WorkloadSpec};
@@ -21,6 +21,8 @@ pub struct Round {
     pub placed: BTreeMap<(Tenant, NodeName), Vec<Placed>>,
     /// Workloads of which replicas fit nowhere.
     pub unplaced: BTreeMap<(AppKey, WorkloadName), Unplaced>,
+    /// When a node that was passed over for want of an image may be tried again, in ms since 1970.
+    pub again_at_ms: Option<u64>,
 }
 
 /// A replica and its node's reason.
@@ -50,7 +52,7 @@ type Score = (u64, u64, u64, u64);
 
 /// Places everything that awaits a node, as far as it fits, up to `max` replicas.
 #[must_use]
-pub fn round(state: &State, max: usize) -> Round {
+pub fn round(state: &State, max: usize, now_ms: u64) -> Round {
     let mut round = Round::default();
     let mut loads: BTreeMap<&NodeName, Load> = state
         .nodes
@@ -58,7 +60,7 @@ pub fn round(state: &State, max: usize) -> Round {
         .map(|(name, _)| (name, state.index.loads.get(name).cloned().unwrap_or_default()))
         .collect();
     for ((app, workload, _), group) in groups(state, max) {
-        place_group(state, &app, &workload, &group, &mut loads, &mut round);
+        place_group(state, &app, &workload, &group, &mut loads, &mut round, now_ms);
     }
     round
 }
@@ -100,6 +102,7 @@ fn place_group<'a>(
     group: &Group<'_>,
     loads: &mut BTreeMap<&'a NodeName, Load>,
     round: &mut Round,
+    now_ms: u64,
 ) {
     let Some((_, first)) = group.first() else { return };
     let (Some(known), Some(spec)) = (state.apps.get(app), state.spec_of(first)) else { return };
@@ -110,6 +113,7 @@ fn place_group<'a>(
         need: &first.need,
         only_node: first.only_node.as_ref(),
         lacking: declared.map(|workload| &workload.lacking),
+        now_ms,
     };
     let mut crowd = Crowd::of(state, app, name, spec, round);
     let judged = |node: &'a NodeName, loads: &BTreeMap<&NodeName, Load>, crowd: &Crowd<'a>| {
@@ -160,6 +164,9 @@ fn place_group<'a>(
     }
     if waiting > 0 {
         let reasons = explain(&wanted, &against);
+        let lacking = state.nodes.iter().filter_map(|(node, _)| wanted.lacking(node));
+        let again = lacking.map(|lacking| lacking.at_ms + Lacking::PASSED_OVER_MS);
+        round.again_at_ms = round.again_at_ms.into_iter().chain(again).min();
         let unplaced = Unplaced { waiting, reasons, cause: first.cause.clone() };
         round.unplaced.insert((app.clone(), name.clone()), unplaced);
     }

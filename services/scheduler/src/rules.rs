@@ -21,6 +21,8 @@ pub struct Scheduler {
     documents: Documents,
     /// Nodes whose agents do not hold what was written for them.
     again: BTreeSet<NodeName>,
+    /// When nodes that lacked an image may be tried again, in ms since 1970.
+    try_again_ms: Option<u64>,
 }
 
 impl Rules for Scheduler {
@@ -40,13 +42,18 @@ impl Rules for Scheduler {
     }
 
     fn decide(&mut self, state: &mut State, now: Now) -> Decision {
-        if !state.touched.room {
-            return Decision::default();
+        state.touched.room |= self.try_again_ms.is_some_and(|at| at <= now.utc_ms);
+        let mut decision = Decision::default();
+        if state.touched.room {
+            let round = round(state, REPLICAS_PER_ROUND, now.utc_ms);
+            self.try_again_ms = round.again_at_ms;
+            decision = decided(state, round, now);
+            // With something in flight the state will change, and what is left is looked at again.
+            state.touched.room = !decision.events.is_empty();
         }
-        let round = round(state, REPLICAS_PER_ROUND);
-        let decision = decision(state, round, now);
-        // With something in flight the state will change, and what is left is looked at again.
-        state.touched.room = !decision.events.is_empty();
+        if let Some(at) = self.try_again_ms {
+            decision.wake_at(now.mono_ms + at.saturating_sub(now.utc_ms).max(1));
+        }
         decision
     }
 
@@ -58,11 +65,12 @@ impl Rules for Scheduler {
     fn exists(&mut self, _: &str) {}
 
     fn lead(&mut self, _: &State, _: Now) {
+        self.try_again_ms = None;
         self.documents.clear();
     }
 }
 
-fn decision(state: &State, round: Round, now: Now) -> Decision {
+fn decided(state: &State, round: Round, now: Now) -> Decision {
     let mut decision = Decision::default();
     let actor = Writer::Scheduler.to_string();
     for ((tenant, node), placed) in round.placed {

@@ -64,7 +64,7 @@ pub(crate) fn place(history: &mut History) -> u64 {
     let mut us = 0;
     loop {
         let since = Since::now();
-        let round = scheduler::place::round(history.fold.state(), PER_ROUND);
+        let round = scheduler::place::round(history.fold.state(), PER_ROUND, 0);
         us += since.us();
         if round.placed.is_empty() {
             return us;

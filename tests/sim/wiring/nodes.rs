@@ -230,7 +230,9 @@ impl World {
         let what = match op {
             Op::Resolve { replica, .. } => format!("resolve for {replica}"),
             Op::Start { replica, run, .. } => format!("start {}", container_name(replica, *run)),
-            Op::Examine { replica, run } => format!("examine {}", container_name(replica, *run)),
+            Op::Examine { replica, run, .. } => {
+                format!("examine {}", container_name(replica, *run))
+            }
             Op::Stop { replica, run, .. } => format!("stop {}", container_name(replica, *run)),
             Op::RemoveStray { container } => format!("remove the stray {container}"),
             Op::Probe { .. } | Op::List { .. } | Op::RemoveImage { .. } => return,

@@ -1,6 +1,6 @@
 //! Replacing a replica by another: the new one first, and the old one when the new one is ready.
 
-use cluster::state::{Admission, Cause, Phase, Replica, volumes_of};
+use cluster::state::{Admission, Cause, Node, Phase, Replica, volumes_of};
 use schemas::event::RetireReason;
 use schemas::id::NodeName;
 use schemas::spec::Overlap;
@@ -53,8 +53,8 @@ pub(super) fn needed(subject: &Subject<'_>, replica: &Replica) -> Option<(Why, C
     (!subject.is_current(replica)).then(|| (Why::Outdated, subject.workload.cause.clone()))
 }
 
-/// Whether its node cannot get its image while some other might. Where none might, it stays: its
-/// agent tries again.
+/// Whether its node cannot get its image while some other might, and has room. Where none has, it
+/// stays: its agent tries again.
 fn lacks_image(subject: &Subject<'_>, replica: &Replica) -> bool {
     let lacking = &subject.workload.lacking;
     let lacks = |node: &NodeName| lacking.contains_key(node);
@@ -62,9 +62,25 @@ fn lacks_image(subject: &Subject<'_>, replica: &Replica) -> bool {
         && replica.phase == Phase::Waiting
         && replica.node.as_ref().is_some_and(lacks)
         && subject.state.nodes.iter().any(|(name, node)| {
-            let meets = subject.spec.placement.constraints.iter().all(|c| node.meets(name, c));
-            node.takes_replicas() && meets && !lacks(name)
+            node.takes_replicas() && !lacks(name) && has_room(subject, replica, name, node)
         })
+}
+
+/// Whether the scheduler would find a node fit for another one like this.
+fn has_room(subject: &Subject<'_>, replica: &Replica, name: &NodeName, node: &Node) -> bool {
+    let placement = &subject.spec.placement;
+    let here = subject.state.replicas_of(subject.key, subject.name);
+    let here = here.filter(|(_, r)| r.node.as_ref() == Some(name) && r.retired.is_none()).count();
+    let crowded = placement
+        .max_per_node
+        .is_some_and(|max| here >= usize::try_from(max).unwrap_or(usize::MAX));
+    let mut load = subject.state.index.loads.get(name).cloned().unwrap_or_default();
+    let ports_free = replica.need.host_ports.iter().all(|port| !load.host_ports.contains(port));
+    load.add(&replica.need);
+    placement.constraints.iter().all(|c| node.meets(name, c))
+        && !crowded
+        && ports_free
+        && !load.exceeds(&node.description)
 }
 
 /// A node's fate comes right before; the command that once asked for the replica stays the root,

@@ -272,10 +272,24 @@ pub struct Workload {
     pub was_ready: bool,
     /// Why replicas fit nowhere.
     pub unplaced: Vec<Unfit>,
-    /// Nodes that could not get the image of its spec, and what they said.
-    pub lacking: BTreeMap<NodeName, String>,
+    /// Nodes that could not get the image of its spec.
+    pub lacking: BTreeMap<NodeName, Lacking>,
     /// What its present declaration, count or generation came from.
     pub cause: Cause,
+}
+
+/// A node could not get an image.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lacking {
+    /// What it said.
+    pub error: String,
+    /// When it last said so.
+    pub at_ms: u64,
+}
+
+impl Lacking {
+    /// How long a node is passed over for it: what it lacks now, it may get later.
+    pub const PASSED_OVER_MS: u64 = 60_000;
 }
 
 /// A replica that has not ended.

@@ -267,6 +267,8 @@ impl Facts {
                 self.process.granted = None;
                 self.process.claims += 1;
                 self.offered = 0;
+                // But not that the one before was given up, which is over in any case.
+                self.waiting.retain(|fact| fact.kind != "LeadershipReleased");
                 return;
             }
         }

@@ -67,6 +67,10 @@ pub struct Runner {
     image_checks: bool,
     /// Whether the image's reference was resolved and stated by this agent.
     resolved: bool,
+    /// Whether the engine may still be about to start this run again: its answer to an earlier try
+    /// was not heard, or not by this process.
+    #[serde(default)]
+    doubtful: bool,
     #[serde(skip)]
     timing: Timing,
 }
@@ -133,6 +137,7 @@ impl Runner {
     /// The process began anew: what the engine says comes before what is remembered.
     pub(super) fn woke_up(&mut self) {
         self.timing.unsure = true;
+        self.doubtful = true;
     }
 
     /// When something is due.
@@ -191,7 +196,8 @@ impl Runner {
         match self.stage {
             Stage::New | Stage::Waiting if due => self.begin(world),
             Stage::Examining if due => {
-                Some(Op::Examine { replica: world.id.clone(), run: self.run })
+                let (replica, run, remove) = (world.id.clone(), self.run, self.doubtful);
+                Some(Op::Examine { replica, run, remove })
             }
             Stage::Running | Stage::Ready => self.check(world).filter(|_| due),
             _ => None,
@@ -332,6 +338,7 @@ impl Runner {
     }
 
     fn failed_to_begin(&mut self, step: String, error: String, world: &mut World) {
+        self.doubtful = true;
         self.short_runs = self.short_runs.saturating_add(1);
         let retry_ms = self.back_off_ms(self.short_runs, world);
         world.say(RunFailed {
@@ -382,6 +389,7 @@ impl Runner {
             Some(retry_ms) => {
                 self.restarts += 1;
                 self.run += 1;
+                self.doubtful = false;
                 self.enter(Stage::Waiting, world.now);
                 self.timing.due_ms = world.now.mono_ms + retry_ms;
             }

@@ -146,7 +146,7 @@ impl Engine {
             Op::Start { replica, run, assignment, spec } => {
                 self.start(&replica, run, &assignment, &spec).await
             }
-            Op::Examine { replica, run } => self.examine(&replica, run).await,
+            Op::Examine { replica, run, remove } => self.examine(&replica, run, remove).await,
             Op::Stop { replica, run, signal, grace_ms, remove, app } => {
                 let name = spec::name(&replica, run);
                 match self.stop(&name, signal, grace_ms).await {
@@ -283,7 +283,7 @@ impl Engine {
         endpoints
     }
 
-    async fn examine(&self, replica: &ReplicaId, run: u32) -> Result<Done, Failed> {
+    async fn examine(&self, replica: &ReplicaId, run: u32, remove: bool) -> Result<Done, Failed> {
         let name = spec::name(replica, run);
         let state = match self.docker.inspect_container(&name, None).await {
             Ok(found) => found.state.unwrap_or_default(),
@@ -307,6 +307,9 @@ impl Engine {
             (false, None) => "ended".to_owned(),
         };
         let last_lines = self.last_lines(&name).await;
+        if remove {
+            self.remove(&name).await?;
+        }
         Ok(Done::Examined(Evidence { exit_code, out_of_memory, cause, last_lines }))
     }
 

@@ -10,7 +10,7 @@ use schemas::event::{
 use schemas::id::{NodeName, ReplicaId, Writer};
 
 use super::cause;
-use crate::state::{Need, Phase, Replica, State, volumes_of};
+use crate::state::{Lacking, Need, Phase, Replica, State, volumes_of};
 
 impl State {
     pub(crate) fn replicas_requested(&mut self, at: &Header, e: &ReplicasRequested) {
@@ -152,7 +152,7 @@ impl State {
         });
         if e.lacks_image() {
             self.note_image(&e.replica, |lacking, node| {
-                lacking.insert(node, e.error.clone());
+                lacking.insert(node, Lacking { error: e.error.clone(), at_ms: at.recorded_ms });
             });
         }
     }
@@ -161,7 +161,7 @@ impl State {
     fn note_image(
         &mut self,
         id: &ReplicaId,
-        note: impl FnOnce(&mut BTreeMap<NodeName, String>, NodeName),
+        note: impl FnOnce(&mut BTreeMap<NodeName, Lacking>, NodeName),
     ) {
         let Some(replica) = self.replicas.get(id) else { return };
         let (app, name, spec) =
