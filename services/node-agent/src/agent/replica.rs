@@ -196,7 +196,10 @@ impl Runner {
         match self.stage {
             Stage::New | Stage::Waiting if due => self.begin(world),
             Stage::Examining if due => {
-                let (replica, run, remove) = (world.id.clone(), self.run, self.doubtful);
+                // What may be followed by no other run leaves nothing behind.
+                let restart = world.workload().map(|spec| spec.restart.policy);
+                let remove = self.doubtful || restart != Some(RestartPolicy::Always);
+                let (replica, run) = (world.id.clone(), self.run);
                 Some(Op::Examine { replica, run, remove })
             }
             Stage::Running | Stage::Ready => self.check(world).filter(|_| due),

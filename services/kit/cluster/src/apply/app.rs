@@ -158,11 +158,12 @@ impl State {
             .map(|(name, _)| name.clone())
             .collect();
         let used = |digest: &Digest| {
-            let declared = app.workloads.values().any(|w| w.declared && w.spec == *digest);
-            declared
-                || app.workloads.keys().any(|name| {
-                    self.replicas_of(key, name).any(|(_, replica)| replica.spec == *digest)
-                })
+            // One that is not declared any more keeps its spec until its last replica has ended.
+            let kept = app.workloads.iter().any(|(n, w)| !gone.contains(n) && w.spec == *digest);
+            kept || app
+                .workloads
+                .keys()
+                .any(|name| self.replicas_of(key, name).any(|(_, replica)| replica.spec == *digest))
         };
         let unused: Vec<Digest> = app.specs.keys().filter(|d| !used(d)).cloned().collect();
         if gone.is_empty() && unused.is_empty() {
