@@ -8,6 +8,7 @@ bin=target/debug
 dir=$(mktemp -d "${TMPDIR:-/tmp}/muster-demo.XXXXXX")
 export MUSTER_DEV_DIR=$dir
 app=demo$$
+port=$((20000 + $$ % 10000))
 dev='' agent=''
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
@@ -45,6 +46,15 @@ start_agent() {
         --nats-password "$password" --state-dir "$dir/state" >"$dir/agent.log" 2>&1 & agent=$!
 }
 
+answers() {
+    local answer
+    exec 3<>"/dev/tcp/127.0.0.1/$port" || return
+    printf 'GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n' >&3
+    answer=$(tail -n 1 <&3)
+    exec 3>&-
+    printf '%s\n' "$answer" && [ -n "$answer" ]
+}
+
 ready() { "$bin/muster" ps "$app" | grep -c ' ready ' | grep -qx "$1"; }
 mine() { docker ps -q --no-trunc --filter "label=io.muster.app=main/$app" | sort; }
 
@@ -56,23 +66,26 @@ start_agent
 until_true 'n3 has joined' 30 sh -c "'$bin/muster' nodes | grep -q '^n3 *ready'"
 run muster nodes
 
-say 'Deploy an app with two workloads'
-cat >"$dir/app.json" <<JSON
-{"name": "$app", "workloads": {
-  "web": {"image": "muster/web:1", "replicas": 3, "ports": [{"container": 8080}], "depends_on": {"back": "healthy"},
-    "probe": {"check": {"http": {"port": 8080, "path": "/healthz"}}, "interval_ms": 500}},
-  "back": {"image": "muster/web:2", "env": {"GREETING": "from the back"}}}}
-JSON
-run muster deploy -f "$dir/app.json"
+say 'Deploy a Compose file with two workloads'
+cat >"$dir/compose.yaml" <<YAML
+name: $app
+services:
+  web:
+    image: muster/web:1
+    ports: ["$port:8080"]
+    depends_on: {back: {condition: service_healthy}}
+    deploy: {replicas: 3}
+    x-muster: {probe: {http: {port: 8080, path: /healthz}, interval: 500ms}}
+  back:
+    image: muster/web:2
+    environment: {GREETING: from the back}
+YAML
+run muster plan -f "$dir/compose.yaml"
+run muster deploy -f "$dir/compose.yaml"
 run muster ps
 
-say 'It answers'
-at=$("$bin/muster" ps "$app" | awk '/-web-/{print $8; exit}')
-at=${at%%->*}
-exec 3<>"/dev/tcp/${at%%:*}/${at##*:}"
-printf 'GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n' >&3
-tail -n 1 <&3
-exec 3>&-
+say 'It answers, on a port of every node'
+answers || die "nobody answers on port $port"
 
 say 'Scale it'
 run muster scale "$app" web=5

@@ -66,7 +66,8 @@ fn live(world: &mut World) -> Result<(), Failure> {
         if world.checks.model.moved != moved {
             (moved, since_ms) = (world.checks.model.moved, world.now_ms);
         }
-        if world.now_ms > since_ms + QUIET_MS && world.now_ms > since_ms + quiet_ms(world) {
+        let quiet = world.now_ms > since_ms + QUIET_MS && world.now_ms > since_ms + quiet_ms(world);
+        if quiet && !world.is_publishing() {
             return world.check_settled();
         }
     }
@@ -206,7 +207,15 @@ fn a_disk_that_does_not_sync_is_noticed() {
 
 #[test]
 fn a_log_that_lets_stale_leaders_append_is_noticed() {
-    let by = ["impossible", "placed-once", "room", "one-receipt", "surge", "fresh-ids"];
+    let by = [
+        "impossible",
+        "placed-once",
+        "room",
+        "one-receipt",
+        "surge",
+        "fresh-ids",
+        "requests-are-right",
+    ];
     is_noticed(Protections { fencing: false, ..Protections::ALL }, 100, &by);
 }
 
