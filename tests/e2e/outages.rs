@@ -87,13 +87,25 @@ fn with_everything_down_containers_run_on_and_a_start_touches_none() {
     let mut cluster = Cluster::start(2);
     assert!(cluster.deploy(&cluster.shop()).status.success());
     let before = cluster.containers();
-    let head = cluster.ok(&["log", "-n", "1"]);
-    for name in cluster.running() {
+    for name in cluster.running().into_iter().filter(|name| name != "event-log") {
         cluster.kill(&name);
     }
+    let head = cluster.ok(&["log", "-n", "1"]);
+    let position = |line: &str| line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
+    let head = position(&head).expect("a position");
+    let state = |cluster: &Cluster| {
+        let told = cluster.ok(&["replay", "--to", &head.to_string()]);
+        told.split_once("state ").expect("it says the state").1.trim().to_owned()
+    };
+    let then = state(&cluster);
+    cluster.kill("event-log");
     cluster.server.kill();
-    // What the bus kept goes as well: the log and the agents' own folders are all there is.
+    // What the bus and the deciding services kept goes as well: the log with its witness and the
+    // agents' own folders are all there is.
     std::fs::remove_dir_all(cluster.server.folder().join("store")).expect("it is there");
+    for service in SERVICES.iter().filter(|service| **service != "event-log") {
+        let _ = std::fs::remove_dir_all(cluster.folder().join(service));
+    }
     std::thread::sleep(Duration::from_secs(60));
     assert_eq!(cluster.containers(), before, "nothing stops because the control plane did");
 
@@ -111,9 +123,8 @@ fn with_everything_down_containers_run_on_and_a_start_touches_none() {
     });
     std::thread::sleep(Duration::from_secs(8));
     assert_eq!(cluster.containers(), before);
-    let position = |line: &str| line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
-    let from = position(&head).expect("a position") + 1;
-    let since = cluster.ok(&["log", "--from", &from.to_string()]);
+    assert_eq!(state(&cluster), then, "the state at the last position before the stop");
+    let since = cluster.ok(&["log", "--from", &(head + 1).to_string()]);
     for line in since.lines() {
         assert!(line.contains("took"), "a decision that nobody needed: {line}");
     }

@@ -96,8 +96,11 @@ pub(crate) enum Command {
     #[command(after_help = help::REPLAY)]
     Replay {
         /// Compare with the state of the running event-log
-        #[arg(long)]
+        #[arg(long, conflicts_with = "to")]
         verify: bool,
+        /// Only as far as this position: the state as it was then
+        #[arg(long, value_name = "POSITION")]
+        to: Option<u64>,
     },
     /// Wait until an app is as declared, or gone
     #[command(after_help = help::WAIT)]

@@ -116,7 +116,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Logs(args) => logs::logs(&client, args, shutdown).await,
         Command::Exec(args) => exec::exec(&client, args, shutdown).await,
         Command::Why { object } => why::why(&client, object).await,
-        Command::Replay { verify } => replay::replay(&client, *verify).await,
+        Command::Replay { verify, to } => replay::replay(&client, *verify, *to).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,
         Command::Doctor => doctor::doctor(&client).await,
         Command::Dev(_)

@@ -7,13 +7,18 @@ use crate::client::Client;
 use crate::error::{CliError, Code};
 use crate::look;
 
-pub(crate) async fn replay(client: &Client, verify: bool) -> Result<(), CliError> {
+pub(crate) async fn replay(client: &Client, verify: bool, to: Option<u64>) -> Result<(), CliError> {
     let began = runtime::clock::mono_ms();
     let head = client.head().await?;
+    let end = to.unwrap_or(head.place.position);
+    if end > head.place.position {
+        let text = format!("history has got to {}, not to {end}", head.place);
+        return Err(CliError::new(Code::NotFound, text));
+    }
     let mut fold = Fold::new();
     look::events(client, LogRequest::default(), |text| {
         // What was recorded after the head was asked for is not part of the comparison.
-        if fold.cursor().position < head.place.position {
+        if fold.cursor().position < end {
             fold.push(text.as_bytes())
                 .map_err(|error| CliError::new(Code::No, error.to_string()))?;
         }
