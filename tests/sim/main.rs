@@ -194,8 +194,9 @@ fn a_seed_replays_exactly() {
 /// Without one of its protections the system must be seen to fail, and by the right check.
 #[track_caller]
 fn is_noticed(protections: Protections, seeds: u64, by: &[&str]) {
-    let failed = (0..seeds).find_map(|seed| run(seed, protections).err());
-    let (Failure { check, what }, _) = failed.expect("one of these seeds must fail");
+    let failed = (0..seeds).find_map(|seed| Some((seed, run(seed, protections).err()?)));
+    let (seed, (Failure { check, what }, _)) = failed.expect("one of these seeds must fail");
+    println!("noticed at seed {seed} by {check}: {what}");
     assert!(by.contains(&check), "{check}: {what}");
 }
 
