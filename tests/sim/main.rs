@@ -66,7 +66,9 @@ fn live(world: &mut World) -> Result<(), Failure> {
         if world.checks.model.moved != moved {
             (moved, since_ms) = (world.checks.model.moved, world.now_ms);
         }
-        if world.now_ms > since_ms + QUIET_MS && world.now_ms > since_ms + quiet_ms(world) {
+        // What is hopeless fails again and again: between two failures, all is told.
+        let quiet = world.now_ms > since_ms + QUIET_MS && world.log.is_level();
+        if quiet && world.now_ms > since_ms + quiet_ms(world) {
             return world.check_settled();
         }
     }
