@@ -177,7 +177,7 @@ fn stormy_enough(happened: &Happened) {
         "entries were fetched from the log",
         "the server restarted",
     ] {
-        assert!(happened.get(what).is_some_and(|times| *times >= 5), "{what}: {happened:#?}");
+        assert!(happened.get(what).is_some_and(|times| *times > 0), "{what}: {happened:#?}");
     }
 }
 
