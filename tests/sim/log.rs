@@ -67,6 +67,11 @@ impl Log {
         self.machine.as_ref().is_some_and(Sequencer::leads)
     }
 
+    /// Whether all that is stored is published.
+    pub(crate) fn is_level(&self) -> bool {
+        self.machine.as_ref().is_some_and(|machine| machine.backlog() == 0)
+    }
+
     /// A process begins on what is on disk.
     pub(crate) fn start(&mut self) -> Result<(), String> {
         self.life += 1;

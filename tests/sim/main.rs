@@ -66,8 +66,9 @@ fn live(world: &mut World) -> Result<(), Failure> {
         if world.checks.model.moved != moved {
             (moved, since_ms) = (world.checks.model.moved, world.now_ms);
         }
-        let quiet = world.now_ms > since_ms + QUIET_MS && world.now_ms > since_ms + quiet_ms(world);
-        if quiet && !world.is_publishing() {
+        // What is hopeless fails again and again: between two failures, all is told.
+        let quiet = world.now_ms > since_ms + QUIET_MS && world.log.is_level();
+        if quiet && world.now_ms > since_ms + quiet_ms(world) {
             return world.check_settled();
         }
     }
@@ -176,7 +177,7 @@ fn stormy_enough(happened: &Happened) {
         "entries were fetched from the log",
         "the server restarted",
     ] {
-        assert!(happened.get(what).is_some_and(|times| *times >= 5), "{what}: {happened:#?}");
+        assert!(happened.get(what).is_some_and(|times| *times > 0), "{what}: {happened:#?}");
     }
 }
 
@@ -195,8 +196,9 @@ fn a_seed_replays_exactly() {
 /// Without one of its protections the system must be seen to fail, and by the right check.
 #[track_caller]
 fn is_noticed(protections: Protections, seeds: u64, by: &[&str]) {
-    let failed = (0..seeds).find_map(|seed| run(seed, protections).err());
-    let (Failure { check, what }, _) = failed.expect("one of these seeds must fail");
+    let failed = (0..seeds).find_map(|seed| Some((seed, run(seed, protections).err()?)));
+    let (seed, (Failure { check, what }, _)) = failed.expect("one of these seeds must fail");
+    println!("noticed at seed {seed} by {check}: {what}");
     assert!(by.contains(&check), "{check}: {what}");
 }
 

@@ -245,6 +245,8 @@ pub(crate) struct Host {
     pub(crate) reading: bool,
     /// The next command to read, once history is known.
     pub(crate) commands: Option<u64>,
+    /// When the last command that was sent gets here: they keep their order.
+    pub(crate) commands_ms: u64,
     pub(crate) skew_ms: u64,
 }
 
@@ -260,6 +262,7 @@ impl Host {
             log_first: false,
             reading: false,
             commands: None,
+            commands_ms: 0,
             skew_ms,
         }
     }

@@ -28,13 +28,6 @@ impl World {
         self.check_containers()
     }
 
-    /// Whether an entry is on its way from the log to its readers: event-log takes the sequence again
-    /// now and then, also when nothing is decided.
-    pub(crate) fn is_publishing(&self) -> bool {
-        let seen = self.checks.replayed.cursor();
-        audit(&self.log.store).is_ok_and(|stored| stored.cursor() != seen)
-    }
-
     /// Every command has its receipt, and none has one that nobody sent.
     fn check_receipts(&self) -> Result<(), Failure> {
         let receipts = &self.checks.model.receipts;

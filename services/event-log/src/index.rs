@@ -40,8 +40,9 @@ enum Lead {
     },
     /// The node is lost: any instance may claim its agent's leadership.
     Lost(NodeName),
-    /// The node is removed, for good: whoever is there next begins anew.
-    Removed(NodeName),
+    /// The node is one of the cluster's, or not any more: then nobody would ever find it lost, and
+    /// any instance may claim its agent's leadership.
+    Known(NodeName, bool),
     /// The node is heard again: the holder keeps it.
     Returned(NodeName),
 }
@@ -132,7 +133,8 @@ impl Effects {
             Event::LeadershipReleased(e) => Lead::Released { writer: e.writer.clone() },
             Event::NodeLost(e) => Lead::Lost(e.node.clone()),
             Event::NodeDeclaredLost(e) => Lead::Lost(e.node.clone()),
-            Event::NodeRemoved(e) => Lead::Removed(e.node.clone()),
+            Event::NodeDescribed(e) => Lead::Known(e.node.clone(), true),
+            Event::NodeRemoved(e) => Lead::Known(e.node.clone(), false),
             Event::NodeReturned(e) => Lead::Returned(e.node.clone()),
             _ => return,
         };
@@ -168,7 +170,9 @@ impl Lead {
     ) -> Result<(), E> {
         match self {
             Self::Taken { writer, term, instance } => {
-                let row = WriterRow { term, instance, released: false, lost: false, position: 0 };
+                let known = row_of(&writer, commit, stored)?.is_some_and(|row| row.known);
+                let (released, lost, position) = (false, false, 0);
+                let row = WriterRow { term, instance, released, lost, known, position };
                 commit.writers.insert(writer, row);
             }
             Self::Released { writer } => {
@@ -181,9 +185,9 @@ impl Lead {
                     row.lost = true;
                 }
             }
-            Self::Removed(node) => {
+            Self::Known(node, known) => {
                 if let Some(row) = row_of(&Writer::Agent(node), commit, stored)? {
-                    row.released = true;
+                    row.known = known;
                 }
             }
             Self::Returned(node) => {
@@ -216,7 +220,7 @@ impl Effects {
         for lead in &self.leads {
             writers.insert(match lead {
                 Lead::Taken { writer, .. } | Lead::Released { writer } => writer.clone(),
-                Lead::Lost(node) | Lead::Removed(node) | Lead::Returned(node) => {
+                Lead::Lost(node) | Lead::Known(node, _) | Lead::Returned(node) => {
                     Writer::Agent(node.clone())
                 }
             });

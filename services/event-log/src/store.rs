@@ -60,10 +60,13 @@ pub struct WriterRow {
     pub term: u64,
     /// The instance that holds it.
     pub instance: String,
-    /// Whether the holder released it, or the agent's node was removed.
+    /// Whether the holder released it.
     pub released: bool,
     /// For an agent: whether an event since says that its node is lost.
     pub lost: bool,
+    /// For an agent: whether its node was described and not removed since.
+    #[serde(default)]
+    pub known: bool,
     /// Where the writer's last event stands.
     pub position: u64,
 }

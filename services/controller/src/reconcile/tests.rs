@@ -418,3 +418,18 @@ fn an_app_that_is_deployed_again_after_its_end_gets_ids_that_were_never_used() {
     world.settle();
     assert!(ids(&world).iter().all(|id| !first.contains(id)), "{:?} after {first:?}", ids(&world));
 }
+
+#[test]
+fn an_app_that_is_deleted_before_its_new_revision_had_a_replica_goes_all_the_same() {
+    let mut world = World::new();
+    world.deploy(&[web("web:1", 3)]);
+    world.settle();
+    world.deploy(&[web("web:2", 3)]);
+    world.history.add(&Writer::Controller, AppDeleteStarted { app: app("shop") });
+    let (id, replica) = world.state().replicas.iter().next().expect("three run");
+    let agent = Writer::Agent(replica.node.clone().expect("it runs"));
+    let ended = ReplicaEnded { replica: id.clone(), outcome: Outcome::Stopped };
+    world.history.add(&agent, ended);
+    world.settle();
+    assert!(world.state().apps.is_empty(), "{:?}", world.said);
+}

@@ -294,6 +294,7 @@ fn check_claim(request: &Request, row: Option<&WriterRow>) -> Result<(), Refused
         && row.instance != *instance
         && !row.released
         && !row.lost
+        && row.known
     {
         let what = format!(
             "{writer} is instance {}, which has not released it; wait until its node is lost, or \

@@ -118,7 +118,7 @@ impl Facts {
 
     /// The node is given up once everything was told.
     pub(super) fn release(&mut self) {
-        if self.process.granted.is_some() {
+        if self.process.granted.is_some() && self.process.releasing == Release::Not {
             self.process.releasing = Release::Wanted;
         }
     }
@@ -262,7 +262,9 @@ impl Facts {
             self.series_index += 1;
             self.n = 0;
             if matches!(code, Code::StaleTerm | Code::Gap | Code::Held) {
-                // The facts are as true under the next leadership, in a fresh series.
+                // The facts are as true under the next leadership, in a fresh series; that one is
+                // given up is not: it is over already.
+                self.waiting.retain(|draft| draft.kind != "LeadershipReleased");
                 self.known_term = *term;
                 self.process.granted = None;
                 self.process.claims += 1;
@@ -299,5 +301,27 @@ mod tests {
         facts.answered(&answer(Verdict::Published(Place::START)));
         facts.answered(&answer(Verdict::Duplicate { last_n: 1, place: Place::START }));
         assert_eq!((claim.term, facts.term()), (1, Some(1)));
+    }
+
+    #[test]
+    fn a_leadership_is_given_up_once_and_not_after_its_end() {
+        let node = NodeName::new("n1").expect("a name");
+        let mut facts = Facts::default();
+        facts.begin(&node, "i", "seed");
+        facts.connected();
+        let mut now = Now { utc_ms: 1, mono_ms: 1 };
+        let claim = facts.offer(now).expect("it claims");
+        let published = Verdict::Published(Place::START);
+        facts.answered(&Answer { series: claim.series, n: 1, verdict: published });
+        facts.release();
+        let release = facts.offer(now).expect("it gives up what it has");
+        assert_eq!(release.events[0].kind, "LeadershipReleased");
+        facts.release();
+        let (code, term) = (Code::StaleTerm, 1);
+        let verdict = Verdict::Refused { code, term, detail: String::new(), entity: None };
+        facts.answered(&Answer { series: release.series, n: 1, verdict });
+        assert!(facts.is_empty(), "what is over needs no end");
+        now.mono_ms += 5_000;
+        assert_eq!(facts.offer(now).expect("it claims").events[0].kind, "LeadershipTaken");
     }
 }

@@ -8,6 +8,7 @@ use schemas::event::{
 use schemas::id::{AppKey, NodeName, ReplicaId, Series, Tenant, Writer};
 use schemas::place::Basis;
 
+use super::storm::described;
 use super::world::{World, agent, draft, note, published, refused};
 use crate::sequencer::{Asked, Input};
 use crate::store::Store;
@@ -147,6 +148,7 @@ fn an_agents_leadership_is_held_until_released_or_lost() {
     let n1 = agent("n1");
     let node = NodeName::new("n1").expect("a name");
     published(world.claim(&n1, "a", 1));
+    describe(&mut world, "a", 1);
     refused(world.claim(&n1, "b", 2), Code::Held, "is instance a");
     published(world.claim(&n1, "a", 2));
 
@@ -179,6 +181,7 @@ fn a_removed_node_is_free_even_when_health_says_late_that_it_returned() {
     let mut world = World::leading();
     let (n1, node) = (agent("n1"), NodeName::new("n1").expect("a name"));
     published(world.claim(&n1, "a", 1));
+    describe(&mut world, "a", 1);
     published(world.claim(&CONTROLLER, "c", 1));
     published(world.claim(&Writer::Health, "h", 1));
     let removed = vec![draft(NodeRemoved { node: node.clone() })];
@@ -187,8 +190,21 @@ fn a_removed_node_is_free_even_when_health_says_late_that_it_returned() {
     let returned = vec![draft(NodeReturned { node, silent_ms: 1 })];
     let request = world.request(&Writer::Health, "h", 1, &Series::derive("h", 0), 1, returned);
     published(world.ask(&request));
-    published(world.claim(&n1, "b", 2));
+    // Its agent may claim again, and is then gone before it has said what it is.
+    published(world.claim(&n1, "a", 2));
+    published(world.claim(&n1, "b", 3));
+    describe(&mut world, "b", 3);
+    refused(world.claim(&n1, "a", 4), Code::Held, "is instance b");
     world.check();
+}
+
+/// The agent of n1 says what its node is: from then on the cluster knows it.
+fn describe(world: &mut World, instance: &str, term: u64) {
+    let node = NodeName::new("n1").expect("a name");
+    let series = Series::derive(&format!("described/{instance}"), term);
+    let events = vec![described(&node, "linux")];
+    let request = world.request(&agent("n1"), instance, term, &series, 1, events);
+    published(world.ask(&request));
 }
 
 #[test]

@@ -118,7 +118,8 @@ impl Client {
     }
 }
 
-fn described(node: &NodeName, os: &str) -> Draft {
+/// A node's agent says what it is.
+pub(super) fn described(node: &NodeName, os: &str) -> Draft {
     let description = NodeDescription {
         address: "10.0.0.1".to_owned(),
         arch: "amd64".to_owned(),

@@ -157,13 +157,14 @@ impl State {
             .filter(|(name, workload)| !workload.declared && idle(name))
             .map(|(name, _)| name.clone())
             .collect();
+        // A workload that is not declared any more has its spec until its replicas are gone: the spec
+        // says what ends before what.
         let used = |digest: &Digest| {
-            // One that is not declared any more keeps its spec until its last replica has ended.
-            let kept = app.workloads.iter().any(|(n, w)| !gone.contains(n) && w.spec == *digest);
-            kept || app
-                .workloads
-                .keys()
-                .any(|name| self.replicas_of(key, name).any(|(_, replica)| replica.spec == *digest))
+            let mut there = app.workloads.iter().filter(|(name, _)| !gone.contains(name));
+            there.any(|(name, workload)| {
+                workload.spec == *digest
+                    || self.replicas_of(key, name).any(|(_, replica)| replica.spec == *digest)
+            })
         };
         let unused: Vec<Digest> = app.specs.keys().filter(|d| !used(d)).cloned().collect();
         if gone.is_empty() && unused.is_empty() {
