@@ -33,8 +33,9 @@ const RESTART: Duration = Duration::from_millis(500);
 /// How long everything may take to stop.
 const STOP: Duration = Duration::from_secs(9);
 
-/// event-log, controller, scheduler and health: each says what it waits for as soon as it runs.
-const SERVICES: usize = 4;
+/// event-log, controller, scheduler, autoscaler, health and gateway: each says what it waits for as soon
+/// as it runs.
+const SERVICES: usize = 6;
 
 /// How often it is looked whether everything serves.
 const LOOK: Duration = Duration::from_millis(100);
@@ -92,64 +93,38 @@ async fn serve(
         tasks.spawn("nats-server", server.run(shutdown.clone()));
     }
     let settings = |role: &Role| common(&url, folder, users, role);
-    keep(&mut tasks, &shutdown, "event-log", {
-        let (args, admin, shutdown) = (settings(&Role::EventLog)?, admin.clone(), shutdown.clone());
-        move || {
-            let config = event_log::Config::try_parse_from(&args);
-            let (admin, shutdown) = (admin.clone(), shutdown.clone());
-            async move { event_log::run(config?, admin, shutdown).await }
-        }
-    });
-    macro_rules! decider {
-        ($name:literal, $module:ident) => {
-            keep(&mut tasks, &shutdown, $name, {
-                let args = settings(&Role::Decider($name))?;
-                let (admin, shutdown) = (admin.clone(), shutdown.clone());
-                move || {
-                    let config = $module::Config::try_parse_from(&args);
-                    let (admin, shutdown) = (admin.clone(), shutdown.clone());
-                    async move { $module::run(config?, admin, shutdown).await }
-                }
+    // A service reads its settings from arguments, as a process of its own would.
+    macro_rules! service {
+        ($name:expr, $module:ident, $args:expr) => {{
+            let (args, admin, stop) = ($args, admin.clone(), shutdown.clone());
+            keep(&mut tasks, &shutdown, $name, move || {
+                let config = $module::Config::try_parse_from(&args);
+                let (admin, stop) = (admin.clone(), stop.clone());
+                async move { $module::run(config?, admin, stop).await }
             });
-        };
+        }};
     }
-    decider!("controller", controller);
-    decider!("scheduler", scheduler);
-    decider!("autoscaler", autoscaler);
-    decider!("health", health);
+    service!("event-log", event_log, settings(&Role::EventLog)?);
+    service!("controller", controller, settings(&Role::Decider("controller"))?);
+    service!("scheduler", scheduler, settings(&Role::Decider("scheduler"))?);
+    service!("autoscaler", autoscaler, settings(&Role::Decider("autoscaler"))?);
+    service!("health", health, settings(&Role::Decider("health"))?);
     let nodes = users::node_names(&dev.node_prefix, dev.nodes)?;
     for node in &nodes {
         let mut args = settings(&Role::Agent(node.clone()))?;
-        args.extend([
-            "--node".to_owned(),
-            node.to_string(),
-            "--docker-host".to_owned(),
-            dev.docker_host.clone(),
-            "--shared-by".to_owned(),
-            dev.nodes.to_string(),
-        ]);
+        args.extend(["--node".to_owned(), node.to_string()]);
+        args.extend(["--docker-host".to_owned(), dev.docker_host.clone()]);
+        args.extend(["--shared-by".to_owned(), dev.nodes.to_string()]);
         for path in &dev.allow_mount {
             args.extend(["--allow-mount".to_owned(), path.display().to_string()]);
         }
-        let (admin, shutdown) = (admin.clone(), shutdown.clone());
-        keep(&mut tasks, &shutdown.clone(), &format!("node-agent {node}"), move || {
-            let config = node_agent::Config::try_parse_from(&args);
-            let (admin, shutdown) = (admin.clone(), shutdown.clone());
-            async move { node_agent::run(config?, admin, shutdown).await }
-        });
+        service!(&format!("node-agent {node}"), node_agent, args);
     }
-    let node = nodes[0].clone();
-    let mut args = settings(&Role::Gateway(node.clone()))?;
-    args.extend(["--node".to_owned(), node.to_string()]);
+    // One serves the ports of all nodes: they share this machine.
+    let mut args = settings(&Role::Gateway(nodes[0].clone()))?;
+    args.extend(["--node".to_owned(), nodes[0].to_string()]);
     args.extend(["--listen".to_owned(), dev.listen.to_string()]);
-    keep(&mut tasks, &shutdown, "gateway", {
-        let (admin, shutdown) = (admin.clone(), shutdown.clone());
-        move || {
-            let config = gateway::Config::try_parse_from(&args);
-            let (admin, shutdown) = (admin.clone(), shutdown.clone());
-            async move { gateway::run(config?, admin, shutdown).await }
-        }
-    });
+    service!("gateway", gateway, args);
     let password = users.password(&Role::User(USER.to_owned()))?;
     let greeting = Greeting { admin, shutdown, folder: folder.to_owned(), url, password, nodes };
     tasks.spawn("greeting", greeting.run());
@@ -224,9 +199,7 @@ impl Greeting {
         // The one line on standard output: whoever started this may wait for it.
         println!("ready {}", self.url);
         eprintln!("State: {}", self.folder.display());
-        eprintln!(
-            "Try: muster deploy -f app.json    muster ps    muster log -f    muster why REPLICA"
-        );
+        eprintln!("Try: muster deploy    muster ps    muster log -f    muster why REPLICA");
         if let Some(name) = context::selected() {
             let folder = self.folder.display();
             eprintln!(

@@ -144,7 +144,14 @@ impl<S: Service> Life<S> {
                     ended.map_err(|error| format!("{task}: {error}"))?;
                 }
             }
+            let began = tokio::time::Instant::now();
             let outputs = self.machine.on(inputs, clock::now());
+            self.admin.metrics.observe(
+                "muster_decision_seconds",
+                "What arrived taken in, and decided on.",
+                &[("service", &self.name)],
+                began.elapsed().as_secs_f64(),
+            );
             for output in outputs {
                 if let Some(ended) = self.send(output, &inbox, &queue, &mut events).await {
                     return Ok(ended);
