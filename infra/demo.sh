@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bin=target/debug
-dir=$(mktemp -d "${TMPDIR:-/tmp}/muster-demo.XXXXXX")
+dir=$(mktemp -d --suffix=.muster-demo)
 export MUSTER_DEV_DIR=$dir
 app=demo$$
 port=$((20000 + $$ % 10000))
