@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::id::{AppKey, AppName, NodeName, ReplicaId, Tenant, WorkloadName};
+use crate::id::{AppKey, AppName, CommandId, NodeName, ReplicaId, Tenant, WorkloadName};
 use crate::place::Place;
 
 /// The largest page of an answer, in bytes.
@@ -39,8 +39,39 @@ pub struct LogRequest {
     pub entity: Option<String>,
     /// The newest `limit` events instead of the first ones; still in order.
     pub newest: bool,
+    /// The last position. Default: the published head.
+    pub to: Option<u64>,
+    /// Only what was recorded at or after this time.
+    pub since_ms: Option<u64>,
+    /// Only what was recorded at or before this time.
+    pub until_ms: Option<u64>,
+    /// Only what goes back to this command.
+    pub correlation: Option<CommandId>,
+    /// Only what this actor did.
+    pub actor: Option<String>,
+    /// Only events of these types.
+    pub kinds: Vec<String>,
     /// Answer only when the log has got this far.
     pub at_least: Option<u64>,
+}
+
+/// `moment`: which place a position or a time means. Without either, the published head.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MomentRequest {
+    /// A position, inside a batch or not.
+    pub position: Option<u64>,
+    /// A time, in ms since 1970, as event-log recorded it.
+    pub time_ms: Option<u64>,
+}
+
+/// The last end of a batch at or before what was asked for: a place that has a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Moment {
+    /// The place; [`Place::START`] when there is none that early.
+    pub place: Place,
+    /// When its entry was recorded; 0 at the start.
+    pub recorded_ms: u64,
 }
 
 /// A page of events.
@@ -65,6 +96,8 @@ pub struct StateRequest {
     pub app: Option<AppName>,
     /// Only replicas after this id: the `next` of the page before.
     pub after: Option<ReplicaId>,
+    /// The state as it was at this position, or at the last end of a batch before it. Default: now.
+    pub at: Option<u64>,
     /// Answer only when the log has got this far.
     pub at_least: Option<u64>,
 }
@@ -192,6 +225,8 @@ pub struct SnapshotRequest {
     pub fold_version: u32,
     /// The position of the snapshot that is being read; none for the newest.
     pub position: Option<u64>,
+    /// The newest at or below this position, instead of the newest of all.
+    pub at: Option<u64>,
     /// The first byte wanted.
     pub offset: u64,
 }

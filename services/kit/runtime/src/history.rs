@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bus::{Bus, RequestError};
 use cluster::Fold;
-use schemas::read::{LogPage, LogRequest, SnapshotPart, SnapshotRequest};
+use schemas::read::{LogPage, LogRequest, Moment, MomentRequest, SnapshotPart, SnapshotRequest};
 use schemas::subject;
 
 /// How long event-log may take to answer.
@@ -21,14 +21,52 @@ pub async fn page(bus: &Bus, request: &LogRequest) -> Result<LogPage, RequestErr
     serde_json::from_slice(&answer).map_err(|error| RequestError::Failed(error.to_string()))
 }
 
+/// Which place a position or a time means.
+///
+/// # Errors
+///
+/// When event-log does not answer, or has not got that far.
+pub async fn moment(bus: &Bus, request: &MomentRequest) -> Result<Moment, RequestError> {
+    let asked = serde_json::to_vec(request).expect("a request has string keys only");
+    let answer = bus.request(&subject::api("moment"), asked, DEADLINE).await?;
+    serde_json::from_slice(&answer).map_err(|error| RequestError::Failed(error.to_string()))
+}
+
+/// The fold of history up to the last end of a batch at or before a position.
+///
+/// # Errors
+///
+/// When event-log does not answer, or what it says does not fold.
+pub async fn at(bus: &Bus, position: u64) -> Result<Fold, RequestError> {
+    let mut fold = newest(bus, Some(position)).await.unwrap_or_default();
+    while fold.cursor().position < position {
+        let from = fold.cursor().position + 1;
+        let request = LogRequest { from, to: Some(position), ..LogRequest::default() };
+        let page = page(bus, &request).await?;
+        if page.events.is_empty() {
+            return Err(RequestError::Failed(format!("history ends at {}", page.place)));
+        }
+        for event in &page.events {
+            let pushed = fold.push(event.get().as_bytes());
+            pushed.map_err(|error| RequestError::Failed(error.to_string()))?;
+        }
+    }
+    Ok(fold)
+}
+
 /// The newest snapshot that this release can use; none when there is none, or event-log is away.
 pub async fn snapshot(bus: &Bus) -> Option<Fold> {
+    newest(bus, None).await
+}
+
+async fn newest(bus: &Bus, at: Option<u64>) -> Option<Fold> {
     let mut text = String::new();
     let mut position = None;
     loop {
         let request = SnapshotRequest {
             fold_version: cluster::FOLD_VERSION,
             position,
+            at,
             offset: u64::try_from(text.len()).unwrap_or(u64::MAX),
         };
         let asked = serde_json::to_vec(&request).expect("a request has string keys only");
