@@ -378,6 +378,13 @@ pub fn volumes_of(spec: &WorkloadSpec) -> impl Iterator<Item = &VolumeName> {
     })
 }
 
+/// Whether a replica cannot go to another node: there it would be without its data, or it is for its
+/// own node only. `spec` is what its workload declares now.
+#[must_use]
+pub fn is_bound(spec: &WorkloadSpec, replica: &Replica) -> bool {
+    volumes_of(spec).next().is_some() || replica.only_node.is_some()
+}
+
 impl Need {
     /// What a replica of a spec takes.
     #[must_use]
