@@ -434,8 +434,16 @@ impl Model {
         let Some(node) = self.nodes.get(name) else { return false };
         let there = || self.replicas.values().filter(|r| r.node.as_ref() == Some(name));
         let spec = &replica.spec;
+        // One that is replaced by another there, or by this one, counts with it as one.
+        let goes = |r: &Replica| {
+            let old = r.replaces.as_ref().and_then(|old| self.replicas.get(old));
+            old.is_some_and(|old| old.node.as_ref() == Some(name) && !old.retired)
+        };
         let same = there()
-            .filter(|r| r.app == replica.app && r.workload == replica.workload && !r.retired);
+            .filter(|r| r.app == replica.app && r.workload == replica.workload && !r.retired)
+            .filter(|r| !goes(r))
+            .count()
+            .saturating_sub(usize::from(goes(replica)));
         let max =
             spec.placement.max_per_node.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(0));
         let taken: BTreeSet<_> = there().flat_map(|r| host_ports(&r.spec)).collect();
@@ -448,7 +456,7 @@ impl Model {
             && spec.placement.constraints.iter().all(|c| node.meets(name, c))
             && there().map(|r| cpu(&r.spec)).sum::<u64>() + cpu(spec) <= node.has.cpu_millis
             && there().map(|r| memory(&r.spec)).sum::<u64>() + memory(spec) <= node.has.memory_bytes
-            && same.count() < max
+            && same < max
             && host_ports(spec).all(|port| !taken.contains(&port))
             && volumes(spec).all(home)
     }
