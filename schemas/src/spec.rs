@@ -179,7 +179,8 @@ pub enum Mode {
     /// A number of replicas, kept running.
     #[default]
     Replicated,
-    /// One replica on every node that fits, kept running.
+    /// One replica on every node that fits, kept running. A cordon keeps other work away and not
+    /// this; a drain ends it.
     Global,
     /// A number of replicas that run until they succeed.
     Job,

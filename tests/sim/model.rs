@@ -45,10 +45,16 @@ pub(crate) struct Node {
     pub(crate) lost: bool,
     /// Where it was last lost or found.
     since: u64,
-    pub(crate) open: bool,
+    open: bool,
+    drains: bool,
 }
 
 impl Node {
+    /// Whether it takes what has a mode: a cordon does not keep away what is for every node.
+    pub(crate) fn takes(&self, mode: Mode) -> bool {
+        self.open || (mode == Mode::Global && !self.drains)
+    }
+
     pub(crate) fn meets(&self, name: &NodeName, constraint: &Constraint) -> bool {
         let value = match constraint.attribute.strip_prefix("label.") {
             Some(key) => self.given.get(key).or_else(|| self.has.labels.get(key)).cloned(),
@@ -451,7 +457,7 @@ impl Model {
         let home =
             |volume: String| homes.and_then(|homes| homes.get(&volume)).is_none_or(|h| h == name);
         node.heard
-            && node.open
+            && node.takes(spec.mode)
             && replica.only.as_ref().is_none_or(|only| only == name)
             && spec.placement.constraints.iter().all(|c| node.meets(name, c))
             && there().map(|r| cpu(&r.spec)).sum::<u64>() + cpu(spec) <= node.has.cpu_millis
@@ -525,11 +531,16 @@ impl Model {
                     lost: false,
                     since: 0,
                     open: true,
+                    drains: false,
                 });
                 node.has.clone_from(&e.description);
             }
-            Event::NodeCordoned(e) => self.node(&e.node, |node| node.open = false),
-            Event::NodeUncordoned(e) => self.node(&e.node, |node| node.open = true),
+            Event::NodeCordoned(e) => {
+                self.node(&e.node, |node| (node.open, node.drains) = (false, e.drain));
+            }
+            Event::NodeUncordoned(e) => {
+                self.node(&e.node, |node| (node.open, node.drains) = (true, false));
+            }
             Event::NodeLabelled(e) => self.node(&e.node, |node| node.given.clone_from(&e.labels)),
             Event::NodeSuspected(e) => self.node(&e.node, |node| node.heard = false),
             Event::NodeLost(e) => self.node(&e.node, |node| node.turn(false, at)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::state::{Admission, App, Lacking, Load, Need, Node, NodeStatus, volumes_of};
+use cluster::state::{App, Lacking, Load, Need, Node, NodeStatus, volumes_of};
 use schemas::event::Unfit;
 use schemas::id::NodeName;
 use schemas::spec::WorkloadSpec;
@@ -92,7 +92,7 @@ pub fn obstacles(wanted: &Wanted<'_>, at: &Candidate<'_>) -> Vec<Obstacle> {
     if at.node.status != NodeStatus::Ready {
         found.push(Obstacle::Silent);
     }
-    if at.node.admission != Admission::Open {
+    if !at.node.admits(wanted.spec.mode) {
         found.push(Obstacle::Closed(at.node.admission.as_str()));
     }
     let placement = &wanted.spec.placement;

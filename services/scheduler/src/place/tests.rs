@@ -119,6 +119,18 @@ fn everything_that_fails_is_told_and_not_only_the_first() {
 }
 
 #[test]
+fn what_is_for_every_node_is_for_a_cordoned_one_too_and_for_none_that_drains() {
+    let mut history = cluster(&[("n1", 4)]);
+    history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: false });
+    let global = WorkloadSpec { mode: schemas::spec::Mode::Global, ..spec(100) };
+    want(&mut history, &global, 1);
+    check(&mut history, &[("n1", 1)], &[]);
+    history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: true });
+    want(&mut history, &global, 1);
+    check(&mut history, &[], &["admission: the node is draining (1)"]);
+}
+
+#[test]
 fn a_fixed_port_is_had_once_a_node() {
     let mut history = cluster(&[("n1", 4), ("n2", 4)]);
     let mut fixed = spec(100);
