@@ -251,11 +251,7 @@ impl Agent {
             Input::Connected => self.kept.facts.connected(),
             Input::Described(description) => {
                 if self.kept.described.as_ref() != Some(&description) {
-                    let event =
-                        NodeDescribed { node: self.node.clone(), description: description.clone() };
-                    self.kept.facts.state(event, None, None, now);
-                    self.kept.described = Some(description);
-                    self.changed = true;
+                    self.describe(description, now);
                 }
             }
             Input::DiskFree(bytes) => self.disk_free_bytes = bytes,
@@ -291,7 +287,12 @@ impl Agent {
             return;
         }
         self.fresh = true;
-        if known == Some(&document) {
+        let stands = known == Some(&document);
+        if document.removed && self.kept.facts.undescribed(document.place) && !self.stopping {
+            // Nobody may have told this node that it was removed. It joins as it did at first.
+            self.kept.described.take().into_iter().for_each(|it| self.describe(it, now));
+        }
+        if stands {
             return;
         }
         self.used(now);
@@ -301,6 +302,14 @@ impl Agent {
             .runners
             .retain(|id, runner| document.replicas.contains_key(id) || !runner.is_over());
         self.kept.document = Some(document);
+        self.changed = true;
+    }
+
+    /// States what the node is and has.
+    fn describe(&mut self, description: NodeDescription, now: Now) {
+        let event = NodeDescribed { node: self.node.clone(), description: description.clone() };
+        self.kept.facts.state(event, None, None, now);
+        self.kept.described = Some(description);
         self.changed = true;
     }
 

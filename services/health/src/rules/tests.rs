@@ -108,3 +108,18 @@ fn silence_is_not_counted_across_our_own_absence() {
     assert_eq!(bench.pass(2_500, &["n1"]), [""; 0]);
     assert_eq!(bench.pass(500, &["n1"]), ["NodeSuspected n2"]);
 }
+
+#[test]
+fn a_node_that_joins_or_joins_again_was_not_silent_before() {
+    let mut bench = Bench::of(&["n1"]);
+    assert_eq!(bench.pass(60_000, &["n1", "n2"]), [""; 0]);
+    bench.history.node("n2", 1, 1);
+    assert_eq!(bench.pass(2_500, &["n1"]), [""; 0]);
+    assert_eq!(bench.pass(1_000, &["n1", "n2"]), [""; 0]);
+    let removed = schemas::event::NodeRemoved { node: node("n2") };
+    bench.history.add(&Writer::Controller, removed);
+    assert_eq!(bench.pass(60_000, &["n1"]), [""; 0]);
+    bench.history.node("n2", 1, 1);
+    assert_eq!(bench.pass(2_500, &["n1"]), [""; 0]);
+    assert_eq!(bench.pass(1_000, &["n1"]), ["NodeSuspected n2"]);
+}

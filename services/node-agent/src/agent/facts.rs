@@ -8,6 +8,7 @@ use schemas::append::{Answer, Code, Draft, Request, Verdict};
 use schemas::document::Assignment;
 use schemas::event::{Event, LeadershipReleased, LeadershipTaken};
 use schemas::id::{CommandId, NodeName, Series, Tenant, Writer};
+use schemas::place::Place;
 use serde::{Deserialize, Serialize};
 
 /// How long an unanswered request waits before it is offered again, in ms.
@@ -34,6 +35,9 @@ pub struct Facts {
     offered: usize,
     /// The last leadership of this node that is known.
     known_term: u64,
+    /// Where the last description of the node stands in the log.
+    #[serde(default)]
+    described_at: Option<Place>,
     /// How many facts were dropped because too many waited.
     pub dropped: u64,
 
@@ -107,6 +111,11 @@ impl Facts {
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.process.releasing != Release::Wanted
+    }
+
+    /// Whether the node was not described after a place, nor is about to be.
+    pub(super) fn undescribed(&self, since: Place) -> bool {
+        !self.waiting.iter().any(describes) && self.described_at.is_none_or(|at| since.after(&at))
     }
 
     /// Offers wait no longer: whoever was to answer may have been away.
@@ -258,25 +267,34 @@ impl Facts {
 
     fn told(&mut self, verdict: &Verdict) {
         self.process.offered_ms = None;
-        if let Verdict::Refused { code, term, .. } = verdict {
-            self.series_index += 1;
-            self.n = 0;
-            if matches!(code, Code::StaleTerm | Code::Gap | Code::Held) {
-                // The facts are as true under the next leadership, in a fresh series; that one is
-                // given up is not: it is over already.
-                self.waiting.retain(|draft| draft.kind != "LeadershipReleased");
-                self.known_term = *term;
-                self.process.granted = None;
-                self.process.claims += 1;
-                self.offered = 0;
-                // But not that the one before was given up, which is over in any case.
-                self.waiting.retain(|fact| fact.kind != "LeadershipReleased");
-                return;
+        match verdict {
+            Verdict::Published(place) | Verdict::Duplicate { place, .. } => {
+                if self.waiting.iter().take(self.offered).any(describes) {
+                    self.described_at = Some(*place);
+                }
+            }
+            Verdict::Refused { code, term, .. } => {
+                self.series_index += 1;
+                self.n = 0;
+                if matches!(code, Code::StaleTerm | Code::Gap | Code::Held) {
+                    // The facts are as true under the next leadership, in a fresh series; that one is
+                    // given up is not: it is over already.
+                    self.waiting.retain(|draft| draft.kind != "LeadershipReleased");
+                    self.known_term = *term;
+                    self.process.granted = None;
+                    self.process.claims += 1;
+                    self.offered = 0;
+                    return;
+                }
             }
         }
         self.waiting.drain(..self.offered.min(self.waiting.len()));
         self.offered = 0;
     }
+}
+
+fn describes(draft: &Draft) -> bool {
+    draft.kind == "NodeDescribed"
 }
 
 /// What put a replica into the document is the cause of what is told of it.
@@ -286,8 +304,6 @@ fn cause_of(cause: Option<(Option<CommandId>, u64)>) -> Cause {
 
 #[cfg(test)]
 mod tests {
-    use schemas::place::Place;
-
     use super::*;
 
     #[test]

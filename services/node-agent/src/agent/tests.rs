@@ -68,7 +68,7 @@ fn assignment(spec: &SpecDocument) -> Assignment {
 
 fn document(position: u64, assigned: Option<Assignment>) -> NodeDocument {
     let replicas = assigned.map(|assigned| (id(), assigned)).into_iter().collect();
-    NodeDocument { node: node(), place: place(position), replicas }
+    NodeDocument { node: node(), place: place(position), replicas, removed: false }
 }
 
 fn listed(run: u32, running: bool) -> (String, Listed) {

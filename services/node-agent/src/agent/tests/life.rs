@@ -131,3 +131,28 @@ fn a_node_that_another_instance_holds_is_claimed_again_and_facts_wait() {
     assert_eq!(world.told(), ["RunStarted", "ReplicaReady"]);
     assert_eq!(world.agent.waits_for(), None);
 }
+
+#[test]
+fn a_removed_node_joins_again_and_says_so_once() {
+    let removed = |position| NodeDocument { removed: true, ..document(position, None) };
+    let mut world = World::new();
+    world.described(1);
+    // Written before the description was read: it is on record already.
+    world.on([Input::Document(removed(1))]);
+    assert_eq!(world.told(), ["NodeDescribed"]);
+    world.assign(&spec(WEB));
+    world.done(started());
+    world.told();
+    world.on([Input::Document(removed(5))]);
+    assert!(matches!(world.done(Done::Stopped), Op::Stop { remove: true, .. }));
+    assert_eq!(world.told(), ["NodeDescribed", "ReplicaEnded"]);
+    // What was removed while its agent was away is told as soon as that is read.
+    let mut next = World::from(world.kept());
+    next.on([Input::Document(removed(5))]);
+    assert_eq!(next.told(), ["NodeDescribed"], "and may be told again");
+    next.described(1);
+    next.pass(60_000);
+    assert!(next.told().is_empty());
+    next.on([Input::Document(document(6, None))]);
+    assert!(next.told().is_empty());
+}
