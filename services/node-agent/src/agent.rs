@@ -117,6 +117,8 @@ pub enum Output {
         /// Why, and what to do.
         text: String,
     },
+    /// Something was refused that should not have been said.
+    Complain(String),
     /// What is kept has changed: write it down before anything else that is said here.
     Keep,
 }
@@ -187,6 +189,12 @@ impl Agent {
         &self.kept
     }
 
+    /// How many facts were never recorded: dropped because too many waited, and refused.
+    #[must_use]
+    pub fn untold(&self) -> (u64, u64) {
+        (self.kept.facts.dropped, self.kept.facts.refused)
+    }
+
     /// Why this agent does not do all of its work; none when it does.
     #[must_use]
     pub fn waits_for(&self) -> Option<String> {
@@ -222,6 +230,7 @@ impl Agent {
         self.match_document(now, &mut out);
         self.make_room(now, &mut out);
         out.append(&mut self.said);
+        out.extend(self.kept.facts.complaints().into_iter().map(Output::Complain));
         if let Some(request) = self.kept.facts.offer(now) {
             out.push(Output::Append(request));
             self.changed = true;

@@ -139,6 +139,7 @@ impl World {
                 Output::Engine(op) => self.ops.push(op),
                 Output::Append(request) => answers.push(Input::Answer(self.answer(&request))),
                 said @ (Output::Open { .. } | Output::Refuse { .. }) => self.sessions.push(said),
+                Output::Complain(what) => panic!("{what}"),
                 Output::Heartbeat(_) | Output::FetchSpec(_) | Output::Keep => {}
             }
         }
