@@ -364,6 +364,7 @@ impl Engine {
     ) -> Result<(), String> {
         let name = spec::name(replica, run);
         match check {
+            Check::None => Ok(()),
             Check::Exec { command } => self.exec(&name, command).await,
             Check::Http { port, path } => {
                 probe::http(&self.reach(&name, *port, endpoints).await?, path).await

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
-    NetworkingConfig, PortBinding,
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+    MountType, NetworkingConfig, PortBinding,
 };
 use schemas::document::{Assignment, SpecDocument};
 use schemas::id::{AppKey, NodeName, ReplicaId};
-use schemas::spec::{MountSource, Resources, WorkloadSpec};
+use schemas::spec::{Check, MountSource, Resources, WorkloadSpec};
 
 use super::container_name;
 
@@ -61,6 +61,7 @@ pub(crate) fn body(
         working_dir: spec.working_dir.clone(),
         labels: Some(labels(node, replica, run, assignment, spec)),
         stop_signal: spec.stop_signal.clone(),
+        healthcheck: healthcheck(spec),
         exposed_ports: Some(
             spec.ports.iter().map(|p| format!("{}/{}", p.container, p.protocol.as_str())).collect(),
         ),
@@ -70,6 +71,12 @@ pub(crate) fn body(
         }),
         ..ContainerCreateBody::default()
     })
+}
+
+/// What becomes of the image's own health check: it stays, or is turned off.
+fn healthcheck(spec: &WorkloadSpec) -> Option<HealthConfig> {
+    let off = spec.probe.as_ref().is_some_and(|probe| probe.check == Check::None);
+    off.then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() })
 }
 
 fn labels(
