@@ -27,6 +27,10 @@ pub struct NodeDocument {
     /// The node is none of the cluster's, or not any more: its agent joins by describing it anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
+    /// The id of the history it follows from: whose containers the node's are, on an engine that
+    /// several clusters use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
 }
 
 impl NodeDocument {

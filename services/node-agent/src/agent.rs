@@ -327,7 +327,7 @@ impl Agent {
             (Op::List { asked_ms }, Done::Listed(listed)) => {
                 self.listing = false;
                 self.listed_ms = Some(now.mono_ms);
-                self.take_listing(&listed, *asked_ms, now);
+                self.take_listing(listed, *asked_ms, now);
             }
             (Op::List { .. }, _) => {
                 self.listing = false;
@@ -364,7 +364,18 @@ impl Agent {
         }
     }
 
-    fn take_listing(&mut self, listed: &BTreeMap<String, Listed>, asked_ms: u64, now: Now) {
+    /// The cluster that this node is of, once a document has said so.
+    fn cluster(&self) -> Option<&str> {
+        self.kept.document.as_ref()?.cluster.as_deref()
+    }
+
+    fn take_listing(&mut self, mut listed: BTreeMap<String, Listed>, asked_ms: u64, now: Now) {
+        // What is another cluster's is neither adopted nor stopped, whatever its node is called.
+        let ours = self.cluster();
+        listed.retain(|_, container| match (ours, container.cluster.as_deref()) {
+            (Some(ours), Some(its)) => ours == its,
+            _ => true,
+        });
         let ids: Vec<ReplicaId> = self.kept.runners.keys().cloned().collect();
         for id in ids {
             let Some(mut runner) = self.kept.runners.remove(&id) else { continue };
@@ -382,7 +393,7 @@ impl Agent {
             self.state_all(&id, stated, now);
             self.kept.runners.insert(id, runner);
         }
-        self.find_strays(listed);
+        self.find_strays(&listed);
     }
 
     /// Containers of ours that neither the document nor a run under way accounts for.
@@ -413,7 +424,8 @@ impl Agent {
         let assignment =
             self.kept.document.as_ref().and_then(|document| document.replicas.get(id)).cloned();
         let spec = assignment.as_ref().and_then(|a| self.kept.specs.get(&a.spec)).cloned();
-        World::new(id.clone(), assignment, spec, now)
+        let cluster = self.cluster().map(str::to_owned);
+        World { cluster, ..World::new(id.clone(), assignment, spec, now) }
     }
 
     fn state_all(&mut self, id: &ReplicaId, stated: Vec<Event>, now: Now) {

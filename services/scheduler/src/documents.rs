@@ -109,7 +109,8 @@ fn document<'a>(
         replicas.insert(id.clone(), assignment);
     }
     let removed = !state.nodes.contains(node);
-    (NodeDocument { node: node.clone(), place, replicas, removed }, specs)
+    let cluster = Some(state.cluster.genesis.clone()).filter(|genesis| !genesis.is_empty());
+    (NodeDocument { node: node.clone(), place, replicas, removed, cluster }, specs)
 }
 
 fn spec_document(state: &State, digest: &Digest, spec: &WorkloadSpec) -> SpecDocument {
@@ -138,6 +139,7 @@ mod tests {
         let mut written = |history: &mut History| {
             let place = history.fold.place();
             let writes = documents.reflect(history.fold.state_mut(), place, Now::default());
+            assert!(writes.iter().all(|w| w.document.cluster.as_deref() == Some(&*"0".repeat(32))));
             writes.into_iter().map(|write| write.document.removed).collect::<Vec<_>>()
         };
         assert_eq!(written(&mut history), [false]);

@@ -20,6 +20,7 @@ pub(super) struct World {
     pub(super) id: ReplicaId,
     pub(super) assignment: Option<Assignment>,
     pub(super) spec: Option<SpecDocument>,
+    pub(super) cluster: Option<String>,
     pub(super) now: Now,
     /// Facts to state.
     pub(super) stated: Vec<Event>,
@@ -36,7 +37,8 @@ impl World {
         spec: Option<SpecDocument>,
         now: Now,
     ) -> Self {
-        Self { id, assignment, spec, now, stated: Vec::new(), missing_spec: None, forget: false }
+        let (cluster, stated) = (None, Vec::new());
+        Self { id, assignment, spec, cluster, now, stated, missing_spec: None, forget: false }
     }
 
     fn say(&mut self, event: impl Into<Event>) {
@@ -244,7 +246,8 @@ impl Runner {
             return (!self.resolved).then_some(resolve);
         }
         let run = if self.stage == Stage::New { self.run.max(1) } else { self.run };
-        Some(Op::Start { replica: world.id.clone(), run, assignment, spec })
+        let cluster = world.cluster.clone();
+        Some(Op::Start { replica: world.id.clone(), run, assignment, spec, cluster })
     }
 
     fn check(&mut self, world: &mut World) -> Option<Op> {

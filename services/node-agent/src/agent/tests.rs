@@ -68,7 +68,7 @@ fn assignment(spec: &SpecDocument) -> Assignment {
 
 fn document(position: u64, assigned: Option<Assignment>) -> NodeDocument {
     let replicas = assigned.map(|assigned| (id(), assigned)).into_iter().collect();
-    NodeDocument { node: node(), place: place(position), replicas, removed: false }
+    NodeDocument { node: node(), place: place(position), replicas, removed: false, cluster: None }
 }
 
 fn listed(run: u32, running: bool) -> (String, Listed) {
@@ -76,6 +76,7 @@ fn listed(run: u32, running: bool) -> (String, Listed) {
         id: format!("c{run}"),
         replica: id(),
         run,
+        cluster: None,
         running,
         health: None,
         endpoints: Vec::new(),
