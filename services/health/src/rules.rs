@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cluster::State;
-use cluster::state::{Cause, Node, NodeStatus};
+use cluster::state::{Cause, Node, NodeStatus, Touched};
 use decider::{Decision, Now, Rules, draft};
 use schemas::event::{
     Event, EvictionPaused, EvictionResumed, NodeLost, NodeReturned, NodeSuspected,
@@ -109,6 +109,8 @@ impl Rules for Health {
     }
 
     fn decide(&mut self, state: &mut State, now: Now) -> Decision {
+        // All nodes are looked at, whatever changed.
+        state.touched = Touched::default();
         let mut decision = Decision::default();
         decision.wake_at(now.mono_ms + self.limits.lost_every_ms.min(250));
         self.heard_ms.retain(|node, _| state.nodes.contains(node));
