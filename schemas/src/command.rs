@@ -160,7 +160,8 @@ commands! {
         /// The node.
         node: NodeName,
     }
-    /// Forgets a node. Refused while it is not drained, lost or empty.
+    /// Forgets a node. Refused while it is not drained, lost or empty. An agent that runs there joins
+    /// anew, at once or when it is heard again: stop it first where the node is to stay away.
     RemoveNode = "node.remove" {
         /// The node.
         node: NodeName,

@@ -24,13 +24,25 @@ pub struct NodeDocument {
     pub place: Place,
     /// The replicas that are or were to run here and have not been seen to end.
     pub replicas: BTreeMap<ReplicaId, Assignment>,
+    /// The node is none of the cluster's, or not any more: its agent joins by describing it anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
+    /// The id of the history it follows from: whose containers the node's are, on an engine that
+    /// several clusters use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
 }
 
 impl NodeDocument {
     /// Tells apart documents that ask for different things, whatever places they name.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(&serde_json::to_vec(&self.replicas).expect("a document has string keys only"))
+        let mut asked =
+            serde_json::to_vec(&self.replicas).expect("a document has string keys only");
+        if self.removed {
+            asked.extend(b" removed");
+        }
+        Digest::of(&asked)
     }
 }
 

@@ -178,6 +178,10 @@ pub struct NodeView {
     /// The agent's version.
     #[serde(default)]
     pub agent: String,
+    /// While it drains: the replicas that do not leave it, each with the reason, as `<replica>:
+    /// <reason>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub staying: Vec<String>,
 }
 
 /// A replica, as it is told.

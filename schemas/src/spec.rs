@@ -73,7 +73,8 @@ pub struct WorkloadSpec {
     /// Ports that the container listens on and that others should reach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
-    /// How to tell that a replica is healthy. Without one, running is healthy.
+    /// How to tell that a replica is healthy. Without one the image's own health check says, and
+    /// where it has none, running is healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
     /// When the agent starts another run after one ended.
@@ -122,6 +123,12 @@ fn stop_grace_ms() -> u64 {
 }
 
 impl WorkloadSpec {
+    /// The probe, unless it says that nothing is tried.
+    #[must_use]
+    pub fn tried(&self) -> Option<&Probe> {
+        self.probe.as_ref().filter(|probe| probe.check != Check::None)
+    }
+
     /// A workload of one image with every default.
     #[must_use]
     pub fn of_image(image: &str) -> Self {
@@ -179,7 +186,8 @@ pub enum Mode {
     /// A number of replicas, kept running.
     #[default]
     Replicated,
-    /// One replica on every node that fits, kept running.
+    /// One replica on every node that fits, kept running. A cordon keeps other work away and not
+    /// this; a drain ends it.
     Global,
     /// A number of replicas that run until they succeed.
     Job,
@@ -401,6 +409,8 @@ pub enum Check {
         /// The program and its arguments.
         command: Vec<String>,
     },
+    /// Nothing: running is healthy, and the image's own health check is off.
+    None,
 }
 
 /// When a run that ended is followed by another.

@@ -212,6 +212,11 @@ fn an_image_s_own_check_restarts_what_is_ill() {
     let why = cluster.ok(&["why", &id]);
     assert!(why.contains("ended: unhealthy: the image's own health check"), "{why}");
     assert!(why.contains("503"), "{why}");
+
+    // Turned off, it is not the engine's business any more, and running is ready.
+    let id = deploy(&cluster, CHECKED, r#""ports":[{"container":8080}],"probe":{"check":"none"}"#);
+    let health = docker(&["inspect", "--format", "{{.State.Health}}", &format!("{id}-1")]);
+    assert_eq!(health.trim(), "<nil>");
 }
 
 #[test]

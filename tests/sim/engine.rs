@@ -238,6 +238,7 @@ impl Engine {
                 id: name.clone(),
                 replica: container.replica.clone(),
                 run: container.run,
+                cluster: None,
                 running: container.status == Status::Running,
                 health: None,
                 endpoints: Vec::new(),

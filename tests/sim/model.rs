@@ -45,10 +45,16 @@ pub(crate) struct Node {
     pub(crate) lost: bool,
     /// Where it was last lost or found.
     since: u64,
-    pub(crate) open: bool,
+    open: bool,
+    drains: bool,
 }
 
 impl Node {
+    /// Whether it takes what has a mode: a cordon does not keep away what is for every node.
+    pub(crate) fn takes(&self, mode: Mode) -> bool {
+        self.open || (mode == Mode::Global && !self.drains)
+    }
+
     pub(crate) fn meets(&self, name: &NodeName, constraint: &Constraint) -> bool {
         let value = match constraint.attribute.strip_prefix("label.") {
             Some(key) => self.given.get(key).or_else(|| self.has.labels.get(key)).cloned(),
@@ -434,8 +440,16 @@ impl Model {
         let Some(node) = self.nodes.get(name) else { return false };
         let there = || self.replicas.values().filter(|r| r.node.as_ref() == Some(name));
         let spec = &replica.spec;
+        // One that is replaced by another there, or by this one, counts with it as one.
+        let goes = |r: &Replica| {
+            let old = r.replaces.as_ref().and_then(|old| self.replicas.get(old));
+            old.is_some_and(|old| old.node.as_ref() == Some(name) && !old.retired)
+        };
         let same = there()
-            .filter(|r| r.app == replica.app && r.workload == replica.workload && !r.retired);
+            .filter(|r| r.app == replica.app && r.workload == replica.workload && !r.retired)
+            .filter(|r| !goes(r))
+            .count()
+            .saturating_sub(usize::from(goes(replica)));
         let max =
             spec.placement.max_per_node.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(0));
         let taken: BTreeSet<_> = there().flat_map(|r| host_ports(&r.spec)).collect();
@@ -443,12 +457,12 @@ impl Model {
         let home =
             |volume: String| homes.and_then(|homes| homes.get(&volume)).is_none_or(|h| h == name);
         node.heard
-            && node.open
+            && node.takes(spec.mode)
             && replica.only.as_ref().is_none_or(|only| only == name)
             && spec.placement.constraints.iter().all(|c| node.meets(name, c))
             && there().map(|r| cpu(&r.spec)).sum::<u64>() + cpu(spec) <= node.has.cpu_millis
             && there().map(|r| memory(&r.spec)).sum::<u64>() + memory(spec) <= node.has.memory_bytes
-            && same.count() < max
+            && same < max
             && host_ports(spec).all(|port| !taken.contains(&port))
             && volumes(spec).all(home)
     }
@@ -517,11 +531,16 @@ impl Model {
                     lost: false,
                     since: 0,
                     open: true,
+                    drains: false,
                 });
                 node.has.clone_from(&e.description);
             }
-            Event::NodeCordoned(e) => self.node(&e.node, |node| node.open = false),
-            Event::NodeUncordoned(e) => self.node(&e.node, |node| node.open = true),
+            Event::NodeCordoned(e) => {
+                self.node(&e.node, |node| (node.open, node.drains) = (false, e.drain));
+            }
+            Event::NodeUncordoned(e) => {
+                self.node(&e.node, |node| (node.open, node.drains) = (true, false));
+            }
             Event::NodeLabelled(e) => self.node(&e.node, |node| node.given.clone_from(&e.labels)),
             Event::NodeSuspected(e) => self.node(&e.node, |node| node.heard = false),
             Event::NodeLost(e) => self.node(&e.node, |node| node.turn(false, at)),

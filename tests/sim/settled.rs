@@ -144,7 +144,8 @@ impl World {
     fn wanted_on(&self, spec: &WorkloadSpec) -> BTreeSet<NodeName> {
         let nodes = self.checks.model.nodes.iter();
         let wanted = nodes.filter(|(name, node)| {
-            node.open && spec.placement.constraints.iter().all(|c| node.meets(name, c))
+            node.takes(Mode::Global)
+                && spec.placement.constraints.iter().all(|c| node.meets(name, c))
         });
         wanted.map(|(name, _)| name.clone()).collect()
     }

@@ -8,7 +8,7 @@ mod window;
 use std::collections::BTreeMap;
 
 use cluster::State;
-use cluster::state::Workload;
+use cluster::state::{Touched, Workload};
 use decider::{Decision, Now, Rules};
 use schemas::id::{AppKey, Digest, ReplicaId, WorkloadName, Writer};
 use schemas::place::Place;
@@ -223,7 +223,9 @@ impl Rules for Autoscaler {
     }
 
     /// Nothing is recorded under its own name: what it decides it asks the controller for.
-    fn decide(&mut self, _: &mut State, _: Now) -> Decision {
+    fn decide(&mut self, state: &mut State, _: Now) -> Decision {
+        // All workloads are looked at, whatever changed.
+        state.touched = Touched::default();
         Decision::default()
     }
 

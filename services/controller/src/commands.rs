@@ -6,6 +6,7 @@
 mod autoscale;
 mod deploy;
 mod node;
+mod ports;
 
 use cluster::State;
 use cluster::state::Cause;
@@ -263,6 +264,11 @@ fn scale(
         let valid =
             format!("{min} to {max}, as its autoscale says; or deploy it with other bounds");
         return Err(Problem::new("outside_autoscale", "replicas", &to.to_string(), &valid));
+    }
+    if to > workload.replicas {
+        let others = app.workloads.iter().filter(|(other, _)| *other != name);
+        let mine = others.map(|(_, workload)| workload.replicas).chain([to]);
+        deploy::check_total(state, &key, "replicas", mine)?;
     }
     let event = WorkloadScaled {
         app: key.clone(),

@@ -188,6 +188,8 @@ impl Lead {
             Self::Known(node, known) => {
                 if let Some(row) = row_of(&Writer::Agent(node), commit, stored)? {
                     row.known = known;
+                    // One that was lost and is removed comes back as any new one does.
+                    row.lost &= known;
                 }
             }
             Self::Returned(node) => {

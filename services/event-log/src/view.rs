@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cluster::state::Touched;
 use cluster::{FOLD_VERSION, Fold, FoldError};
 use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
@@ -63,6 +64,8 @@ impl View {
                 ControlFlow::Break(())
             }
         })?;
+        // Nobody here asks what changed.
+        fold.state_mut().touched = Touched::default();
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cluster::State;
-use cluster::state::{Cause, Node, NodeStatus};
+use cluster::state::{Cause, Node, NodeStatus, Touched};
 use decider::{Decision, Now, Rules, draft};
 use schemas::event::{
     Event, EvictionPaused, EvictionResumed, NodeLost, NodeReturned, NodeSuspected,
@@ -34,6 +34,9 @@ impl Default for Limits {
 pub struct Health {
     limits: Limits,
     heard_ms: BTreeMap<NodeName, u64>,
+    /// Since when nodes are known, 0 for those that were there when this began: one that has just
+    /// joined was not silent before.
+    known_ms: Option<BTreeMap<NodeName, u64>>,
     connected_ms: Option<u64>,
     last_lost_ms: Option<u64>,
 }
@@ -48,8 +51,20 @@ impl Health {
     /// How long a node has been silent. `None` before the first connection.
     fn silence(&self, node: &NodeName, now: Now) -> Option<u64> {
         let connected = self.connected_ms?;
-        let heard = self.heard_ms.get(node).copied().unwrap_or(0).max(connected);
+        let heard = self.heard_ms.get(node).max(self.known_ms.as_ref()?.get(node));
+        let heard = heard.copied().unwrap_or(0).max(connected);
         Some(now.mono_ms.saturating_sub(heard))
+    }
+
+    fn note_joined(&mut self, state: &State, now: Now) {
+        let joined_ms = if self.known_ms.is_some() { now.mono_ms } else { 0 };
+        let known = self.known_ms.get_or_insert_default();
+        known.retain(|node, _| state.nodes.contains(node));
+        for (name, _) in state.nodes.iter() {
+            if !known.contains_key(name) {
+                known.insert(name.clone(), joined_ms);
+            }
+        }
     }
 
     fn judge(&self, name: &NodeName, node: &Node, silent_ms: u64, may_lose: bool) -> Option<Event> {
@@ -94,9 +109,12 @@ impl Rules for Health {
     }
 
     fn decide(&mut self, state: &mut State, now: Now) -> Decision {
+        // All nodes are looked at, whatever changed.
+        state.touched = Touched::default();
         let mut decision = Decision::default();
         decision.wake_at(now.mono_ms + self.limits.lost_every_ms.min(250));
         self.heard_ms.retain(|node, _| state.nodes.contains(node));
+        self.note_joined(state, now);
         let silences: Vec<(&NodeName, &Node, u64)> = state
             .nodes
             .iter()
@@ -139,6 +157,7 @@ impl Rules for Health {
     /// A new leader has not listened as the leader before: silence counts from now.
     fn lead(&mut self, _: &State, now: Now) {
         self.connected_ms = Some(now.mono_ms);
+        self.known_ms = None;
     }
 }
 

@@ -117,6 +117,8 @@ pub enum Output {
         /// Why, and what to do.
         text: String,
     },
+    /// Something was refused that should not have been said.
+    Complain(String),
     /// What is kept has changed: write it down before anything else that is said here.
     Keep,
 }
@@ -187,6 +189,12 @@ impl Agent {
         &self.kept
     }
 
+    /// How many facts were never recorded: dropped because too many waited, and refused.
+    #[must_use]
+    pub fn untold(&self) -> (u64, u64) {
+        (self.kept.facts.dropped, self.kept.facts.refused)
+    }
+
     /// Why this agent does not do all of its work; none when it does.
     #[must_use]
     pub fn waits_for(&self) -> Option<String> {
@@ -222,6 +230,7 @@ impl Agent {
         self.match_document(now, &mut out);
         self.make_room(now, &mut out);
         out.append(&mut self.said);
+        out.extend(self.kept.facts.complaints().into_iter().map(Output::Complain));
         if let Some(request) = self.kept.facts.offer(now) {
             out.push(Output::Append(request));
             self.changed = true;
@@ -251,11 +260,7 @@ impl Agent {
             Input::Connected => self.kept.facts.connected(),
             Input::Described(description) => {
                 if self.kept.described.as_ref() != Some(&description) {
-                    let event =
-                        NodeDescribed { node: self.node.clone(), description: description.clone() };
-                    self.kept.facts.state(event, None, None, now);
-                    self.kept.described = Some(description);
-                    self.changed = true;
+                    self.describe(description, now);
                 }
             }
             Input::DiskFree(bytes) => self.disk_free_bytes = bytes,
@@ -291,7 +296,12 @@ impl Agent {
             return;
         }
         self.fresh = true;
-        if known == Some(&document) {
+        let stands = known == Some(&document);
+        if document.removed && self.kept.facts.undescribed(document.place) && !self.stopping {
+            // Nobody may have told this node that it was removed. It joins as it did at first.
+            self.kept.described.take().into_iter().for_each(|it| self.describe(it, now));
+        }
+        if stands {
             return;
         }
         self.used(now);
@@ -304,12 +314,20 @@ impl Agent {
         self.changed = true;
     }
 
+    /// States what the node is and has.
+    fn describe(&mut self, description: NodeDescription, now: Now) {
+        let event = NodeDescribed { node: self.node.clone(), description: description.clone() };
+        self.kept.facts.state(event, None, None, now);
+        self.kept.described = Some(description);
+        self.changed = true;
+    }
+
     fn take_done(&mut self, op: &Op, done: Done, now: Now) {
         match (op, done) {
             (Op::List { asked_ms }, Done::Listed(listed)) => {
                 self.listing = false;
                 self.listed_ms = Some(now.mono_ms);
-                self.take_listing(&listed, *asked_ms, now);
+                self.take_listing(listed, *asked_ms, now);
             }
             (Op::List { .. }, _) => {
                 self.listing = false;
@@ -346,7 +364,18 @@ impl Agent {
         }
     }
 
-    fn take_listing(&mut self, listed: &BTreeMap<String, Listed>, asked_ms: u64, now: Now) {
+    /// The cluster that this node is of, once a document has said so.
+    fn cluster(&self) -> Option<&str> {
+        self.kept.document.as_ref()?.cluster.as_deref()
+    }
+
+    fn take_listing(&mut self, mut listed: BTreeMap<String, Listed>, asked_ms: u64, now: Now) {
+        // What is another cluster's is neither adopted nor stopped, whatever its node is called.
+        let ours = self.cluster();
+        listed.retain(|_, container| match (ours, container.cluster.as_deref()) {
+            (Some(ours), Some(its)) => ours == its,
+            _ => true,
+        });
         let ids: Vec<ReplicaId> = self.kept.runners.keys().cloned().collect();
         for id in ids {
             let Some(mut runner) = self.kept.runners.remove(&id) else { continue };
@@ -364,7 +393,7 @@ impl Agent {
             self.state_all(&id, stated, now);
             self.kept.runners.insert(id, runner);
         }
-        self.find_strays(listed);
+        self.find_strays(&listed);
     }
 
     /// Containers of ours that neither the document nor a run under way accounts for.
@@ -395,7 +424,8 @@ impl Agent {
         let assignment =
             self.kept.document.as_ref().and_then(|document| document.replicas.get(id)).cloned();
         let spec = assignment.as_ref().and_then(|a| self.kept.specs.get(&a.spec)).cloned();
-        World::new(id.clone(), assignment, spec, now)
+        let cluster = self.cluster().map(str::to_owned);
+        World { cluster, ..World::new(id.clone(), assignment, spec, now) }
     }
 
     fn state_all(&mut self, id: &ReplicaId, stated: Vec<Event>, now: Now) {

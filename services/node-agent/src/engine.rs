@@ -37,6 +37,8 @@ pub enum Op {
         assignment: Assignment,
         /// How it must be.
         spec: SpecDocument,
+        /// The cluster it is of, when that is known.
+        cluster: Option<String>,
     },
     /// Looks at a run that ended, and keeps its last words. Its container goes later, as what no run
     /// accounts for, so that the next run need not wait for that.
@@ -161,6 +163,8 @@ pub struct Listed {
     pub replica: ReplicaId,
     /// Its run.
     pub run: u32,
+    /// The cluster it is of. One without may be anybody's: it was made before this was written down.
+    pub cluster: Option<String>,
     /// Whether it runs.
     pub running: bool,
     /// What the image's own health check says, if there is one.

@@ -156,7 +156,7 @@ impl Pump {
             if usage.due(now) {
                 self.sample(&mut usage, &mut work, now);
             }
-            self.admin.readiness.set(&self.name, self.agent.waits_for());
+            self.tell();
             let over = releasing.is_some_and(|until| {
                 now.mono_ms > until || self.agent.at_rest() || self.linked.borrow().is_none()
             });
@@ -164,6 +164,18 @@ impl Pump {
                 return Ok(());
             }
         }
+    }
+
+    /// Says on the health page how it is.
+    fn tell(&self) {
+        self.admin.readiness.set(&self.name, self.agent.waits_for());
+        let (dropped, refused) = self.agent.untold();
+        let node = [("node", self.config.node.as_str())];
+        let metrics = &self.admin.metrics;
+        let text = "Facts dropped because too many waited.";
+        metrics.set("muster_facts_dropped", text, &node, dropped);
+        let text = "Facts that event-log refused for what they say.";
+        metrics.set("muster_facts_refused", text, &node, refused);
     }
 
     async fn carry_out(&self, output: Output, work: &mut Tasks) -> Result<(), Failure> {
@@ -197,6 +209,9 @@ impl Pump {
                 let Some((bus, _)) = self.linked.borrow().clone() else { return Ok(()) };
                 let payload = serde_json::to_vec(&heartbeat)?;
                 let _ = bus.publish(&subject::heartbeat(&heartbeat.node), payload).await;
+            }
+            Output::Complain(what) => {
+                tracing::error!(node = %self.config.node, what, "a fact is not of record");
             }
             Output::Open { asking, run } => {
                 let session = asking.session.clone();

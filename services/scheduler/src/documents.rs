@@ -108,7 +108,9 @@ fn document<'a>(
         specs.insert(replica.spec.clone(), spec);
         replicas.insert(id.clone(), assignment);
     }
-    (NodeDocument { node: node.clone(), place, replicas }, specs)
+    let removed = !state.nodes.contains(node);
+    let cluster = Some(state.cluster.genesis.clone()).filter(|genesis| !genesis.is_empty());
+    (NodeDocument { node: node.clone(), place, replicas, removed, cluster }, specs)
 }
 
 fn spec_document(state: &State, digest: &Digest, spec: &WorkloadSpec) -> SpecDocument {
@@ -117,4 +119,35 @@ fn spec_document(state: &State, digest: &Digest, spec: &WorkloadSpec) -> SpecDoc
         .values()
         .filter_map(|file| Some((file.digest.clone(), state.configs.get(&file.digest)?.clone())));
     SpecDocument { digest: digest.clone(), spec: spec.clone(), configs: configs.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::history::{History, node};
+    use schemas::event::{NodeDescribed, NodeRemoved};
+    use schemas::id::Writer;
+
+    use super::*;
+
+    #[test]
+    fn a_removed_node_is_told_so_and_told_when_it_is_back() {
+        let mut history = History::default();
+        history.node("n1", 4, 4);
+        let description =
+            history.fold.state().nodes.get(&node("n1")).expect("it joined").description.clone();
+        let mut documents = Documents::default();
+        let mut written = |history: &mut History| {
+            let place = history.fold.place();
+            let writes = documents.reflect(history.fold.state_mut(), place, Now::default());
+            assert!(writes.iter().all(|w| w.document.cluster.as_deref() == Some(&*"0".repeat(32))));
+            writes.into_iter().map(|write| write.document.removed).collect::<Vec<_>>()
+        };
+        assert_eq!(written(&mut history), [false]);
+        history.add(&Writer::Controller, NodeRemoved { node: node("n1") });
+        assert_eq!(written(&mut history), [true], "though nothing ran there");
+        let described = NodeDescribed { node: node("n1"), description };
+        history.add(&Writer::Agent(node("n1")), described);
+        assert_eq!(written(&mut history), [false]);
+        assert_eq!(written(&mut history), [false; 0]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::state::{Admission, App, Lacking, Load, Need, Node, NodeStatus, volumes_of};
+use cluster::state::{App, Lacking, Load, Need, Node, NodeStatus, volumes_of};
 use schemas::event::Unfit;
 use schemas::id::NodeName;
 use schemas::spec::WorkloadSpec;
@@ -46,6 +46,9 @@ pub struct Candidate<'a> {
     pub load: &'a Load,
     /// How many replicas of the same workload it has.
     pub of_workload: u64,
+    /// How many of those leave it for one that is there already, or for the one that looks for a
+    /// node: both count as one.
+    pub replaced: u64,
 }
 
 /// One thing that keeps a replica from a node.
@@ -89,7 +92,7 @@ pub fn obstacles(wanted: &Wanted<'_>, at: &Candidate<'_>) -> Vec<Obstacle> {
     if at.node.status != NodeStatus::Ready {
         found.push(Obstacle::Silent);
     }
-    if at.node.admission != Admission::Open {
+    if !at.node.admits(wanted.spec.mode) {
         found.push(Obstacle::Closed(at.node.admission.as_str()));
     }
     let placement = &wanted.spec.placement;
@@ -106,7 +109,8 @@ pub fn obstacles(wanted: &Wanted<'_>, at: &Candidate<'_>) -> Vec<Obstacle> {
             found.push(Obstacle::HostPort(format!("{port}/{}", protocol.as_str())));
         }
     }
-    if let Some(max) = placement.max_per_node.filter(|max| at.of_workload >= u64::from(*max)) {
+    let of_workload = at.of_workload.saturating_sub(at.replaced);
+    if let Some(max) = placement.max_per_node.filter(|max| of_workload >= u64::from(*max)) {
         found.push(Obstacle::MaxPerNode(max));
     }
     if let Some(lacking) = wanted.lacking(at.name) {

@@ -65,18 +65,26 @@ pub fn round(state: &State, max: usize, now_ms: u64) -> Round {
     round
 }
 
+/// The node of the replica that another replaces, until that one is told to end.
+fn replaced_on<'a>(state: &'a State, replica: &Replica) -> Option<&'a NodeName> {
+    let replaced = state.replicas.get(replica.replaces.as_ref()?)?;
+    replaced.node.as_ref().filter(|_| replaced.retired.is_none())
+}
+
 type Group<'a> = Vec<(&'a ReplicaId, &'a Replica)>;
 
-/// What replicas have in common that are alike.
-type Alike = (AppKey, WorkloadName, (Digest, Option<NodeName>));
+/// What replicas have in common that are alike: the workload and the spec, the node if they are for
+/// one, and the node that has those they replace if it is counted how many are on one.
+type Alike = (AppKey, WorkloadName, (Digest, Option<NodeName>, Option<NodeName>));
 
-/// Replicas that are alike: of one workload and spec, and for the same node if they are for one.
-/// Those of the higher priority come first, then those requested first.
+/// Replicas that are alike. Those of the higher priority come first, then those requested first.
 fn groups(state: &State, max: usize) -> Vec<(Alike, Group<'_>)> {
     let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();
     for id in &state.index.pending {
         let Some(replica) = state.replicas.get(id) else { continue };
-        let alike = (replica.spec.clone(), replica.only_node.clone());
+        let counted = state.spec_of(replica).is_some_and(|s| s.placement.max_per_node.is_some());
+        let instead_on = replaced_on(state, replica).filter(|_| counted).cloned();
+        let alike = (replica.spec.clone(), replica.only_node.clone(), instead_on);
         let key = (replica.app.clone(), replica.workload.clone(), alike);
         groups.entry(key).or_default().push((id, replica));
     }
@@ -115,10 +123,13 @@ fn place_group<'a>(
         lacking: declared.map(|workload| &workload.lacking),
         now_ms,
     };
+    let instead_on = replaced_on(state, first);
     let mut crowd = Crowd::of(state, app, name, spec, round);
     let judged = |node: &'a NodeName, loads: &BTreeMap<&NodeName, Load>, crowd: &Crowd<'a>| {
         let (found, load) = (state.nodes.get(node)?, loads.get(node)?);
-        let candidate = Candidate { name: node, node: found, load, of_workload: crowd.on(node) };
+        let replaced = crowd.replaced_on(node) + u64::from(instead_on == Some(node));
+        let of_workload = crowd.on(node);
+        let candidate = Candidate { name: node, node: found, load, of_workload, replaced };
         Some((obstacles(&wanted, &candidate), crowd.score(&candidate)))
     };
     let mut order: BTreeSet<(Score, &'a NodeName)> = BTreeSet::new();
@@ -143,7 +154,7 @@ fn place_group<'a>(
         if let Some(load) = loads.get_mut(node) {
             load.add(&replica.need);
         }
-        crowd.add(state, node);
+        crowd.add(state, node, replica);
         let placed = Placed { id: (*id).clone(), cause: replica.cause.clone(), chosen };
         round.placed.entry((app.tenant.clone(), node.clone())).or_default().push(placed);
         if binds_volumes(spec, known) {
@@ -168,7 +179,8 @@ fn place_group<'a>(
         let again = lacking.map(|lacking| lacking.at_ms + Lacking::PASSED_OVER_MS);
         round.again_at_ms = round.again_at_ms.into_iter().chain(again).min();
         let unplaced = Unplaced { waiting, reasons, cause: first.cause.clone() };
-        round.unplaced.insert((app.clone(), name.clone()), unplaced);
+        let told = round.unplaced.entry((app.clone(), name.clone()));
+        told.and_modify(|told| told.waiting += waiting).or_insert(unplaced);
     }
 }
 
@@ -197,6 +209,8 @@ struct Crowd<'a> {
     label: Option<&'a str>,
     by_node: BTreeMap<NodeName, u64>,
     by_value: BTreeMap<Option<String>, u64>,
+    /// How many on a node are replaced by one that is there too.
+    replaced: BTreeMap<NodeName, u64>,
 }
 
 impl<'a> Crowd<'a> {
@@ -213,25 +227,29 @@ impl<'a> Crowd<'a> {
             label: placement.spread_over.as_deref(),
             by_node: BTreeMap::new(),
             by_value: BTreeMap::new(),
+            replaced: BTreeMap::new(),
         };
         for (_, replica) in state.replicas_of(app, name) {
             if let Some(node) = replica.node.as_ref().filter(|_| replica.retired.is_none()) {
-                crowd.add(state, node);
+                crowd.add(state, node, replica);
             }
         }
         for ((_, node), placed) in &round.placed {
             for placed in placed {
-                let same = state.replicas.get(&placed.id);
-                if same.is_some_and(|r| r.app == *app && r.workload == *name) {
-                    crowd.add(state, node);
+                let replica = state.replicas.get(&placed.id);
+                if let Some(same) = replica.filter(|r| r.app == *app && r.workload == *name) {
+                    crowd.add(state, node, same);
                 }
             }
         }
         crowd
     }
 
-    fn add(&mut self, state: &State, node: &NodeName) {
+    fn add(&mut self, state: &State, node: &NodeName, replica: &Replica) {
         *self.by_node.entry(node.clone()).or_default() += 1;
+        if replaced_on(state, replica) == Some(node) {
+            *self.replaced.entry(node.clone()).or_default() += 1;
+        }
         if let (Some(label), Some(known)) = (self.label, state.nodes.get(node)) {
             *self.by_value.entry(known.label(label).map(str::to_owned)).or_default() += 1;
         }
@@ -239,6 +257,10 @@ impl<'a> Crowd<'a> {
 
     fn on(&self, node: &NodeName) -> u64 {
         self.by_node.get(node).copied().unwrap_or(0)
+    }
+
+    fn replaced_on(&self, node: &NodeName) -> u64 {
+        self.replaced.get(node).copied().unwrap_or(0)
     }
 
     fn spreads_over_label(&self) -> bool {

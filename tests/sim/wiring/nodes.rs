@@ -184,6 +184,7 @@ impl World {
                     }
                 }
             }
+            Output::Complain(what) => self.say(|| what),
             // Nobody asks for output, or runs a command.
             Output::Open { .. } | Output::Refuse { .. } => {}
             Output::FetchSpec(digest) => {

@@ -1,14 +1,14 @@
 //! `app.deploy`: what is wrong with a declaration, before anything is done about it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cluster::State;
 use schemas::command::{Common, Problem};
 use schemas::event::AppDeployed;
 use schemas::id::{AppKey, WorkloadName};
-use schemas::spec::{AppSpec, Check, Mode, MountSource, Protocol, RestartPolicy, WorkloadSpec};
+use schemas::spec::{AppSpec, Check, Mode, MountSource, RestartPolicy, WorkloadSpec};
 
-use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app};
+use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports};
 
 /// The most workloads of one app.
 const WORKLOADS_MAX: usize = 256;
@@ -60,8 +60,9 @@ fn check(state: &State, key: &AppKey, spec: &AppSpec) -> Result<(), Problem> {
         check_workload(state, spec, name, workload)?;
     }
     check_cycles(spec)?;
-    check_published(state, key, spec)?;
-    check_total(state, key, spec)
+    ports::check(state, key, spec)?;
+    let mine = spec.workloads.values().map(|workload| workload.replicas);
+    check_total(state, key, "app.workloads", mine)
 }
 
 fn check_workload(
@@ -100,9 +101,7 @@ fn check_workload(
     }
     check_probe(&at("probe"), spec)?;
     check_constraints(&at("placement.constraints"), spec)?;
-    if spec.ports.iter().any(|port| port.container == 0) {
-        return Err(Problem::new("invalid_value", &at("ports"), "port 0", "1 to 65535"));
-    }
+    ports::check_numbers(&at("ports"), spec)?;
     if spec.update.parallelism == 0 {
         return Err(Problem::new("invalid_value", &at("update.parallelism"), "0", "at least 1"));
     }
@@ -220,46 +219,20 @@ fn check_cycles(spec: &AppSpec) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A published port belongs to one workload of the whole cluster.
-fn check_published(state: &State, key: &AppKey, spec: &AppSpec) -> Result<(), Problem> {
-    let mut taken: BTreeMap<(Protocol, u16), String> = BTreeMap::new();
-    for (other, app) in state.apps.iter().filter(|(other, _)| *other != key) {
-        for (name, workload) in app.workloads.iter().filter(|(_, workload)| workload.declared) {
-            let Some(spec) = app.specs.get(&workload.spec) else { continue };
-            for (protocol, port) in published(spec) {
-                taken.insert((protocol, port), format!("{other}/{name}"));
-            }
-        }
-    }
-    for (name, workload) in &spec.workloads {
-        for (protocol, port) in published(workload) {
-            let holder = taken.insert((protocol, port), format!("{key}/{name}"));
-            if let Some(holder) = holder {
-                let field = format!("app.workloads.{name}.ports");
-                let got = format!("{}/{port}", protocol.as_str());
-                let valid = format!("a port that is not published yet: {holder} has it");
-                return Err(Problem::new("port_taken", &field, &got, &valid));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn published(spec: &WorkloadSpec) -> impl Iterator<Item = (Protocol, u16)> {
-    spec.ports.iter().filter_map(|port| Some((port.protocol, port.published?)))
-}
-
-fn check_total(state: &State, key: &AppKey, spec: &AppSpec) -> Result<(), Problem> {
-    let others =
-        state.apps.iter().filter(|(other, _)| *other != key).flat_map(|(_, app)| {
-            app.workloads.values().map(|workload| u64::from(workload.replicas))
-        });
-    let mine = spec.workloads.values().map(|workload| u64::from(workload.replicas));
-    let total: u64 = others.chain(mine).sum();
+/// Refuses more replicas than all apps together may declare, of which `mine` are the app's.
+pub(super) fn check_total(
+    state: &State,
+    key: &AppKey,
+    field: &str,
+    mine: impl Iterator<Item = u32>,
+) -> Result<(), Problem> {
+    let others = state.apps.iter().filter(|(other, _)| *other != key);
+    let others = others.flat_map(|(_, app)| app.workloads.values().map(|w| w.replicas));
+    let total: u64 = others.chain(mine).map(u64::from).sum();
     if total <= CLUSTER_REPLICAS_MAX {
         return Ok(());
     }
     let got = format!("{total} replicas in the cluster");
     let valid = format!("at most {CLUSTER_REPLICAS_MAX} replicas of all apps together");
-    Err(Problem::new("quota", "app.workloads", &got, &valid))
+    Err(Problem::new("quota", field, &got, &valid))
 }

@@ -111,6 +111,21 @@ fn a_declaration_is_checked_before_anything_is_done() {
         "resources",
     );
     bad(r#"{"image":"w","ports":[{"container":80,"published":8080}]}"#, "port_taken", "ports");
+    bad(r#"{"image":"w","ports":[{"container":80,"host":8080}]}"#, "port_taken", "ports");
+    bad(
+        r#"{"image":"w","ports":[{"container":80,"host":81},{"container":82,"host":81}]}"#,
+        "port_taken",
+        "ports",
+    );
+    bad(
+        r#"{"image":"w","ports":[{"container":80,"published":81,"host":81}]}"#,
+        "port_taken",
+        "ports",
+    );
+    bad(r#"{"image":"w","ports":[{"container":0}]}"#, "invalid_value", "ports[0].container");
+    let zero = r#"{"image":"w","ports":[{"container":80},{"container":80,"published":0}]}"#;
+    bad(zero, "invalid_value", "ports[1].published");
+    bad(r#"{"image":"w","ports":[{"container":80,"host":0}]}"#, "invalid_value", "ports[0].host");
     bad(r#"{"image":"w","depends_on":{"db":"started"}}"#, "not_found", "depends_on");
     bad(r#"{"image":"w","depends_on":{"web":"started"}}"#, "dependency_cycle", "depends_on");
     bad(
@@ -130,6 +145,66 @@ fn a_declaration_is_checked_before_anything_is_done() {
         "invalid_value",
         "app.workloads",
     );
+}
+
+/// Deploys `shop` of a tenant with one workload of these ports; the problem, if it has one.
+fn with_ports(history: &mut History, tenant: &str, name: &str, ports: &str) -> Option<Problem> {
+    let payload = format!(
+        r#"{{"tenant":"{tenant}","app":{{"name":"{name}","workloads":{{"web":
+            {{"image":"w","ports":[{ports}]}}}}}}}}"#
+    );
+    let answer = publish(history, "app.deploy", &payload);
+    for draft in answer.events {
+        match Event::decode(&draft.kind, draft.data.get()).expect("known").expect("it decodes") {
+            Event::CommandRejected(rejected) => return Some(rejected.problem),
+            Event::AppDeployed(deployed) => {
+                history.add(&Writer::Controller, deployed);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[test]
+fn a_port_is_published_by_one_app_of_all_tenants_and_then_no_node_has_it_free() {
+    let mut history = history();
+    let host = r#"{"container":80,"host":9000}"#;
+    assert!(with_ports(&mut history, "ana", "a", host).is_none());
+    assert!(with_ports(&mut history, "bob", "b", host).is_none(), "on different nodes");
+    let published = r#"{"container":80,"published":9000}"#;
+    let problem = with_ports(&mut history, "bob", "c", published).expect("a node may have it");
+    assert_eq!((problem.code.as_str(), problem.got.as_str()), ("port_taken", "published tcp/9000"));
+    assert!(problem.valid.contains("ana/a/web has it of its nodes"), "{problem}");
+    let udp = r#"{"container":80,"published":9000,"protocol":"udp"}"#;
+    assert!(with_ports(&mut history, "bob", "c", udp).is_none(), "another protocol");
+    assert!(with_ports(&mut history, "bob", "c", udp).is_none(), "it is its own");
+    let problem = with_ports(&mut history, "ana", "d", udp).expect("it is bob's");
+    assert!(problem.valid.contains("bob/c/web publishes it"), "{problem}");
+}
+
+#[test]
+fn scaling_is_held_to_what_all_apps_may_have_as_deploying_is() {
+    let mut history = history();
+    let many = format!(r#"{{"image":"w","replicas":{REPLICAS_MAX}}}"#);
+    let workloads: Vec<String> = (0..10).map(|i| format!(r#""w{i}":{many}"#)).collect();
+    let full = workloads.join(",").replacen("1000", "998", 1);
+    let payload = format!(r#"{{"app":{{"name":"full","workloads":{{{full}}}}}}}"#);
+    let Ok((_, Command::Deploy(deploy))) = Command::decode("app.deploy", payload.as_bytes()) else {
+        panic!("it decodes")
+    };
+    let event = AppDeployed { app: app("full"), revision: 1, spec: deploy.app };
+    history.add(&Writer::Controller, event);
+    let scale = |app: &str, workload: &str, to: u32| {
+        let payload = format!(r#"{{"app":"{app}","workload":"{workload}","replicas":{to}}}"#);
+        let answer = publish(&history, "workload.scale", &payload);
+        answer.events[0].data.get().contains(r#""code":"quota""#)
+    };
+    assert!(!scale("shop", "web", 2), "that is all there may be");
+    assert!(scale("shop", "web", 3));
+    assert!(!scale("full", "w0", 999));
+    assert!(scale("full", "w0", 1_000));
+    assert!(!scale("full", "w1", 1), "less is no question");
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! A global workload: one replica on every node that takes it.
+//! A global workload: one replica on every node that takes it, cordoned ones included.
 
 use std::collections::BTreeSet;
 
 use cluster::state::{Admission, Node, NodeStatus};
 use schemas::event::RetireReason;
 use schemas::id::{NodeName, ReplicaId};
+use schemas::spec::Mode;
 
 use super::roster::{Member, Roster};
 use super::{Plan, Subject, Wanted, dependencies, workload};
@@ -33,7 +34,10 @@ pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
         .nodes
         .iter()
         .filter(|(name, node)| {
-            node.takes_replicas() && may_have(subject, name, node) && !has.contains(name)
+            node.status == NodeStatus::Ready
+                && node.admits(Mode::Global)
+                && may_have(subject, name, node)
+                && !has.contains(name)
         })
         .map(|(name, _)| Wanted { replaces: None, node: Some(name.clone()) })
         .collect();

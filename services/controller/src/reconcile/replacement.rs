@@ -1,6 +1,6 @@
 //! Replacing a replica by another: the new one first, and the old one when the new one is ready.
 
-use cluster::state::{Admission, Cause, Node, Phase, Replica, volumes_of};
+use cluster::state::{Admission, Cause, Node, Phase, Replica, is_bound, volumes_of};
 use schemas::event::RetireReason;
 use schemas::id::NodeName;
 use schemas::spec::Overlap;
@@ -35,9 +35,7 @@ impl Why {
 /// Whether a replica must be replaced, and what that follows from.
 pub(super) fn needed(subject: &Subject<'_>, replica: &Replica) -> Option<(Why, Cause)> {
     let node = replica.node.as_ref().and_then(|node| subject.state.nodes.get(node));
-    // What lives on the node cannot go elsewhere: moving it would start it without its data.
-    let bound = volumes_of(subject.spec).next().is_some() || replica.only_node.is_some();
-    if let Some(node) = node.filter(|_| !bound) {
+    if let Some(node) = node.filter(|_| !is_bound(subject.spec, replica)) {
         if subject.state.is_unknown(replica) {
             // Nobody knows that it has ended, so what must not overlap waits.
             let may = subject.spec.overlap != Overlap::Never;

@@ -324,6 +324,10 @@ fn a_global_workload_is_on_every_node_that_takes_it() {
     assert_eq!(world.settle(), ["+1 web"]);
     world.history.add(&Writer::Controller, NodeCordoned { node: node("n3"), drain: true });
     assert_eq!(world.settle(), ["-1 web Drained"]);
+    world.history.add(&Writer::Controller, NodeCordoned { node: node("n3"), drain: false });
+    assert_eq!(world.settle(), ["+1 web"], "it is a part of a node that other work is kept from");
+    world.history.add(&Writer::Controller, NodeCordoned { node: node("n3"), drain: true });
+    assert_eq!(world.settle(), ["-1 web Drained"]);
     world.history.add(&Writer::Health, NodeLost { node: node("n1"), silent_ms: 6_000 });
     assert_eq!(world.settle(), [""; 0], "there is no other node for it");
     world.history.add(&Writer::Health, NodeReturned { node: node("n1"), silent_ms: 0 });

@@ -72,6 +72,21 @@ fn a_silent_node_is_suspected_then_lost_then_back() {
 }
 
 #[test]
+fn what_changed_is_not_collected() {
+    let mut bench = Bench::of(&["n1"]);
+    assert!(!bench.history.fold.state().touched.nodes.is_empty());
+    bench.pass(500, &["n1"]);
+    assert_eq!(bench.history.fold.state().touched, Touched::default());
+    // Nor by an instance that only stands by.
+    let mut machine = decider::Decider::new(Health::default(), "h-2".to_owned(), "s".to_owned());
+    let entries = bench.history.entries.iter().cloned().map(decider::Input::Entry);
+    machine.on(entries.chain([decider::Input::CaughtUp]), Now { utc_ms: 1, mono_ms: 1 });
+    assert_eq!(machine.role(), decider::Role::Standby);
+    assert_eq!(machine.fold().place(), bench.history.fold.place());
+    assert_eq!(machine.fold().state().touched, Touched::default());
+}
+
+#[test]
 fn a_single_node_that_is_silent_is_lost_all_the_same() {
     let mut bench = Bench::of(&["n1"]);
     assert_eq!(bench.pass(7_000, &[]), ["NodeSuspected n1", "NodeLost n1"]);
@@ -107,4 +122,19 @@ fn silence_is_not_counted_across_our_own_absence() {
     bench.rules.connected(Now { utc_ms: 0, mono_ms: bench.mono_ms });
     assert_eq!(bench.pass(2_500, &["n1"]), [""; 0]);
     assert_eq!(bench.pass(500, &["n1"]), ["NodeSuspected n2"]);
+}
+
+#[test]
+fn a_node_that_joins_or_joins_again_was_not_silent_before() {
+    let mut bench = Bench::of(&["n1"]);
+    assert_eq!(bench.pass(60_000, &["n1", "n2"]), [""; 0]);
+    bench.history.node("n2", 1, 1);
+    assert_eq!(bench.pass(2_500, &["n1"]), [""; 0]);
+    assert_eq!(bench.pass(1_000, &["n1", "n2"]), [""; 0]);
+    let removed = schemas::event::NodeRemoved { node: node("n2") };
+    bench.history.add(&Writer::Controller, removed);
+    assert_eq!(bench.pass(60_000, &["n1"]), [""; 0]);
+    bench.history.node("n2", 1, 1);
+    assert_eq!(bench.pass(2_500, &["n1"]), [""; 0]);
+    assert_eq!(bench.pass(1_000, &["n1"]), ["NodeSuspected n2"]);
 }

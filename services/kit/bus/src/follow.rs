@@ -1,9 +1,11 @@
 //! Following a stream in order: no gaps, no repeats, no acknowledgements, and no silent stall.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, pull};
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, select};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use crate::{Bus, BusError, FollowError};
@@ -88,6 +90,22 @@ pub struct Follow {
     next: u64,
     pending: Option<u64>,
     messages: Option<pull::Ordered>,
+    /// A look at the stream that was begun. Kept until it is over: whoever waits for a batch may be
+    /// called away again and again, each time before that.
+    look: Option<BoxFuture<'static, Result<Seen, FollowError>>>,
+    /// The end of the time in which nothing may come, kept for the same reason.
+    idle: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+/// What a look at the stream found.
+#[derive(Default)]
+struct Seen {
+    /// Whether everything in it was read.
+    at_end: bool,
+    /// Whether it is not there.
+    gone: bool,
+    /// A consumer, when one was wanted and could be made.
+    messages: Option<pull::Ordered>,
 }
 
 impl Bus {
@@ -101,6 +119,8 @@ impl Bus {
             next: from,
             pending: None,
             messages: None,
+            look: None,
+            idle: None,
         }
     }
 }
@@ -119,19 +139,39 @@ impl Follow {
     }
 
     /// Waits for the next message, then takes what is there already, up to `max`. Empty after a
-    /// while in which nothing came: the reader is then at the stream's end.
+    /// while in which nothing came: the reader is then at the stream's end. May be dropped while it
+    /// waits, and called again.
     ///
     /// # Errors
     ///
     /// When the stream does not have what is wanted, or was made anew.
     pub async fn next_batch(&mut self, max: usize) -> Result<Vec<Message>, FollowError> {
         loop {
-            if self.messages.is_none() && !self.open().await? {
-                return Ok(Vec::new());
+            if self.look.is_none() && self.messages.is_none() {
+                let (bus, stream) = (self.bus.clone(), self.stream.clone());
+                self.look = Some(open(bus, stream, self.filter.clone(), self.next).boxed());
+            }
+            if let Some(look) = &mut self.look {
+                let seen = look.await;
+                self.look = None;
+                if !self.see(seen?) {
+                    return Ok(Vec::new());
+                }
             }
             let Some(messages) = &mut self.messages else { continue };
-            match tokio::time::timeout(IDLE, messages.next()).await {
-                Ok(Some(Ok(message))) => {
+            let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(IDLE)));
+            let came = match select(messages.next(), idle.as_mut()).await {
+                Either::Left((came, _)) => came,
+                Either::Right(_) => {
+                    self.idle = None;
+                    let (bus, stream) = (self.bus.clone(), self.stream.clone());
+                    self.look = Some(look(bus, stream, self.next).boxed());
+                    continue;
+                }
+            };
+            self.idle = None;
+            match came {
+                Some(Ok(message)) => {
                     let mut batch = Vec::new();
                     self.take(message, &mut batch);
                     self.take_ready(max, &mut batch);
@@ -139,18 +179,28 @@ impl Follow {
                         return Ok(batch);
                     }
                 }
-                Ok(Some(Err(error))) => {
+                Some(Err(error)) => {
                     tracing::debug!(stream = self.stream, %error, "reading again");
                     self.messages = None;
                     tokio::time::sleep(RETRY).await;
                 }
-                Ok(None) => self.messages = None,
-                Err(_) => {
-                    self.check().await?;
-                    return Ok(Vec::new());
-                }
+                None => self.messages = None,
             }
         }
+    }
+
+    /// Takes in what a look found. Says whether a consumer was made just now, so that there may be
+    /// more to come at once.
+    fn see(&mut self, seen: Seen) -> bool {
+        if seen.at_end {
+            self.pending = Some(0);
+        }
+        if seen.gone {
+            self.messages = None;
+        }
+        let made = seen.messages.is_some();
+        self.messages = seen.messages.or(self.messages.take());
+        made
     }
 
     fn take(&mut self, message: async_nats::jetstream::Message, batch: &mut Vec<Message>) {
@@ -175,65 +225,57 @@ impl Follow {
             }
         }
     }
+}
 
-    /// Makes a consumer. `false` when the server cannot be asked just now.
-    async fn open(&mut self) -> Result<bool, FollowError> {
-        if !self.check().await? {
+/// Makes a consumer, if the server can be asked just now.
+async fn open(bus: Bus, stream: String, filter: String, next: u64) -> Result<Seen, FollowError> {
+    let mut seen = look(bus.clone(), stream.clone(), next).await?;
+    if seen.gone {
+        tokio::time::sleep(RETRY).await;
+        return Ok(seen);
+    }
+    let config = pull::OrderedConfig {
+        filter_subject: filter,
+        deliver_policy: match next {
+            0 => DeliverPolicy::All,
+            next => DeliverPolicy::ByStartSequence { start_sequence: next },
+        },
+        replay_policy: ReplayPolicy::Instant,
+        ..Default::default()
+    };
+    let made = bus.context.create_consumer_on_stream(config, stream.as_str()).await;
+    let opened = match made {
+        Ok(consumer) => consumer.messages().await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match opened {
+        Ok(messages) => seen.messages = Some(messages),
+        Err(error) => {
+            tracing::debug!(stream, error, "cannot read yet");
             tokio::time::sleep(RETRY).await;
-            return Ok(false);
-        }
-        let config = pull::OrderedConfig {
-            filter_subject: self.filter.clone(),
-            deliver_policy: match self.next {
-                0 => DeliverPolicy::All,
-                next => DeliverPolicy::ByStartSequence { start_sequence: next },
-            },
-            replay_policy: ReplayPolicy::Instant,
-            ..Default::default()
-        };
-        let made = self.bus.context.create_consumer_on_stream(config, self.stream.as_str()).await;
-        let opened = match made {
-            Ok(consumer) => consumer.messages().await.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match opened {
-            Ok(messages) => {
-                self.messages = Some(messages);
-                Ok(true)
-            }
-            Err(error) => {
-                tracing::debug!(stream = self.stream, error, "cannot read yet");
-                tokio::time::sleep(RETRY).await;
-                Ok(false)
-            }
         }
     }
+    Ok(seen)
+}
 
-    /// Compares the stream with what was read of it: a consumer behind a stream that was made anew
-    /// would wait for ever, or skip what it calls known.
-    async fn check(&mut self) -> Result<bool, FollowError> {
-        let state = match self.bus.stream_state(&self.stream).await {
-            Ok(Some(state)) => state,
-            Ok(None) => {
-                self.messages = None;
-                return Ok(false);
-            }
-            Err(BusError::Failed { why, .. }) => {
-                tracing::debug!(stream = self.stream, why, "cannot look at the stream");
-                return Ok(false);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let stream = self.stream.clone();
-        if self.next > state.last + 1 {
-            return Err(FollowError::Rewound { stream, last: state.last, read: self.next - 1 });
+/// Compares the stream with what was read of it: a consumer behind a stream that was made anew would
+/// wait for ever, or skip what it calls known.
+async fn look(bus: Bus, stream: String, next: u64) -> Result<Seen, FollowError> {
+    let state = match bus.stream_state(&stream).await {
+        Ok(Some(state)) => state,
+        Ok(None) => return Ok(Seen { gone: true, ..Seen::default() }),
+        Err(BusError::Failed { why, .. }) => {
+            tracing::debug!(stream, why, "cannot look at the stream");
+            return Ok(Seen::default());
         }
-        if self.next > 0 && self.next < state.first {
-            return Err(FollowError::Gone { stream, first: state.first, wanted: self.next });
-        }
-        if self.next == state.last + 1 || (self.next == 0 && state.messages == 0) {
-            self.pending = Some(0);
-        }
-        Ok(true)
+        Err(error) => return Err(error.into()),
+    };
+    if next > state.last + 1 {
+        return Err(FollowError::Rewound { stream, last: state.last, read: next - 1 });
     }
+    if next > 0 && next < state.first {
+        return Err(FollowError::Gone { stream, first: state.first, wanted: next });
+    }
+    let at_end = next == state.last + 1 || (next == 0 && state.messages == 0);
+    Ok(Seen { at_end, ..Seen::default() })
 }

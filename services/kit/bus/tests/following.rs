@@ -145,3 +145,25 @@ async fn a_stream_that_ends_before_what_was_read_is_an_error() {
     let error = error_of(&mut bus.follow(SPEC.name, 9, None)).await;
     assert!(matches!(error, FollowError::Rewound { last: 3, read: 8, .. }), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_called_away_again_and_again_gets_there_all_the_same() {
+    use futures_util::FutureExt as _;
+    let server = Server::start();
+    let bus = server.bus("reader").await;
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
+    let last = publish(&bus, "followed.a", 3).await;
+    let mut follow = bus.follow(SPEC.name, 1, None);
+    let mut read = Vec::new();
+    for _ in 0..5_000 {
+        // Dropped at its first wait, as by a select in which something else is always ready.
+        if let Some(batch) = follow.next_batch(64).now_or_never() {
+            read.extend(batch.expect("loopback works"));
+        }
+        if read.last().is_some_and(|message: &Message| message.sequence == last) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(sequences(&read), [1, 2, 3]);
+}

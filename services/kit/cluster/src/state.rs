@@ -11,7 +11,7 @@ use schemas::event::{Endpoint, NodeDescription, RetireReason, Unfit};
 use schemas::id::{
     AppKey, CommandId, Digest, NodeName, ReplicaId, VolumeName, WorkloadName, Writer,
 };
-use schemas::spec::{Autoscale, Constraint, MountSource, Protocol, WorkloadSpec};
+use schemas::spec::{Autoscale, Constraint, Mode, MountSource, Protocol, WorkloadSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::section::{Section, hash_of};
@@ -139,7 +139,18 @@ impl Node {
     /// Whether new replicas may be placed here.
     #[must_use]
     pub fn takes_replicas(&self) -> bool {
-        self.status == NodeStatus::Ready && self.admission == Admission::Open
+        self.status == NodeStatus::Ready && self.admits(Mode::Replicated)
+    }
+
+    /// Whether a node of this admission takes replicas of a mode. What is for every node
+    /// is a part of it: a cordon keeps other work away and not that, and a drain ends that too.
+    #[must_use]
+    pub fn admits(&self, mode: Mode) -> bool {
+        match self.admission {
+            Admission::Open => true,
+            Admission::Cordoned => mode == Mode::Global,
+            Admission::Draining => false,
+        }
     }
 }
 
@@ -376,6 +387,13 @@ pub fn volumes_of(spec: &WorkloadSpec) -> impl Iterator<Item = &VolumeName> {
         MountSource::Volume(name) => Some(name),
         MountSource::Path(_) => None,
     })
+}
+
+/// Whether a replica cannot go to another node: there it would be without its data, or it is for its
+/// own node only. `spec` is what its workload declares now.
+#[must_use]
+pub fn is_bound(spec: &WorkloadSpec, replica: &Replica) -> bool {
+    volumes_of(spec).next().is_some() || replica.only_node.is_some()
 }
 
 impl Need {

@@ -1,11 +1,15 @@
 //! The state as it is told to people and programs.
 
+mod staying;
+
 use schemas::id::{AppKey, NodeName, ReplicaId};
 use schemas::place::Place;
 use schemas::read::{AppView, NodeView, ReplicaView, StatePage, StateRequest, WorkloadView};
 use schemas::spec::Mode;
 
 use crate::state::{App, AppStatus, Load, Node, Phase, Replica, State};
+
+pub use staying::staying;
 
 /// The most replicas on a page: at about 500 bytes each it stays well under the page's bound.
 const REPLICAS_PER_PAGE: usize = 500;
@@ -95,6 +99,7 @@ fn node_view(state: &State, name: &NodeName, node: &Node) -> NodeView {
         labels,
         engine: node.description.engine.clone(),
         agent: node.description.agent.clone(),
+        staying: staying(state, name).iter().map(|(id, why)| format!("{id}: {why}")).collect(),
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn read(fields: &Fields<'_>, notes: &mut Notes<'_>) -> Result<Option<
     if let Some(healthcheck) = &healthcheck
         && healthcheck.read("disable", flag)? == Some(true)
     {
-        return Ok(None);
+        return Ok(Some(Probe::of_check(Check::None)));
     }
     let test = healthcheck.as_ref().and_then(|healthcheck| healthcheck.get("test"));
     let check = match (test, &ours) {
@@ -27,10 +27,7 @@ pub(crate) fn read(fields: &Fields<'_>, notes: &mut Notes<'_>) -> Result<Option<
                 "`test` and `x-muster.probe` both say what to try: leave one out",
             ));
         }
-        (Some(node), None) => match exec(node)? {
-            Some(check) => check,
-            None => return Ok(None),
-        },
+        (Some(node), None) => exec(node)?,
         (None, Some(ours)) => probe(ours, notes)?,
         (None, None) => {
             return match &healthcheck {
@@ -71,20 +68,20 @@ fn time(fields: &Fields<'_>, probe: &mut Probe) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// `[CMD, …]`, `[CMD-SHELL, …]`, `[NONE]`, or a text for the shell. `None`: nothing is tried.
-fn exec(node: &Node) -> Result<Option<Check>, Wrong> {
+/// `[CMD, …]`, `[CMD-SHELL, …]`, `[NONE]`, or a text for the shell.
+fn exec(node: &Node) -> Result<Check, Wrong> {
     let shell =
         |line: String| Check::Exec { command: vec!["/bin/sh".to_owned(), "-c".to_owned(), line] };
     if let Value::Text(line) = &node.value {
-        return Ok(Some(shell(line.clone())));
+        return Ok(shell(line.clone()));
     }
     let words: Vec<String> = list(node)?.iter().map(text).collect::<Result<_, _>>()?;
     match words.split_first() {
-        Some((first, [])) if first == "NONE" => Ok(None),
+        Some((first, [])) if first == "NONE" => Ok(Check::None),
         Some((first, rest)) if first == "CMD" && !rest.is_empty() => {
-            Ok(Some(Check::Exec { command: rest.to_vec() }))
+            Ok(Check::Exec { command: rest.to_vec() })
         }
-        Some((first, [line])) if first == "CMD-SHELL" => Ok(Some(shell(line.clone()))),
+        Some((first, [line])) if first == "CMD-SHELL" => Ok(shell(line.clone())),
         _ => Err(expected(node, "[CMD, PROGRAM, …], [CMD-SHELL, LINE], [NONE] or a text")),
     }
 }

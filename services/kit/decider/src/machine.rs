@@ -7,7 +7,7 @@ use schemas::id::Writer;
 use schemas::place::Place;
 use schemas::report::{BEAT_MS, BEATS_MISSED, Beat, MARK_EVERY, Mark};
 
-use cluster::state::Cause;
+use cluster::state::{Cause, Touched};
 
 use crate::offer::Offers;
 use crate::{Rules, draft};
@@ -350,6 +350,10 @@ impl<R: Rules> Decider<R> {
     fn act(&mut self, now: Now, out: &mut Vec<Output<R::Output>>) {
         if let Some(request) = self.offers.again(now.mono_ms) {
             out.push(Output::Append(request));
+        }
+        if !matches!(self.role, Role::Leading { .. }) {
+            // Whoever begins to lead looks at everything.
+            self.fold.state_mut().touched = Touched::default();
         }
         if self.fold.blocked().is_some() || now.mono_ms < self.rest_until_ms {
             return;

@@ -144,6 +144,8 @@ Examples:
   muster wait shop --for deleted --timeout 30s";
 
 pub(super) const CORDON: &str = "\
+Workloads of mode global run on a cordoned node too; a drain ends them.
+
 Example:
   muster cordon n2 --reason 'disk is noisy'";
 

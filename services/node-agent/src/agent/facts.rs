@@ -8,6 +8,7 @@ use schemas::append::{Answer, Code, Draft, Request, Verdict};
 use schemas::document::Assignment;
 use schemas::event::{Event, LeadershipReleased, LeadershipTaken};
 use schemas::id::{CommandId, NodeName, Series, Tenant, Writer};
+use schemas::place::Place;
 use serde::{Deserialize, Serialize};
 
 /// How long an unanswered request waits before it is offered again, in ms.
@@ -34,8 +35,17 @@ pub struct Facts {
     offered: usize,
     /// The last leadership of this node that is known.
     known_term: u64,
+    /// Where the last description of the node stands in the log.
+    #[serde(default)]
+    described_at: Option<Place>,
+    /// How many of the first facts are told one by one, because they were refused together.
+    #[serde(default)]
+    singly: usize,
     /// How many facts were dropped because too many waited.
     pub dropped: u64,
+    /// How many facts event-log refused for what they say.
+    #[serde(default)]
+    pub refused: u64,
 
     #[serde(skip)]
     process: Process,
@@ -55,6 +65,7 @@ struct Process {
     held: Option<String>,
     connected: bool,
     releasing: Release,
+    complaints: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +118,11 @@ impl Facts {
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.process.releasing != Release::Wanted
+    }
+
+    /// Whether the node was not described after a place, nor is about to be.
+    pub(super) fn undescribed(&self, since: Place) -> bool {
+        !self.waiting.iter().any(describes) && self.described_at.is_none_or(|at| since.after(&at))
     }
 
     /// Offers wait no longer: whoever was to answer may have been away.
@@ -200,7 +216,8 @@ impl Facts {
             self.state(LeadershipReleased { writer, term }, None, None, now);
         }
         if self.offered == 0 {
-            self.offered = self.waiting.len().min(FACTS_AT_ONCE);
+            let at_once = if self.singly > 0 { 1 } else { FACTS_AT_ONCE };
+            self.offered = self.waiting.len().min(at_once);
             if self.offered == 0 {
                 return None;
             }
@@ -258,25 +275,57 @@ impl Facts {
 
     fn told(&mut self, verdict: &Verdict) {
         self.process.offered_ms = None;
-        if let Verdict::Refused { code, term, .. } = verdict {
-            self.series_index += 1;
-            self.n = 0;
-            if matches!(code, Code::StaleTerm | Code::Gap | Code::Held) {
-                // The facts are as true under the next leadership, in a fresh series; that one is
-                // given up is not: it is over already.
-                self.waiting.retain(|draft| draft.kind != "LeadershipReleased");
-                self.known_term = *term;
-                self.process.granted = None;
-                self.process.claims += 1;
-                self.offered = 0;
-                // But not that the one before was given up, which is over in any case.
-                self.waiting.retain(|fact| fact.kind != "LeadershipReleased");
-                return;
+        match verdict {
+            Verdict::Published(place) | Verdict::Duplicate { place, .. } => {
+                if self.waiting.iter().take(self.offered).any(describes) {
+                    self.described_at = Some(*place);
+                }
+                self.drop_offered();
+            }
+            Verdict::Refused { code, term, detail, .. } => {
+                self.series_index += 1;
+                self.n = 0;
+                self.refused(*code, *term, detail);
             }
         }
+    }
+
+    fn refused(&mut self, code: Code, term: u64, detail: &str) {
+        if matches!(code, Code::StaleTerm | Code::Gap | Code::Held) {
+            // The facts are as true under the next leadership, in a fresh series; that one is
+            // given up is not: it is over already.
+            self.waiting.retain(|draft| draft.kind != "LeadershipReleased");
+            self.known_term = term;
+            self.process.granted = None;
+            self.process.claims += 1;
+            self.offered = 0;
+        } else if self.offered > 1 {
+            // One of them can never become right. The others can: each is told alone.
+            self.singly = self.offered;
+            self.offered = 0;
+        } else {
+            if let Some(fact) = self.waiting.front().filter(|_| self.offered == 1) {
+                self.refused += 1;
+                self.process.complaints.push(format!("{} was refused: {detail}", fact.kind));
+            }
+            self.drop_offered();
+        }
+    }
+
+    fn drop_offered(&mut self) {
         self.waiting.drain(..self.offered.min(self.waiting.len()));
+        self.singly = self.singly.saturating_sub(self.offered);
         self.offered = 0;
     }
+
+    /// What was said against facts since this was last asked.
+    pub(super) fn complaints(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.process.complaints)
+    }
+}
+
+fn describes(draft: &Draft) -> bool {
+    draft.kind == "NodeDescribed"
 }
 
 /// What put a replica into the document is the cause of what is told of it.
@@ -286,8 +335,6 @@ fn cause_of(cause: Option<(Option<CommandId>, u64)>) -> Cause {
 
 #[cfg(test)]
 mod tests {
-    use schemas::place::Place;
-
     use super::*;
 
     #[test]
@@ -301,6 +348,57 @@ mod tests {
         facts.answered(&answer(Verdict::Published(Place::START)));
         facts.answered(&answer(Verdict::Duplicate { last_n: 1, place: Place::START }));
         assert_eq!((claim.term, facts.term()), (1, Some(1)));
+    }
+
+    /// Facts of a process that was granted its node.
+    fn granted(now: Now) -> Facts {
+        let mut facts = Facts::default();
+        facts.begin(&NodeName::new("n1").expect("a name"), "i", "seed");
+        facts.connected();
+        let claim = facts.offer(now).expect("it claims");
+        let verdict = Verdict::Published(Place::START);
+        facts.answered(&Answer { series: claim.series, n: 1, verdict });
+        facts
+    }
+
+    #[test]
+    fn of_facts_that_are_refused_together_only_the_wrong_one_is_dropped() {
+        let now = Now { utc_ms: 1, mono_ms: 1 };
+        let mut facts = granted(now);
+        let node = NodeName::new("n1").expect("a name");
+        for container in ["a", "wrong", "b"] {
+            let container = container.to_owned();
+            let stray = schemas::event::StrayRemoved { node: node.clone(), container };
+            facts.state(stray, None, None, now);
+        }
+        let (mut told, mut sizes) = (Vec::new(), Vec::new());
+        while let Some(request) = facts.offer(now) {
+            sizes.push(request.events.len());
+            let text = |draft: &Draft| draft.data.get().to_owned();
+            let wrong = request.events.iter().any(|draft| text(draft).contains("wrong"));
+            let verdict = if wrong {
+                let (code, detail) = (Code::Invalid, "it is wrong".to_owned());
+                Verdict::Refused { code, term: 1, detail, entity: None }
+            } else {
+                told.extend(request.events.iter().map(text));
+                Verdict::Published(Place::START)
+            };
+            facts.answered(&Answer { series: request.series, n: request.n, verdict });
+            if sizes == [3, 1, 1] {
+                // What comes meanwhile is told after those, together again.
+                for container in ["c", "d"] {
+                    let container = container.to_owned();
+                    let stray = schemas::event::StrayRemoved { node: node.clone(), container };
+                    facts.state(stray, None, None, now);
+                }
+            }
+        }
+        let about = |it: &String| it.split('"').rev().nth(1).unwrap_or_default().to_owned();
+        assert_eq!(told.iter().map(about).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+        assert_eq!(sizes, [3, 1, 1, 1, 2]);
+        assert!(facts.is_empty());
+        assert_eq!((facts.refused, facts.dropped), (1, 0));
+        assert_eq!(facts.complaints(), ["StrayRemoved was refused: it is wrong"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(super) struct World {
     pub(super) id: ReplicaId,
     pub(super) assignment: Option<Assignment>,
     pub(super) spec: Option<SpecDocument>,
+    pub(super) cluster: Option<String>,
     pub(super) now: Now,
     /// Facts to state.
     pub(super) stated: Vec<Event>,
@@ -36,7 +37,8 @@ impl World {
         spec: Option<SpecDocument>,
         now: Now,
     ) -> Self {
-        Self { id, assignment, spec, now, stated: Vec::new(), missing_spec: None, forget: false }
+        let (cluster, stated) = (None, Vec::new());
+        Self { id, assignment, spec, cluster, now, stated, missing_spec: None, forget: false }
     }
 
     fn say(&mut self, event: impl Into<Event>) {
@@ -244,12 +246,13 @@ impl Runner {
             return (!self.resolved).then_some(resolve);
         }
         let run = if self.stage == Stage::New { self.run.max(1) } else { self.run };
-        Some(Op::Start { replica: world.id.clone(), run, assignment, spec })
+        let cluster = world.cluster.clone();
+        Some(Op::Start { replica: world.id.clone(), run, assignment, spec, cluster })
     }
 
     fn check(&mut self, world: &mut World) -> Option<Op> {
         let spec = world.workload()?;
-        match (&spec.probe, self.stage) {
+        match (spec.tried(), self.stage) {
             (Some(probe), _) => Some(Op::Probe {
                 replica: world.id.clone(),
                 run: self.run,
@@ -334,7 +337,7 @@ impl Runner {
             self.enter_examining(world.now);
             return;
         }
-        let checked = world.workload().is_some_and(|spec| spec.probe.is_some());
+        let checked = world.workload().is_some_and(|spec| spec.tried().is_some());
         if !checked && !image_checks {
             self.ready(world);
         }
@@ -419,7 +422,7 @@ impl Runner {
     }
 
     fn probed(&mut self, outcome: Result<(), String>, world: &mut World) {
-        let Some(probe) = world.workload().and_then(|spec| spec.probe.clone()) else { return };
+        let Some(probe) = world.workload().and_then(|spec| spec.tried().cloned()) else { return };
         self.timing.due_ms = world.now.mono_ms + probe.interval_ms;
         match outcome {
             Ok(()) => self.ready(world),
@@ -488,7 +491,7 @@ impl Runner {
 
     /// The engine has counted the tries already: its verdict is as good as that of a probe.
     fn image_health(&mut self, health: Option<ImageHealth>, world: &mut World) {
-        let own_probe = world.workload().is_some_and(|spec| spec.probe.is_some());
+        let own_probe = world.workload().is_some_and(|spec| spec.tried().is_some());
         match health.filter(|_| !own_probe && self.image_checks) {
             Some(ImageHealth::Healthy) => self.ready(world),
             Some(ImageHealth::Unhealthy(said)) if self.timing.unhealthy.is_none() => {

@@ -68,7 +68,7 @@ fn assignment(spec: &SpecDocument) -> Assignment {
 
 fn document(position: u64, assigned: Option<Assignment>) -> NodeDocument {
     let replicas = assigned.map(|assigned| (id(), assigned)).into_iter().collect();
-    NodeDocument { node: node(), place: place(position), replicas }
+    NodeDocument { node: node(), place: place(position), replicas, removed: false, cluster: None }
 }
 
 fn listed(run: u32, running: bool) -> (String, Listed) {
@@ -76,6 +76,7 @@ fn listed(run: u32, running: bool) -> (String, Listed) {
         id: format!("c{run}"),
         replica: id(),
         run,
+        cluster: None,
         running,
         health: None,
         endpoints: Vec::new(),
@@ -139,6 +140,7 @@ impl World {
                 Output::Engine(op) => self.ops.push(op),
                 Output::Append(request) => answers.push(Input::Answer(self.answer(&request))),
                 said @ (Output::Open { .. } | Output::Refuse { .. }) => self.sessions.push(said),
+                Output::Complain(what) => panic!("{what}"),
                 Output::Heartbeat(_) | Output::FetchSpec(_) | Output::Keep => {}
             }
         }

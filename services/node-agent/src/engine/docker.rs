@@ -143,8 +143,9 @@ impl Engine {
     pub async fn run(&self, op: Op) -> Done {
         let done = match op {
             Op::Resolve { spec, .. } => self.resolve(&spec).await.map(Done::Resolved),
-            Op::Start { replica, run, assignment, spec } => {
-                self.start(&replica, run, &assignment, &spec).await
+            Op::Start { replica, run, assignment, spec, cluster } => {
+                let of = spec::Of { node: &self.node, cluster: cluster.as_deref() };
+                self.start(of, &replica, run, &assignment, &spec).await
             }
             Op::Examine { replica, run, remove } => self.examine(&replica, run, remove).await,
             Op::Stop { replica, run, signal, grace_ms, remove, app } => {
@@ -179,6 +180,7 @@ impl Engine {
 
     async fn start(
         &self,
+        of: spec::Of<'_>,
         replica: &ReplicaId,
         run: u32,
         assignment: &Assignment,
@@ -189,7 +191,7 @@ impl Engine {
         let _using = self.networks.used.read().await;
         self.make_network(&spec::network(&self.node, &assignment.app)).await?;
         let name = spec::name(replica, run);
-        self.create(&name, replica, run, assignment, document).await?;
+        self.create(of, &name, replica, run, assignment, document).await?;
         self.docker.start_container(&name, None).await.map_err(at("start"))?;
         let made = self.docker.inspect_container(&name, None).await.map_err(at("inspect"))?;
         Ok(Done::Started {
@@ -201,19 +203,20 @@ impl Engine {
 
     async fn create(
         &self,
+        of: spec::Of<'_>,
         name: &str,
         replica: &ReplicaId,
         run: u32,
         assignment: &Assignment,
         document: &SpecDocument,
     ) -> Result<(), Failed> {
-        let body = spec::body(&self.node, replica, run, assignment, document, &self.allowed);
+        let body = spec::body(of, replica, run, assignment, document, &self.allowed);
         let body = body.map_err(|error| ("create", error))?;
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         match self.docker.create_container(Some(options), body).await {
             Ok(_) => {}
             // A crash between creating and telling: it is ours already. Or somebody else's.
-            Err(error) if status(&error) == Some(409) => self.check_own(name).await?,
+            Err(error) if status(&error) == Some(409) => self.check_own(of, name).await?,
             Err(error) => return Err(at("create")(error)),
         }
         let archive = spec::config_archive(document).map_err(|error| ("copy configs", error))?;
@@ -227,14 +230,15 @@ impl Engine {
     }
 
     /// Refuses a container that has our name and is not ours: it must not be taken for a run.
-    async fn check_own(&self, name: &str) -> Result<(), Failed> {
+    async fn check_own(&self, of: spec::Of<'_>, name: &str) -> Result<(), Failed> {
         let found = self.docker.inspect_container(name, None).await.map_err(at("inspect"))?;
         let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
-        if labels.get(spec::NODE_LABEL).map(String::as_str) == Some(self.node.as_str()) {
+        if of.has(&labels) {
             return Ok(());
         }
         let error = format!(
-            "the name {name} is taken by a container that is not this node's: remove or rename it"
+            "the name {name} is taken by a container that is not this cluster's or node's: remove or \
+             rename it"
         );
         Err(("create", error))
     }
@@ -364,6 +368,7 @@ impl Engine {
     ) -> Result<(), String> {
         let name = spec::name(replica, run);
         match check {
+            Check::None => Ok(()),
             Check::Exec { command } => self.exec(&name, command).await,
             Check::Http { port, path } => {
                 probe::http(&self.reach(&name, *port, endpoints).await?, path).await
@@ -436,12 +441,14 @@ impl Engine {
             let run = labels.get(spec::RUN_LABEL).and_then(|run| run.parse().ok());
             let (Some(replica), Some(run)) = (replica, run) else { continue };
             let id = container.id.unwrap_or_default();
+            let cluster = labels.get(spec::CLUSTER_LABEL).cloned();
             let running =
                 container.state == Some(bollard::models::ContainerSummaryStateEnum::RUNNING);
             let (health, endpoints) =
                 if running { self.health(&id).await } else { (None, Vec::new()) };
             let name = spec::name(&replica, run);
-            listed.insert(name, Listed { id, replica, run, running, health, endpoints });
+            let found = Listed { id, replica, run, cluster, running, health, endpoints };
+            listed.insert(name, found);
         }
         Ok(listed)
     }

@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
-    NetworkingConfig, PortBinding,
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+    MountType, NetworkingConfig, PortBinding,
 };
 use schemas::document::{Assignment, SpecDocument};
 use schemas::id::{AppKey, NodeName, ReplicaId};
-use schemas::spec::{MountSource, Resources, WorkloadSpec};
+use schemas::spec::{Check, MountSource, Resources, WorkloadSpec};
 
 use super::container_name;
 
 /// The label by which a node's agent knows its own containers.
 pub(crate) const NODE_LABEL: &str = "io.muster.node";
+/// The label that says which cluster's node that is: names of nodes are chosen by people.
+pub(crate) const CLUSTER_LABEL: &str = "io.muster.cluster";
 pub(crate) const REPLICA_LABEL: &str = "io.muster.replica";
 pub(crate) const RUN_LABEL: &str = "io.muster.run";
 
@@ -24,6 +26,24 @@ const LOG_FILES: &str = "3";
 
 /// A core's share of cpu when cores are short.
 const SHARES_PER_CORE: u64 = 1_024;
+
+/// Whose a container is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Of<'a> {
+    pub(crate) node: &'a NodeName,
+    pub(crate) cluster: Option<&'a str>,
+}
+
+impl Of<'_> {
+    /// Whether a container with these labels is its.
+    pub(crate) fn has(self, labels: &HashMap<String, String>) -> bool {
+        let of_cluster = match (self.cluster, labels.get(CLUSTER_LABEL)) {
+            (Some(ours), Some(its)) => ours == its,
+            _ => true,
+        };
+        of_cluster && labels.get(NODE_LABEL).is_some_and(|node| node == self.node.as_str())
+    }
+}
 
 /// The network of an app on one node. It carries the node's name, because an engine takes two
 /// networks of one name: of all that may make it, only one node's agent does.
@@ -37,7 +57,7 @@ pub(crate) fn network(node: &NodeName, app: &AppKey) -> String {
 ///
 /// When a host path is not allowed on this node.
 pub(crate) fn body(
-    node: &NodeName,
+    of: Of<'_>,
     replica: &ReplicaId,
     run: u32,
     assignment: &Assignment,
@@ -50,7 +70,7 @@ pub(crate) fn body(
         aliases: Some(vec![assignment.workload.to_string()]),
         ..EndpointSettings::default()
     };
-    let network = network(node, &assignment.app);
+    let network = network(of.node, &assignment.app);
     Ok(ContainerCreateBody {
         hostname: Some(replica.as_str().chars().take(63).collect()),
         image: assignment.image.clone(),
@@ -59,8 +79,9 @@ pub(crate) fn body(
         cmd: spec.command.clone(),
         entrypoint: spec.entrypoint.clone(),
         working_dir: spec.working_dir.clone(),
-        labels: Some(labels(node, replica, run, assignment, spec)),
+        labels: Some(labels(of, replica, run, assignment, spec)),
         stop_signal: spec.stop_signal.clone(),
+        healthcheck: healthcheck(spec),
         exposed_ports: Some(
             spec.ports.iter().map(|p| format!("{}/{}", p.container, p.protocol.as_str())).collect(),
         ),
@@ -72,8 +93,14 @@ pub(crate) fn body(
     })
 }
 
+/// What becomes of the image's own health check: it stays, or is turned off.
+fn healthcheck(spec: &WorkloadSpec) -> Option<HealthConfig> {
+    let off = spec.probe.as_ref().is_some_and(|probe| probe.check == Check::None);
+    off.then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() })
+}
+
 fn labels(
-    node: &NodeName,
+    of: Of<'_>,
     replica: &ReplicaId,
     run: u32,
     assignment: &Assignment,
@@ -82,7 +109,7 @@ fn labels(
     let mut labels: HashMap<String, String> =
         spec.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let ours = [
-        (NODE_LABEL, node.to_string()),
+        (NODE_LABEL, of.node.to_string()),
         (REPLICA_LABEL, replica.to_string()),
         (RUN_LABEL, run.to_string()),
         ("io.muster.app", assignment.app.to_string()),
@@ -94,6 +121,7 @@ fn labels(
         ("com.docker.compose.service", assignment.workload.to_string()),
     ];
     labels.extend(ours.map(|(key, value)| (key.to_owned(), value)));
+    labels.extend(of.cluster.map(|cluster| (CLUSTER_LABEL.to_owned(), cluster.to_owned())));
     labels
 }
 
@@ -233,4 +261,23 @@ fn tar_entry(path: &str, mode: &str, content: &[u8]) -> Result<Vec<u8>, String> 
 /// The name a run's container must have, and its replica's own labels to find it by.
 pub(crate) fn name(replica: &ReplicaId, run: u32) -> String {
     container_name(replica, run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_of_one_cluster_and_node_and_old_ones_of_their_node() {
+        let node = NodeName::new("n1").expect("a name");
+        let labels = |pairs: &[(&str, &str)]| -> HashMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let of = Of { node: &node, cluster: Some("a") };
+        assert!(of.has(&labels(&[(NODE_LABEL, "n1"), (CLUSTER_LABEL, "a")])));
+        assert!(of.has(&labels(&[(NODE_LABEL, "n1")])));
+        assert!(!of.has(&labels(&[(NODE_LABEL, "n1"), (CLUSTER_LABEL, "b")])));
+        assert!(!of.has(&labels(&[(NODE_LABEL, "n2"), (CLUSTER_LABEL, "a")])));
+        assert!(!of.has(&labels(&[(CLUSTER_LABEL, "a")])));
+    }
 }

@@ -2,7 +2,8 @@
 
 use cluster::history::{History, app, node, workload};
 use schemas::event::{
-    AppDeployed, NodeCordoned, ReplicasPlaced, ReplicasRequested, RequestedReplica,
+    AppDeployed, NodeCordoned, ReplicasPlaced, ReplicasRequested, ReplicasRetired,
+    RequestedReplica, RetireReason,
 };
 use schemas::id::Writer;
 use schemas::spec::{AppSpec, Constraint, Mount, MountSource, Port};
@@ -118,6 +119,18 @@ fn everything_that_fails_is_told_and_not_only_the_first() {
 }
 
 #[test]
+fn what_is_for_every_node_is_for_a_cordoned_one_too_and_for_none_that_drains() {
+    let mut history = cluster(&[("n1", 4)]);
+    history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: false });
+    let global = WorkloadSpec { mode: schemas::spec::Mode::Global, ..spec(100) };
+    want(&mut history, &global, 1);
+    check(&mut history, &[("n1", 1)], &[]);
+    history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: true });
+    want(&mut history, &global, 1);
+    check(&mut history, &[], &["admission: the node is draining (1)"]);
+}
+
+#[test]
 fn a_fixed_port_is_had_once_a_node() {
     let mut history = cluster(&[("n1", 4), ("n2", 4)]);
     let mut fixed = spec(100);
@@ -125,6 +138,59 @@ fn a_fixed_port_is_had_once_a_node() {
         vec![Port { container: 80, published: None, host: Some(80), protocol: Default::default() }];
     want(&mut history, &fixed, 3);
     check(&mut history, &[("n1", 1), ("n2", 1)], &["host port: 80/tcp is taken (2)"]);
+}
+
+/// Asks for one more of `shop/web`, instead of another.
+fn replace(history: &mut History, spec: &WorkloadSpec, old: &ReplicaId) -> ReplicaId {
+    let known = history.fold.state().apps.get(&app("shop")).expect("it is there");
+    let serial = known.workloads[&workload("web")].requested;
+    let id = ReplicaId::derive(&app("shop"), &workload("web"), serial);
+    let replaces = Some(old.clone());
+    let event = ReplicasRequested {
+        app: app("shop"),
+        workload: workload("web"),
+        revision: known.revision,
+        generation: 0,
+        spec: spec.digest(),
+        replicas: vec![RequestedReplica { id: id.clone(), replaces, node: None }],
+    };
+    history.add(&Writer::Controller, event);
+    id
+}
+
+#[test]
+fn a_replacement_does_not_count_what_it_replaces() {
+    let mut history = cluster(&[("n1", 4), ("n2", 4), ("n3", 4)]);
+    let alone = |image: &str| {
+        let mut spec = WorkloadSpec { image: image.to_owned(), ..spec(100) };
+        spec.placement.max_per_node = Some(1);
+        spec
+    };
+    want(&mut history, &alone("web:1"), 4);
+    let full = "max per node: the node has 1 of the workload (3)";
+    check(&mut history, &[("n1", 1), ("n2", 1), ("n3", 1)], &[full]);
+    let waiting: Vec<ReplicaId> = history.fold.state().index.pending.iter().cloned().collect();
+    let (app, workload) = (app("shop"), workload("web"));
+    let reason = RetireReason::ScaledDown;
+    let retired = ReplicasRetired { app, workload, replicas: waiting, reason };
+    history.add(&Writer::Controller, retired);
+    // Every node is full. One by one each is replaced where it is, and by no more than one.
+    want(&mut history, &alone("web:2"), 0);
+    let old: Vec<(ReplicaId, NodeName)> = {
+        let replicas = history.fold.state().replicas.iter();
+        replicas.map(|(id, r)| (id.clone(), r.node.clone().expect("it is placed"))).collect()
+    };
+    for (id, node) in &old[..2] {
+        replace(&mut history, &alone("web:2"), id);
+        check(&mut history, &[(node.as_str(), 1)], &[]);
+    }
+    // The last one's place is its replacement's and nobody else's, though one more is asked for.
+    want(&mut history, &alone("web:2"), 1);
+    let (kept, node) = old[2].clone();
+    let last = replace(&mut history, &alone("web:2"), &kept);
+    check(&mut history, &[(node.as_str(), 1)], &[full]);
+    let placed = history.fold.state().replicas.get(&last).and_then(|r| r.node.clone());
+    assert_eq!(placed, Some(node));
 }
 
 #[test]

@@ -198,6 +198,28 @@ fn a_removed_node_is_free_even_when_health_says_late_that_it_returned() {
     world.check();
 }
 
+#[test]
+fn a_lost_node_that_was_removed_and_joined_again_is_held() {
+    let mut world = World::leading();
+    let (n1, node) = (agent("n1"), NodeName::new("n1").expect("a name"));
+    published(world.claim(&n1, "a", 1));
+    describe(&mut world, "a", 1);
+    published(world.claim(&CONTROLLER, "c", 1));
+    published(world.claim(&Writer::Health, "h", 1));
+    let lost = vec![draft(NodeLost { node: node.clone(), silent_ms: 1 })];
+    let request = world.request(&Writer::Health, "h", 1, &Series::derive("h", 0), 1, lost);
+    published(world.ask(&request));
+    let removed = vec![draft(NodeRemoved { node: node.clone() })];
+    let request = world.request(&CONTROLLER, "c", 1, &Series::derive("c", 0), 1, removed);
+    published(world.ask(&request));
+    // It joins under the leadership that it has, and nobody will say that it returned.
+    let events = vec![described(&node, "linux")];
+    let request = world.request(&n1, "a", 1, &Series::derive("again", 0), 1, events);
+    published(world.ask(&request));
+    refused(world.claim(&n1, "b", 2), Code::Held, "is instance a");
+    world.check();
+}
+
 /// The agent of n1 says what its node is: from then on the cluster knows it.
 fn describe(world: &mut World, instance: &str, term: u64) {
     let node = NodeName::new("n1").expect("a name");

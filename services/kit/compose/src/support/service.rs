@@ -200,7 +200,7 @@ const HEALTHCHECK_ROWS: &[Row] = &[
     yes("retries", "default 3"),
     yes("start_period", "default 0s"),
     idle("start_interval", "tries are one interval apart from the start"),
-    yes("disable", ""),
+    yes("disable", "the image's own check as well"),
 ];
 
 const DEPENDENCY_ROWS: &[Row] = &[

@@ -270,8 +270,8 @@ fn health_checks_have_every_form() {
     assert_eq!(check("healthcheck: {test: [CMD, a, b]}"), exec(&["a", "b"]));
     assert_eq!(check("healthcheck: {test: [CMD-SHELL, a b]}"), exec(&["/bin/sh", "-c", "a b"]));
     assert_eq!(check("healthcheck: {test: a || b}"), exec(&["/bin/sh", "-c", "a || b"]));
-    assert_eq!(check("healthcheck: {test: [NONE]}"), None);
-    assert_eq!(check("healthcheck: {disable: true}"), None);
+    assert_eq!(check("healthcheck: {test: [NONE]}"), Some(Check::None));
+    assert_eq!(check("healthcheck: {disable: true}"), Some(Check::None));
     let http = "x-muster: {probe: {http: {port: 80}, interval: 2s}}\nhealthcheck: {timeout: 1s}";
     let probe = workload(http).probe.expect("it has one");
     assert_eq!(probe.check, Check::Http { port: 80, path: "/".to_owned() });

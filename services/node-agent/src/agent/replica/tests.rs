@@ -77,6 +77,7 @@ fn what_an_ended_run_left_behind_is_known_from_what_is_still_needed() {
         id: String::new(),
         replica: id.clone(),
         run,
+        cluster: None,
         running,
         health: None,
         endpoints: vec![],

@@ -131,3 +131,65 @@ fn a_node_that_another_instance_holds_is_claimed_again_and_facts_wait() {
     assert_eq!(world.told(), ["RunStarted", "ReplicaReady"]);
     assert_eq!(world.agent.waits_for(), None);
 }
+
+#[test]
+fn a_removed_node_joins_again_and_says_so_once() {
+    let removed = |position| NodeDocument { removed: true, ..document(position, None) };
+    let mut world = World::new();
+    world.described(1);
+    // Written before the description was read: it is on record already.
+    world.on([Input::Document(removed(1))]);
+    assert_eq!(world.told(), ["NodeDescribed"]);
+    world.assign(&spec(WEB));
+    world.done(started());
+    world.told();
+    world.on([Input::Document(removed(5))]);
+    assert!(matches!(world.done(Done::Stopped), Op::Stop { remove: true, .. }));
+    assert_eq!(world.told(), ["NodeDescribed", "ReplicaEnded"]);
+    // What was removed while its agent was away is told as soon as that is read.
+    let mut next = World::from(world.kept());
+    next.on([Input::Document(removed(5))]);
+    assert_eq!(next.told(), ["NodeDescribed"], "and may be told again");
+    next.described(1);
+    next.pass(60_000);
+    assert!(next.told().is_empty());
+    next.on([Input::Document(document(6, None))]);
+    assert!(next.told().is_empty());
+}
+
+#[test]
+fn what_is_of_another_cluster_is_neither_adopted_nor_stopped() {
+    let of = |cluster: Option<&str>, (name, container)| {
+        (name, Listed { cluster: cluster.map(str::to_owned), ..container })
+    };
+    let ours = |position, assigned| NodeDocument {
+        cluster: Some("ours".to_owned()),
+        ..document(position, assigned)
+    };
+    let mut world = World::new();
+    world.on([Input::Document(ours(1, None))]);
+    world.on([Input::EngineHint]);
+    world.list([of(Some("theirs"), listed(1, true))]);
+    world.pass(10_000);
+    assert!(world.ops.is_empty(), "{:?}", world.ops);
+    world.list([of(Some("ours"), listed(1, true))]);
+    world.pass(10_000);
+    assert!(matches!(world.done(Done::StrayRemoved), Op::RemoveStray { .. }));
+    world.list([of(None, listed(1, true))]);
+    world.pass(10_000);
+    assert!(matches!(world.done(Done::StrayRemoved), Op::RemoveStray { .. }));
+
+    let web = spec(WEB);
+    world.on([Input::Spec(web.clone()), Input::Document(ours(2, Some(assignment(&web))))]);
+    world.on([Input::Spec(web)]);
+    let Op::Start { cluster, .. } = world.op() else { panic!("it starts") };
+    assert_eq!(cluster.as_deref(), Some("ours"));
+    // A crash before that was heard of: what runs under its name is not what was begun.
+    let mut next = World::from(world.kept());
+    next.list([of(Some("theirs"), listed(1, true))]);
+    next.pass(1_000);
+    assert!(matches!(next.op(), Op::Start { run: 1, .. }));
+    let mut next = World::from(world.kept());
+    next.list([of(Some("ours"), listed(1, true))]);
+    assert_eq!(next.told(), ["RunStarted", "ReplicaReady"]);
+}

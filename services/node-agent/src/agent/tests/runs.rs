@@ -149,6 +149,16 @@ fn an_image_s_own_check_makes_ready_and_restarts_as_a_probe_does() {
 }
 
 #[test]
+fn where_nothing_is_tried_what_runs_is_ready() {
+    let mut world = World::new();
+    world.assign(&spec(r#"{"image":"web","probe":{"check":"none"}}"#));
+    world.done(started());
+    assert_eq!(world.told(), ["RunStarted", "ReplicaReady"]);
+    world.pass(60_000);
+    assert!(world.ops.is_empty(), "{:?}", world.ops);
+}
+
+#[test]
 fn an_image_is_resolved_before_anything_is_made_of_it() {
     let mut world = World::new();
     let web = spec(r#"{"image":"web"}"#);

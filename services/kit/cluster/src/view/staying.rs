@@ -1,0 +1,81 @@
+//! Which replicas do not leave a node that drains, and why: what its operator has to decide about.
+
+use schemas::id::{NodeName, ReplicaId};
+use schemas::spec::{Mode, Overlap, WorkloadSpec};
+
+use crate::state::{
+    Admission, App, AppStatus, Phase, Replica, State, Workload, is_bound, volumes_of,
+};
+
+/// The replicas that stay on a draining node as things are, each with the reason. What ends, or
+/// waits for its turn to be replaced, is not among them; nor is anything while the node does not
+/// drain. Nothing but the state is looked at: right after a drain began, an app that was stalled
+/// before it is still said to stay.
+#[must_use]
+pub fn staying(state: &State, name: &NodeName) -> Vec<(ReplicaId, String)> {
+    let draining = state.nodes.get(name).is_some_and(|node| node.admission == Admission::Draining);
+    let on_it =
+        state.replicas_on(name).filter(|(_, replica)| draining && replica.retired.is_none());
+    on_it.filter_map(|(id, replica)| Some((id.clone(), why(state, name, id, replica)?))).collect()
+}
+
+fn why(state: &State, node: &NodeName, id: &ReplicaId, replica: &Replica) -> Option<String> {
+    let app = state.apps.get(&replica.app).filter(|app| app.status != AppStatus::Deleting)?;
+    let workload = app.workloads.get(&replica.workload).filter(|workload| workload.declared)?;
+    let spec = app.specs.get(&workload.spec)?;
+    if spec.mode == Mode::Global {
+        // One for every node: it ends with the drain, and nothing takes its place.
+        return None;
+    }
+    let outdated = replica.spec != workload.spec || replica.generation != workload.generation;
+    if is_bound(spec, replica) {
+        // A rollout ends it all the same, and its successor waits for the node.
+        return (!outdated).then(|| bound(node, spec));
+    }
+    if state.is_unknown(replica) && spec.overlap == Overlap::Never {
+        return Some(format!(
+            "{node} is lost, and nobody knows that it ended; it must not run twice"
+        ));
+    }
+    held_up(state, app, workload, id, replica)
+}
+
+fn bound(node: &NodeName, spec: &WorkloadSpec) -> String {
+    let volumes: Vec<&str> = volumes_of(spec).map(|volume| volume.as_str()).collect();
+    match volumes.as_slice() {
+        [] => format!("it is for {node} only"),
+        [one] => format!("its volume {one} lives on {node}"),
+        more => format!("its volumes {} live on {node}", more.join(", ")),
+    }
+}
+
+/// What could go elsewhere, and does not get there.
+fn held_up(
+    state: &State,
+    app: &App,
+    workload: &Workload,
+    id: &ReplicaId,
+    replica: &Replica,
+) -> Option<String> {
+    let replacement = state
+        .replicas_of(&replica.app, &replica.workload)
+        .find(|(_, other)| other.replaces.as_ref() == Some(id) && other.retired.is_none());
+    if let Some((new_id, new)) = replacement {
+        if new.phase == Phase::Ready {
+            return None;
+        }
+        if new.phase == Phase::Pending && !workload.unplaced.is_empty() {
+            let reasons: Vec<&str> = workload.unplaced.iter().map(|u| u.reason.as_str()).collect();
+            return Some(format!("its replacement {new_id} fits nowhere: {}", reasons.join("; ")));
+        }
+    }
+    match &app.status {
+        AppStatus::Stalled { workload, reason } if *workload == replica.workload => {
+            Some(format!("{} is stalled: {reason}", replica.app))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
