@@ -87,6 +87,8 @@ pub struct Follow {
     /// The lowest sequence that was not handed out.
     next: u64,
     pending: Option<u64>,
+    /// The highest sequence that the stream is known to have.
+    last: u64,
     messages: Option<pull::Ordered>,
 }
 
@@ -100,6 +102,7 @@ impl Bus {
             filter: filter.unwrap_or_default().to_owned(),
             next: from,
             pending: None,
+            last: 0,
             messages: None,
         }
     }
@@ -110,6 +113,12 @@ impl Follow {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.next
+    }
+
+    /// The last sequence of the stream, as far as it was heard of; with a filter perhaps less.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
     }
 
     /// Whether everything was handed out that the stream had when it was last heard.
@@ -158,6 +167,7 @@ impl Follow {
         if message.sequence >= self.next {
             self.next = message.sequence + 1;
             self.pending = Some(pending);
+            self.last = self.last.max(message.sequence + pending);
             batch.push(message);
         }
     }
@@ -224,6 +234,7 @@ impl Follow {
             }
             Err(error) => return Err(error.into()),
         };
+        self.last = state.last;
         let stream = self.stream.clone();
         if self.next > state.last + 1 {
             return Err(FollowError::Rewound { stream, last: state.last, read: self.next - 1 });
