@@ -153,8 +153,12 @@ impl Bus {
                 let user = user.unwrap_or_else(|| "one without a name".to_owned());
                 return BusError::Denied { url: to.url.clone(), user };
             }
-            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            let why = format!("{error}{}", source.unwrap_or_default());
+            let mut why = error.to_string();
+            if let Some(source) = std::error::Error::source(&error).map(ToString::to_string)
+                && !why.contains(&source)
+            {
+                why = format!("{why}: {source}");
+            }
             BusError::Unreachable { url: to.url.clone(), why }
         })?;
         let found = client.server_info().version;
