@@ -17,3 +17,4 @@ mod output;
 mod published;
 mod python;
 mod registry;
+mod terminal;

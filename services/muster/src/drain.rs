@@ -47,6 +47,7 @@ pub(crate) async fn drain(client: &Client, drain: &Drain) -> Result<(), CliError
     };
     let but = match staying.len() {
         0 => String::new(),
+        1 => " but for 1 that stays".to_owned(),
         n => format!(" but for {n} that stay"),
     };
     println!("{node} is drained at {at}{but}; how it came about: muster why {id}");
