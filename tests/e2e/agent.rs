@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use tests::cluster::{Cluster, docker, text};
 
 /// A shell and its tools, as an image.
-const BOX: &str = "muster/test-box:1";
+pub(crate) const BOX: &str = "muster/test-box:1";
 
 /// The web server with a check of its own, as an image.
 const CHECKED: &str = "muster/test-checked:1";
 
 /// Imports a file as an image of its own.
-fn import(name: &str, folder: &str, file: &str, changes: &[&str]) {
+pub(crate) fn import(name: &str, folder: &str, file: &str, changes: &[&str]) {
     let mut tar = Command::new("tar")
         .args(["-C", folder, "--owner=0", "--group=0", "-c", file])
         .stdout(Stdio::piped())
@@ -32,7 +32,7 @@ fn import(name: &str, folder: &str, file: &str, changes: &[&str]) {
 }
 
 /// Deploys one workload of an image with more to say about it; the id of its only replica.
-fn deploy(cluster: &Cluster, image: &str, more: &str) -> String {
+pub(crate) fn deploy(cluster: &Cluster, image: &str, more: &str) -> String {
     let app = cluster.app();
     let spec = format!(r#"{{"name":"{app}","workloads":{{"one":{{"image":"{image}",{more}}}}}}}"#);
     let deployed = cluster.deploy(&spec);

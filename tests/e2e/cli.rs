@@ -8,13 +8,13 @@ use serde_json::Value;
 use tests::cluster::{Cluster, docker, text};
 
 /// What a read prints as JSON.
-fn json(cluster: &Cluster, args: &[&str]) -> Value {
+pub(crate) fn json(cluster: &Cluster, args: &[&str]) -> Value {
     let printed = cluster.ok(&[args, &["-o", "json"]].concat());
     serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{args:?}: {error}\n{printed}"))
 }
 
 /// The items of a list, which must be of this kind and say where they are so.
-fn items(list: &Value, kind: &str) -> Vec<Value> {
+pub(crate) fn items(list: &Value, kind: &str) -> Vec<Value> {
     assert_eq!(list["kind"], kind);
     assert_eq!(keys(list), ["at", "items", "kind"]);
     assert_eq!(keys(&list["at"]), ["epoch", "hash", "position"]);
@@ -34,7 +34,7 @@ fn is_moment(value: &Value) -> bool {
 }
 
 #[track_caller]
-fn exits(output: &Output, code: i32, says: &str) {
+pub(crate) fn exits(output: &Output, code: i32, says: &str) {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{out}{err}");
     assert!(err.contains(says), "{says} is not in\n{err}");

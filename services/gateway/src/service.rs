@@ -60,6 +60,7 @@ async fn follow(
             follower: Follower::new(fold),
             tables: &tables,
             admin: &admin,
+            heard: reader::Heard::default(),
         };
         let Some(why) = reading.run(&shutdown).await? else { return Ok(()) };
         tracing::error!(
@@ -81,6 +82,7 @@ struct Reading<'a> {
     follower: Follower,
     tables: &'a watch::Sender<Table>,
     admin: &'a Admin,
+    heard: reader::Heard,
 }
 
 impl Reading<'_> {
@@ -92,7 +94,8 @@ impl Reading<'_> {
         let mut reader = Tasks::default();
         loop {
             if reader.is_empty() {
-                let reading = reader::events(self.bus.clone(), queue.clone(), from, log_first);
+                let (bus, heard) = (self.bus.clone(), self.heard.clone());
+                let reading = reader::events(bus, queue.clone(), from, log_first, heard);
                 reader.spawn("events", reading);
             }
             let mut read = Vec::new();
@@ -131,11 +134,6 @@ impl Reading<'_> {
             Some("NATS, and serves what it last knew".to_owned())
         };
         self.admin.readiness.set(self.name, missing);
-        self.admin.metrics.set(
-            "muster_folded_position",
-            "The last position folded.",
-            &[("service", self.name)],
-            self.follower.fold().place().position,
-        );
+        self.heard.tell(&self.admin.metrics, self.name, self.follower.fold().place());
     }
 }

@@ -101,6 +101,9 @@ pub(crate) enum Command {
         /// Only as far as this position: the state as it was then
         #[arg(long, value_name = "POSITION")]
         to: Option<u64>,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
     },
     /// Wait until an app is as declared, or gone
     #[command(after_help = help::WAIT)]
@@ -113,7 +116,7 @@ pub(crate) enum Command {
     Uncordon(OnNode),
     /// Cordon a node and move its replicas elsewhere
     #[command(after_help = help::DRAIN)]
-    Drain(OnNode),
+    Drain(Drain),
     /// Set labels of a node, which constraints can ask for
     #[command(name = "label-node", after_help = help::LABEL)]
     Label(Label),
@@ -128,7 +131,7 @@ pub(crate) enum Command {
     Note(Note),
     /// Look for what is wrong: versions, streams, services, nodes
     #[command(after_help = help::DOCTOR)]
-    Doctor,
+    Doctor(Plain),
     /// List, choose or show NATS contexts
     #[command(after_help = help::CONTEXT)]
     Context {
@@ -140,6 +143,9 @@ pub(crate) enum Command {
     Schema {
         /// `app.deploy`, `ReplicasPlaced`; none: list them
         name: Option<String>,
+        /// How to print the list; a schema is JSON either way
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
     },
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETION)]
@@ -211,7 +217,7 @@ pub(crate) enum Progress {
     Quiet,
 }
 
-/// What a command on an app may carry.
+/// What a command may carry that takes its time.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Patience {
     /// Do not wait: exit once the command is accepted
@@ -221,7 +227,17 @@ pub(crate) struct Patience {
     pub(crate) waiting: Waiting,
     #[command(flatten)]
     pub(crate) remark: Remark,
-    /// Refuse if the app has changed since this position, as -o json prints it in `at`
+    /// Refuse if it has changed since this position, as -o json prints it in `at`
+    #[arg(long, value_name = "N")]
+    pub(crate) expect_position: Option<u64>,
+}
+
+/// What a command on a node may carry that has come about with its receipt.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AtOnce {
+    #[command(flatten)]
+    pub(crate) remark: Remark,
+    /// Refuse if the node has changed since this position, as -o json prints it in `at`
     #[arg(long, value_name = "N")]
     pub(crate) expect_position: Option<u64>,
 }
@@ -290,6 +306,9 @@ pub(crate) struct Wait {
     pub(crate) condition: Condition,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
 }
 
 /// What to wait for.
@@ -329,7 +348,15 @@ pub(crate) struct OnNode {
     /// The node
     pub(crate) node: NodeName,
     #[command(flatten)]
-    pub(crate) remark: Remark,
+    pub(crate) at_once: AtOnce,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Drain {
+    /// The node
+    pub(crate) node: NodeName,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 #[derive(Debug, clap::Args)]
@@ -340,7 +367,7 @@ pub(crate) struct Label {
     #[arg(required = true, value_parser = parse::key_value)]
     pub(crate) labels: Vec<(String, String)>,
     #[command(flatten)]
-    pub(crate) remark: Remark,
+    pub(crate) at_once: AtOnce,
 }
 
 #[derive(Debug, clap::Args)]
@@ -403,7 +430,7 @@ pub(crate) struct Log {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContextCommand {
     /// List them; * marks the selected one
-    Ls,
+    Ls(Plain),
     /// Select one, for `nats` as well
     Use {
         /// Its name
@@ -413,6 +440,9 @@ pub(crate) enum ContextCommand {
     Show {
         /// Its name
         name: Option<String>,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
     },
 }
 
@@ -435,6 +465,9 @@ pub(crate) struct Logs {
     /// Do not say which replica wrote a line
     #[arg(long)]
     pub(crate) no_log_prefix: bool,
+    /// How to print: JSON is one object a line
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
 }
 
 /// How many lines of each replica.
@@ -476,7 +509,9 @@ pub(crate) enum Format {
 
 /// Prints the completion script of a shell.
 pub(crate) fn completion(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Args::command(), "muster", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "muster", &mut script);
+    print!("{}", String::from_utf8_lossy(&script));
 }
 
 #[cfg(test)]
@@ -506,6 +541,30 @@ mod tests {
                 let parsed = Args::try_parse_from(typed);
                 assert!(parsed.is_ok(), "{example}: {}", parsed.expect_err("it is wrong"));
             }
+        }
+    }
+
+    #[test]
+    fn every_read_prints_json() {
+        for read in [
+            "ps",
+            "apps",
+            "nodes",
+            "state",
+            "log",
+            "logs",
+            "replay",
+            "plan",
+            "config",
+            "wait shop",
+            "doctor",
+            "context ls",
+            "context show",
+            "schema",
+        ] {
+            let typed = format!("muster {read} -o json");
+            let parsed = Args::try_parse_from(typed.split(' '));
+            assert!(parsed.is_ok(), "{read}: {}", parsed.expect_err("it is wrong"));
         }
     }
 

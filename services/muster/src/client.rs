@@ -21,6 +21,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const PATIENCE_MS: u64 = 5_000;
 const RETRY: Duration = Duration::from_millis(200);
 
+/// What a read is answered that asks for more than was folded so far.
+const NOT_YET: u16 = 425;
+
 /// A connection, and who one is on it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -38,6 +41,7 @@ impl Client {
         let bus = bus.map_err(|error| {
             let code = match &error {
                 BusError::Denied { .. } => Code::NotPermitted,
+                BusError::Credentials { .. } => Code::Usage,
                 _ => Code::Unreachable,
             };
             let from = &target.from;
@@ -104,12 +108,16 @@ impl Client {
     }
 
     /// Asks; when nobody is there, again for a while: a service that restarts is back in a moment.
+    /// So is what event-log has published a moment before it folds it.
     async fn patiently(&self, subject: &str, payload: Vec<u8>) -> Result<Vec<u8>, CliError> {
         let until = runtime::clock::mono_ms() + PATIENCE_MS;
         loop {
             match self.bus.request(subject, payload.clone(), DEADLINE).await {
                 Ok(answer) => return Ok(answer.to_vec()),
-                Err(bus::RequestError::NobodyThere(_)) if runtime::clock::mono_ms() < until => {
+                Err(
+                    bus::RequestError::NobodyThere(_)
+                    | bus::RequestError::Refused { code: NOT_YET, .. },
+                ) if runtime::clock::mono_ms() < until => {
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(error) => return Err(error.into()),

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use bus::{Connect, Security};
 use schemas::registry::Role;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::args::{ContextCommand, To};
+use crate::args::{ContextCommand, Format, To};
 use crate::colour::{self, Colour};
 use crate::error::{CliError, Code};
+use crate::look;
 
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
@@ -20,11 +21,9 @@ const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 const NOBODY: &str = "muster";
 
 /// Fields of a context that would have to be obeyed in order to connect, and are not.
-const REFUSED: [(&str, &str); 9] = [
-    ("creds", "use user and password, or a token"),
-    ("nkey", "use user and password, or a token"),
-    ("user_jwt", "use user and password, or a token"),
-    ("nsc", "use user and password, or a token"),
+const REFUSED: [(&str, &str); 7] = [
+    ("user_jwt", "name a file in creds that holds it"),
+    ("nsc", "have nsc write a file, and name it in creds"),
     ("jetstream_domain", "connect to the domain's own servers"),
     ("jetstream_api_prefix", "connect as a user of the cluster's own account"),
     ("jetstream_event_prefix", "connect as a user of the cluster's own account"),
@@ -115,7 +114,7 @@ fn choose(
     } else if let Some(dev) = from.dev {
         target(&dev.url, Some(dev.user), Some(dev.password), "muster dev")
     } else {
-        target(DEFAULT_URL, None, None, "nothing else was named")
+        target(DEFAULT_URL, None, None, "no flag, variable or context: it is the default")
     };
     if let Some(user) = from.user {
         found = Target {
@@ -159,6 +158,8 @@ fn of_context(name: &str, fields: &Map<String, Value>) -> Result<Target, CliErro
     }
     found.security = Security {
         token: text("token"),
+        creds: text("creds").map(PathBuf::from),
+        nkey: text("nkey").map(PathBuf::from),
         ca: text("ca").map(PathBuf::from),
         certificate: match (text("cert"), text("key")) {
             (Some(cert), Some(key)) => Some((cert.into(), key.into())),
@@ -228,15 +229,24 @@ pub(crate) fn selected() -> Option<String> {
 pub(crate) fn run(to: &To, command: &ContextCommand) -> Result<(), CliError> {
     let folder = Folder::of_user();
     match command {
-        ContextCommand::Ls => {
+        ContextCommand::Ls(plain) => {
             let selected = folder.selected();
+            let mut items = Vec::new();
             for name in folder.names() {
                 let mark = if selected.as_ref() == Some(&name) { "*" } else { " " };
                 let url = folder.read(&name).ok();
                 let url = url.as_ref().and_then(|fields| fields.get("url")?.as_str());
-                println!("{} {name}  {}", colour::paint(Colour::Green, mark), url.unwrap_or("-"));
+                if plain.output == Format::Table {
+                    let mark = colour::paint(Colour::Green, mark);
+                    println!("{mark} {name}  {}", url.unwrap_or("-"));
+                }
+                let selected = selected.as_ref() == Some(&name);
+                items.push(json!({ "context": name, "url": url, "selected": selected }));
             }
-            Ok(())
+            match plain.output {
+                Format::Json => look::json(&json!({ "kind": "ContextList", "items": items })),
+                Format::Table => Ok(()),
+            }
         }
         ContextCommand::Use { name } => {
             of_context(name, &folder.read(name)?)?;
@@ -246,11 +256,20 @@ pub(crate) fn run(to: &To, command: &ContextCommand) -> Result<(), CliError> {
                 CliError::usage(format!("cannot write {}: {error}", path.display()))
             })
         }
-        ContextCommand::Show { name } => {
+        ContextCommand::Show { name, output } => {
             let found = match name {
                 Some(name) => of_context(name, &folder.read(name)?)?,
                 None => find(to)?,
             };
+            if *output == Format::Json {
+                return look::json(&json!({
+                    "kind": "Context",
+                    "url": found.connect.url,
+                    "user": found.user,
+                    "proved": found.proved,
+                    "from": found.from,
+                }));
+            }
             println!("url   {}", found.connect.url);
             println!("user  {}{}", found.user, if found.proved { "" } else { " (claimed)" });
             println!("from  {}", found.from);
@@ -270,6 +289,8 @@ mod tests {
             }
             "token" => r#"{"url":"nats://127.0.0.1:4300","token":"t","inbox_prefix":"_INBOX.x"}"#,
             "creds" => r#"{"url":"nats://n:4222","creds":"/ana.creds"}"#,
+            "nkey" => r#"{"url":"nats://n:4222","nkey":"/ana.nk"}"#,
+            "nsc" => r#"{"url":"nats://n:4222","nsc":"nsc://o/a/ana"}"#,
             other => return Err(CliError::new(Code::NotFound, other)),
         };
         Ok(serde_json::from_str(text).expect("JSON"))
@@ -319,15 +340,21 @@ mod tests {
             of_context("token", &file("token").expect("it is there")).expect("it is understood");
         assert_eq!(token.security.token.as_deref(), Some("t"));
         assert!(!token.proved && token.connect.inbox_prefix == "_INBOX.x");
+        let by = |name: &str| {
+            let fields = file(name).expect("it is there");
+            of_context(name, &fields).expect("it is understood").security
+        };
+        assert_eq!(by("creds").creds, Some(PathBuf::from("/ana.creds")));
+        assert_eq!(by("nkey").nkey, Some(PathBuf::from("/ana.nk")));
     }
 
     #[test]
     fn a_field_that_is_not_understood_is_named() {
-        let refused = of_context("creds", &file("creds").expect("it is there"));
+        let refused = of_context("nsc", &file("nsc").expect("it is there"));
         let error = refused.expect_err("it is refused");
         assert_eq!(error.code, Code::Usage);
         assert!(
-            error.text.contains("\"creds\"") && error.text.contains("password"),
+            error.text.contains("\"nsc\"") && error.text.contains("in creds"),
             "{}",
             error.text
         );

@@ -4,10 +4,13 @@ use schemas::id::Writer;
 use schemas::read::{Head, StateRequest};
 use schemas::report::Beat;
 use schemas::{stream, subject};
+use serde::Serialize;
 
+use crate::args::Format;
 use crate::client::Client;
 use crate::colour::{Colour, paint};
 use crate::error::{CliError, Code};
+use crate::look;
 use crate::table::{ago, bytes};
 
 /// How old the last beat of a service that leads may be.
@@ -16,30 +19,51 @@ const SILENT_MS: u64 = 5_000;
 /// How many events behind a service may be that follows.
 const LAG: u64 = 1_000;
 
-/// What was found, printed as it is found.
-#[derive(Default)]
+/// What was looked at, and how it is.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: String,
+    /// `ok`, `ill`, or `unknown`: as it may be, or not for this user to tell.
+    state: &'static str,
+    /// What to do about it.
+    remedy: Option<String>,
+}
+
+/// What was found: printed as it is found, or kept to be one JSON value.
 struct Report {
-    ill: u32,
+    output: Format,
+    found: Vec<Finding>,
 }
 
 impl Report {
     fn well(&mut self, what: &str) {
-        println!("{}    {what}", paint(Colour::Green, "ok"));
+        self.add(what, "ok", None);
     }
 
     fn ill(&mut self, what: &str, remedy: &str) {
-        self.ill += 1;
-        println!("{}   {what}: {remedy}", paint(Colour::Red, "ILL"));
+        self.add(what, "ill", Some(remedy));
     }
 
     /// What is as it may be, or cannot be told.
     fn note(&mut self, what: &str) {
-        println!("{}     {what}", paint(Colour::Grey, "-"));
+        self.add(what, "unknown", None);
+    }
+
+    fn add(&mut self, what: &str, state: &'static str, remedy: Option<&str>) {
+        if self.output == Format::Table {
+            match (state, remedy) {
+                (_, Some(remedy)) => println!("{}   {what}: {remedy}", paint(Colour::Red, "ILL")),
+                ("ok", None) => println!("{}    {what}", paint(Colour::Green, "ok")),
+                (_, None) => println!("{}     {what}", paint(Colour::Grey, "-")),
+            }
+        }
+        let remedy = remedy.map(str::to_owned);
+        self.found.push(Finding { what: what.to_owned(), state, remedy });
     }
 }
 
-pub(crate) async fn doctor(client: &Client) -> Result<(), CliError> {
-    let mut report = Report::default();
+pub(crate) async fn doctor(client: &Client, output: Format) -> Result<(), CliError> {
+    let mut report = Report { output, found: Vec::new() };
     report.well(&format!("muster {}", env!("CARGO_PKG_VERSION")));
     report.well(&format!(
         "nats-server {}, at least {} is needed",
@@ -47,8 +71,10 @@ pub(crate) async fn doctor(client: &Client) -> Result<(), CliError> {
         bus::SERVER_MIN_TEXT
     ));
     streams(client, &mut report).await;
+    let mut at = None;
     match client.head().await {
         Ok(head) => {
+            at = Some(head.place);
             report.well(&format!("event-log at {}, state {}", head.place, head.state_hash));
             history(&head, &mut report);
             services(client, &head, &mut report).await;
@@ -56,7 +82,10 @@ pub(crate) async fn doctor(client: &Client) -> Result<(), CliError> {
         }
         Err(error) => report.ill("event-log", &error.text),
     }
-    match report.ill {
+    if output == Format::Json {
+        look::json(&serde_json::json!({ "kind": "FindingList", "at": at, "items": report.found }))?;
+    }
+    match report.found.iter().filter(|finding| finding.state == "ill").count() {
         0 => Ok(()),
         1 => Err(CliError::new(Code::No, "one thing is ill")),
         n => Err(CliError::new(Code::No, format!("{n} things are ill"))),

@@ -29,25 +29,35 @@ pub(crate) enum Code {
     Internal,
     /// Ctrl-C.
     Interrupted,
+    /// Whoever read standard output has enough. Shells say so of tools that end by SIGPIPE.
+    Closed,
     /// As the command ended that was run in a replica.
     Command(u8),
 }
 
+impl Code {
+    /// The process's exit code.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::No => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::TimedOut => 4,
+            Self::Unreachable => 5,
+            Self::Conflict => 6,
+            Self::NotFound => 7,
+            Self::NotPermitted => 8,
+            Self::Internal => 10,
+            Self::Interrupted => 130,
+            Self::Closed => 141,
+            Self::Command(code) => code,
+        }
+    }
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
-        Self::from(match code {
-            Code::No => 1,
-            Code::Usage => 2,
-            Code::Refused => 3,
-            Code::TimedOut => 4,
-            Code::Unreachable => 5,
-            Code::Conflict => 6,
-            Code::NotFound => 7,
-            Code::NotPermitted => 8,
-            Code::Internal => 10,
-            Code::Interrupted => 130,
-            Code::Command(code) => code,
-        })
+        Self::from(code.number())
     }
 }
 

@@ -95,7 +95,10 @@ fn put(stream: Stream, base64: &str) -> Result<(), CliError> {
         Stream::Stdout => put(&mut std::io::stdout()),
         Stream::Stderr => put(&mut std::io::stderr()),
     };
-    written.map_err(|error| CliError::new(Code::Interrupted, format!("cannot write: {error}")))
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => CliError::new(Code::Closed, ""),
+        _ => CliError::internal(format!("cannot write: {error}")),
+    })
 }
 
 /// The next piece of input; nothing when there is no more, which is said once.

@@ -11,12 +11,13 @@ use schemas::command::{
 use schemas::envelope::Envelope;
 use schemas::event::Event;
 use schemas::id::{AppKey, CommandId, Digest};
+use schemas::place::Place;
 use schemas::read::{AppView, LogRequest, StateRequest};
 use schemas::stream;
 
 use crate::args::{
-    Condition, Label, Note, OnApp, OnNode, Patience, Progress as Shown, Remark, Restart, Scale,
-    Wait, Waiting,
+    AtOnce, Condition, Format, Label, Note, OnApp, OnNode, Patience, Progress as Shown, Restart,
+    Scale, Wait, Waiting,
 };
 use crate::client::Client;
 use crate::error::{CliError, Code};
@@ -114,33 +115,38 @@ pub(crate) async fn node(client: &Client, verb: &str, on: &OnNode) -> Result<(),
     let payload = serde_json::to_vec(&payload).map_err(|e| CliError::internal(e.to_string()))?;
     let (_, command) =
         Command::decode(verb, &payload).map_err(|problem| CliError::usage(problem.to_string()))?;
-    at_once(client, command, &on.remark).await
+    at_once(client, command, &on.at_once).await
 }
 
 pub(crate) async fn label(client: &Client, label: &Label) -> Result<(), CliError> {
     let labels = label.labels.iter().cloned().collect();
     let command = Command::Label(LabelCommand { node: label.node.clone(), labels });
-    at_once(client, command, &label.remark).await
+    at_once(client, command, &label.at_once).await
 }
 
 pub(crate) async fn note(client: &Client, note: &Note) -> Result<(), CliError> {
     let (object, text) = (look::entity(&note.object), note.text.clone());
     let fields = note.field.iter().cloned().collect();
-    at_once(client, Command::AddNote(AddNote { object, text, fields }), &note.remark).await
+    let carries = AtOnce { remark: note.remark.clone(), expect_position: None };
+    at_once(client, Command::AddNote(AddNote { object, text, fields }), &carries).await
 }
 
 /// A command that has come about with its receipt.
-async fn at_once(client: &Client, command: Command, remark: &Remark) -> Result<(), CliError> {
-    let common = Common { reason: remark.reason.clone(), ..Common::default() };
+async fn at_once(client: &Client, command: Command, carries: &AtOnce) -> Result<(), CliError> {
+    let common = Common {
+        reason: carries.remark.reason.clone(),
+        expect_position: carries.expect_position,
+        ..Common::default()
+    };
     carry_out(client, Change { command, common, app: None }, None).await
 }
 
 /// What is asked for.
-struct Change {
-    command: Command,
-    common: Common,
+pub(crate) struct Change {
+    pub(crate) command: Command,
+    pub(crate) common: Common,
     /// The app that it changes, which takes its time.
-    app: Option<AppKey>,
+    pub(crate) app: Option<AppKey>,
 }
 
 /// Publishes, shows what follows from it as it happens, and ends when it has come about.
@@ -178,7 +184,7 @@ async fn carry_out(
 }
 
 /// Publishes, and waits for the receipt: what follows, and where the command was accepted.
-async fn send(
+pub(crate) async fn send(
     client: &Client,
     change: Change,
     shown: Shown,
@@ -244,10 +250,10 @@ fn of(app: &AppKey) -> StateRequest {
 }
 
 /// What follows from one command.
-struct Progress<'a> {
+pub(crate) struct Progress<'a> {
     client: &'a Client,
     follow: Follow,
-    id: CommandId,
+    pub(crate) id: CommandId,
     app: Option<AppKey>,
     deletes: bool,
     display: Display,
@@ -257,7 +263,7 @@ struct Progress<'a> {
 
 impl Progress<'_> {
     /// The next event of the command, or of another one that changes the same app.
-    async fn next(&mut self) -> Result<Envelope, CliError> {
+    pub(crate) async fn next(&mut self) -> Result<Envelope, CliError> {
         loop {
             if let Some(envelope) = self.come.pop_front() {
                 return Ok(envelope);
@@ -373,16 +379,19 @@ async fn until(client: &Client, wait: &Wait) -> Result<(), CliError> {
         let page = client.state(of(&wait.app)).await?;
         match (page.apps.first(), wait.condition) {
             (None, Condition::Deleted) => {
-                println!("{app} is gone at {}", page.place.position);
-                return Ok(());
+                let told = format!("{app} is gone at {}", page.place.position);
+                return waited(wait, page.place, "deleted", None, &told);
             }
             (None, Condition::Converged) => {
-                return Err(CliError::new(Code::NotFound, format!("there is no app {app}")));
+                return Err(CliError::new(
+                    Code::NotFound,
+                    format!("there is no app {app}: `muster apps` lists them"),
+                ));
             }
             (Some(view), Condition::Converged) if is_as_declared(view) => {
                 let (at, revision) = (page.place.position, view.revision);
-                println!("{app} runs as declared at {at}, revision {revision}");
-                return Ok(());
+                let told = format!("{app} runs as declared at {at}, revision {revision}");
+                return waited(wait, page.place, "converged", Some(revision), &told);
             }
             (Some(view), Condition::Converged) if view.status == "stalled" => {
                 let why = view.reason.clone().unwrap_or_default();
@@ -397,6 +406,24 @@ async fn until(client: &Client, wait: &Wait) -> Result<(), CliError> {
             }
         }
     }
+}
+
+/// Says that what was waited for is so.
+fn waited(
+    wait: &Wait,
+    at: Place,
+    state: &str,
+    revision: Option<u64>,
+    told: &str,
+) -> Result<(), CliError> {
+    if wait.output == Format::Json {
+        let app = wait.app.short();
+        return look::json(&serde_json::json!({
+            "kind": "Waited", "at": at, "app": app, "state": state, "revision": revision,
+        }));
+    }
+    println!("{told}");
+    Ok(())
 }
 
 fn is_as_declared(app: &AppView) -> bool {

@@ -148,9 +148,13 @@ pub(crate) fn decode(text: &str) -> Result<Envelope, CliError> {
     Envelope::decode(text.as_bytes()).map_err(|error| CliError::internal(error.to_string()))
 }
 
-pub(crate) fn schema(name: Option<&str>) -> Result<(), CliError> {
+pub(crate) fn schema(name: Option<&str>, output: Format) -> Result<(), CliError> {
     let all = Command::json_schemas().into_iter().chain(Event::json_schemas());
     match name {
+        None if output == Format::Json => {
+            let names: Vec<&str> = all.map(|(name, _)| name).collect();
+            json(&serde_json::json!({ "kind": "MessageList", "items": names }))
+        }
         None => {
             for (name, _) in all {
                 println!("{name}");

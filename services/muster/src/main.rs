@@ -5,6 +5,9 @@
 //!
 //! Not here: any rule of the cluster.
 
+#[macro_use]
+mod out;
+
 mod args;
 mod client;
 mod colour;
@@ -12,6 +15,7 @@ mod config;
 mod context;
 mod dev;
 mod doctor;
+mod drain;
 mod error;
 mod exec;
 mod follow;
@@ -78,7 +82,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
             args::completion(*shell);
             return Ok(());
         }
-        Command::Schema { name } => return look::schema(name.as_deref()),
+        Command::Schema { name, output } => return look::schema(name.as_deref(), *output),
         Command::Context { command } => return context::run(&args.to, command),
         Command::Config(config) => return config::config(config),
         _ => {}
@@ -103,7 +107,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Restart(restart) => follow::restart(&client, restart).await,
         Command::Cordon(node) => follow::node(&client, "node.cordon", node).await,
         Command::Uncordon(node) => follow::node(&client, "node.uncordon", node).await,
-        Command::Drain(node) => follow::node(&client, "node.drain", node).await,
+        Command::Drain(args) => drain::drain(&client, args).await,
         Command::Forget(node) => follow::node(&client, "node.remove", node).await,
         Command::Lost(node) => follow::node(&client, "node.lost", node).await,
         Command::Label(label) => follow::label(&client, label).await,
@@ -116,9 +120,11 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Logs(args) => logs::logs(&client, args, shutdown).await,
         Command::Exec(args) => exec::exec(&client, args, shutdown).await,
         Command::Why { object } => why::why(&client, object).await,
-        Command::Replay { verify, to } => replay::replay(&client, *verify, *to).await,
+        Command::Replay { verify, to, output } => {
+            replay::replay(&client, *verify, *to, *output).await
+        }
         Command::Wait(wait) => follow::wait(&client, wait).await,
-        Command::Doctor => doctor::doctor(&client).await,
+        Command::Doctor(plain) => doctor::doctor(&client, plain.output).await,
         Command::Dev(_)
         | Command::Deploy(_)
         | Command::Plan(_)

@@ -3,11 +3,17 @@
 use cluster::Fold;
 use schemas::read::LogRequest;
 
+use crate::args::Format;
 use crate::client::Client;
 use crate::error::{CliError, Code};
 use crate::look;
 
-pub(crate) async fn replay(client: &Client, verify: bool, to: Option<u64>) -> Result<(), CliError> {
+pub(crate) async fn replay(
+    client: &Client,
+    verify: bool,
+    to: Option<u64>,
+    output: Format,
+) -> Result<(), CliError> {
     let began = runtime::clock::mono_ms();
     let head = client.head().await?;
     let end = to.unwrap_or(head.place.position);
@@ -25,21 +31,35 @@ pub(crate) async fn replay(client: &Client, verify: bool, to: Option<u64>) -> Re
         Ok(())
     })
     .await?;
-    let took = runtime::clock::mono_ms().saturating_sub(began);
+    let took_ms = runtime::clock::mono_ms().saturating_sub(began);
     let hash = fold.state().hash();
-    println!("{} events in {took} ms, state {hash} at {}", fold.cursor().position, fold.place());
-    if fold.state().anomalies() > 0 {
-        for anomaly in &fold.state().cluster.anomalous {
-            println!("impossible at {}: {}", anomaly.position, anomaly.what);
-        }
+    let verified = verify.then(|| fold.place() == head.place && hash == head.state_hash);
+    match output {
+        Format::Json => look::json(&serde_json::json!({
+            "kind": "Replay",
+            "at": fold.place(),
+            "events": fold.cursor().position,
+            "took_ms": took_ms,
+            "state_hash": hash,
+            "anomalies": fold.state().cluster.anomalous,
+            "verified": verified,
+        }))?,
+        Format::Table => tell(&fold, took_ms, verified),
     }
-    if !verify {
-        return Ok(());
+    if verified == Some(false) {
+        let text = format!("event-log has state {} at {}", head.state_hash, head.place);
+        return Err(CliError::new(Code::No, text));
     }
-    if fold.place() == head.place && hash == head.state_hash {
+    Ok(())
+}
+
+fn tell(fold: &Fold, took_ms: u64, verified: Option<bool>) {
+    let (events, hash) = (fold.cursor().position, fold.state().hash());
+    println!("{events} events in {took_ms} ms, state {hash} at {}", fold.place());
+    for anomaly in &fold.state().cluster.anomalous {
+        println!("impossible at {}: {}", anomaly.position, anomaly.what);
+    }
+    if verified == Some(true) {
         println!("verified: the chain is whole, and the state is the one event-log has");
-        return Ok(());
     }
-    let text = format!("event-log has state {} at {}", head.state_hash, head.place);
-    Err(CliError::new(Code::No, text))
 }

@@ -1,8 +1,8 @@
 //! Commands, as data: what was published, and what it was answered.
 
 use cluster::history::{History, app};
-use schemas::event::AppDeployed;
-use schemas::id::Writer;
+use schemas::event::{AppDeployed, NodeLabelled};
+use schemas::id::{NodeName, Writer};
 
 use super::*;
 
@@ -90,6 +90,35 @@ fn what_cannot_says_where_and_what_would_be_valid() {
     refused("node.drain", r#"{"node":"n9"}"#, "not_found", "node");
     refused("node.lost", r#"{"node":"n1"}"#, "node_is_heard", "node");
     refused("config.put", r#"{"content_base64":"?"}"#, "invalid_value", "content_base64");
+}
+
+#[test]
+fn a_node_that_changed_meanwhile_is_not_changed_again() {
+    let mut history = history();
+    let before = history.fold.place().position;
+    let labels = [("disk".to_owned(), "ssd".to_owned())].into();
+    let node = NodeName::new("n1").expect("a name");
+    history.add(&Writer::Controller, NodeLabelled { node, labels });
+    let after = history.fold.place().position;
+    let answered = |verb: &str, rest: &str, position: u64| {
+        let payload = format!(r#"{{"node":"n1"{rest},"expect_position":{position}}}"#);
+        let answer = publish(&history, verb, &payload);
+        answer.events.iter().map(|event| event.data.get().to_owned()).collect::<String>()
+    };
+    for (verb, rest) in [
+        ("node.cordon", ""),
+        ("node.uncordon", ""),
+        ("node.drain", ""),
+        ("node.label", r#","labels":{"disk":"hdd"}"#),
+        ("node.lost", ""),
+        ("node.remove", ""),
+    ] {
+        let refused = answered(verb, rest, before);
+        let says = format!("it last changed at position {after}");
+        assert!(refused.contains("changed_meanwhile") && refused.contains(&says), "{refused}");
+        let seen = answered(verb, rest, after);
+        assert!(!seen.contains("changed_meanwhile"), "{verb}: {seen}");
+    }
 }
 
 #[test]

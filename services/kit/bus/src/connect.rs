@@ -1,6 +1,6 @@
 //! The connection: which server is good enough, and whether it is there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event, RequestErrorKind};
@@ -36,10 +36,23 @@ pub struct Connect {
 pub struct Security {
     /// A token instead of user and password.
     pub token: Option<String>,
+    /// A file with a user's JWT and the seed of its key, as `nsc` writes it.
+    pub creds: Option<PathBuf>,
+    /// A file with the seed of a user's key.
+    pub nkey: Option<PathBuf>,
     /// The certificate authority that the server's certificate is checked with.
     pub ca: Option<PathBuf>,
     /// A certificate of one's own, and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+impl Security {
+    fn names_a_user(&self) -> bool {
+        self.token.is_some()
+            || self.creds.is_some()
+            || self.nkey.is_some()
+            || self.certificate.is_some()
+    }
 }
 
 /// A connection to the bus. Cheap to clone.
@@ -80,7 +93,7 @@ impl Bus {
     ///
     /// Those of [`Self::connect`].
     pub async fn connect_secured(to: &Connect, by: &Security) -> Result<Self, BusError> {
-        let named = to.credentials.is_some() || by.token.is_some() || by.certificate.is_some();
+        let named = to.credentials.is_some() || by.names_a_user();
         if !named && !to.url.split(',').all(is_loopback) {
             return Err(BusError::NoAuthentication { url: to.url.clone() });
         }
@@ -119,6 +132,14 @@ impl Bus {
         if let Some(token) = &by.token {
             options = options.token(token.clone());
         }
+        if let Some(path) = &by.creds {
+            let what = "the JWT of a user and the seed of its key";
+            let text = read(path, what)?;
+            options = options.credentials(&text).map_err(|error| unusable(path, what, error))?;
+        }
+        if let Some(path) = &by.nkey {
+            options = options.nkey(read(path, "the seed of a user's key")?.trim().to_owned());
+        }
         if let Some(path) = &by.ca {
             options = options.add_root_certificates(path.clone());
         }
@@ -132,8 +153,12 @@ impl Bus {
                 let user = user.unwrap_or_else(|| "one without a name".to_owned());
                 return BusError::Denied { url: to.url.clone(), user };
             }
-            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            let why = format!("{error}{}", source.unwrap_or_default());
+            let mut why = error.to_string();
+            if let Some(source) = std::error::Error::source(&error).map(ToString::to_string)
+                && !why.contains(&source)
+            {
+                why = format!("{why}: {source}");
+            }
             BusError::Unreachable { url: to.url.clone(), why }
         })?;
         let found = client.server_info().version;
@@ -285,6 +310,14 @@ impl Bus {
             Err(error) => Err(BusError::failed("flushing", error)),
         }
     }
+}
+
+fn read(path: &Path, what: &'static str) -> Result<String, BusError> {
+    std::fs::read_to_string(path).map_err(|error| unusable(path, what, error))
+}
+
+fn unusable(path: &Path, what: &'static str, error: std::io::Error) -> BusError {
+    BusError::Credentials { path: path.display().to_string(), what, why: error.to_string() }
 }
 
 /// Whether a nats-server of this version will do.

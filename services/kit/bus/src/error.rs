@@ -19,6 +19,16 @@ pub enum BusError {
         /// Who.
         user: String,
     },
+    /// A file that says how to be let in is not what it should be.
+    #[error("{path} does not hold {what}: {why}")]
+    Credentials {
+        /// The file.
+        path: String,
+        /// What it should hold.
+        what: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// The server is older than what checks and batches rely on.
     #[error(
         "nats-server {found} at {url} is too old: {needed} or newer is needed, \

@@ -89,6 +89,8 @@ pub struct Follow {
     /// The lowest sequence that was not handed out.
     next: u64,
     pending: Option<u64>,
+    /// The highest sequence that the stream is known to have.
+    last: u64,
     messages: Option<pull::Ordered>,
     /// A look at the stream that was begun. Kept until it is over: whoever waits for a batch may be
     /// called away again and again, each time before that.
@@ -100,6 +102,8 @@ pub struct Follow {
 /// What a look at the stream found.
 #[derive(Default)]
 struct Seen {
+    /// The highest sequence that it has; none when it could not be looked at.
+    last: Option<u64>,
     /// Whether everything in it was read.
     at_end: bool,
     /// Whether it is not there.
@@ -118,6 +122,7 @@ impl Bus {
             filter: filter.unwrap_or_default().to_owned(),
             next: from,
             pending: None,
+            last: 0,
             messages: None,
             look: None,
             idle: None,
@@ -130,6 +135,12 @@ impl Follow {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.next
+    }
+
+    /// The last sequence of the stream, as far as it was heard of; with a filter perhaps less.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
     }
 
     /// Whether everything was handed out that the stream had when it was last heard.
@@ -192,6 +203,7 @@ impl Follow {
     /// Takes in what a look found. Says whether a consumer was made just now, so that there may be
     /// more to come at once.
     fn see(&mut self, seen: Seen) -> bool {
+        self.last = seen.last.unwrap_or(self.last);
         if seen.at_end {
             self.pending = Some(0);
         }
@@ -208,6 +220,7 @@ impl Follow {
         if message.sequence >= self.next {
             self.next = message.sequence + 1;
             self.pending = Some(pending);
+            self.last = self.last.max(message.sequence + pending);
             batch.push(message);
         }
     }
@@ -277,5 +290,5 @@ async fn look(bus: Bus, stream: String, next: u64) -> Result<Seen, FollowError> 
         return Err(FollowError::Gone { stream, first: state.first, wanted: next });
     }
     let at_end = next == state.last + 1 || (next == 0 && state.messages == 0);
-    Ok(Seen { at_end, ..Seen::default() })
+    Ok(Seen { last: Some(state.last), at_end, ..Seen::default() })
 }

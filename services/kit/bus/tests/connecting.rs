@@ -2,10 +2,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bus::testing::Server;
-use bus::{Bus, BusError, Connect};
+use bus::{Bus, BusError, Connect, Security};
+
+/// A file that says how to be let in.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/users").join(name)
+}
 
 fn to(url: &str) -> Connect {
     Connect {
@@ -127,4 +133,34 @@ async fn answers_arrive_under_the_connections_own_prefix() {
         .unwrap();
     assert_eq!(message.payload.as_ref(), b"here");
     assert_eq!((message.header("Muster-Inbox"), message.header("Other")), (Some("x.y"), None));
+}
+
+#[tokio::test]
+async fn a_key_or_a_signed_user_is_let_in() {
+    let key = Security { nkey: Some(file("ana.nk")), ..Security::default() };
+    let signed = Security { creds: Some(file("ana.creds")), ..Security::default() };
+    let cases = [
+        (include_str!("users/nkeys.conf"), &key, &signed),
+        (include_str!("users/accounts.conf"), &signed, &key),
+    ];
+    for (config, welcome, stranger) in cases {
+        let server = Server::start_with(config);
+        let bus = Bus::connect_secured(&to(&server.url()), welcome).await.expect("it is let in");
+        bus.flush().await.expect("it is heard");
+        let refused = Bus::connect_secured(&to(&server.url()), stranger).await.unwrap_err();
+        assert!(matches!(refused, BusError::Denied { .. }), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_lets_nobody_in_is_named() {
+    let nowhere = to("nats://127.0.0.1:1");
+    let missing = Security { nkey: Some(file("none.nk")), ..Security::default() };
+    // A key's seed alone is no signed user.
+    let wrong = Security { creds: Some(file("ana.nk")), ..Security::default() };
+    for (security, name) in [(missing, "none.nk"), (wrong, "ana.nk")] {
+        let error = Bus::connect_secured(&nowhere, &security).await.unwrap_err();
+        assert!(matches!(error, BusError::Credentials { .. }), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }

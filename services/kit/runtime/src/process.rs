@@ -121,6 +121,12 @@ pub fn stop_on_signals(stopper: Stopper) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Ends the process now, where nothing is left to do and nobody to hand an exit code to.
+#[expect(clippy::disallowed_methods, reason = "this is where a process ends")]
+pub fn leave(code: u8) -> ! {
+    std::process::exit(code.into())
+}
+
 /// An error with everything that it comes from, each said once.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -92,6 +92,7 @@ pub async fn run<S: Service>(
             bus: bus.clone(),
             admin: admin.clone(),
             machine,
+            heard: reader::Heard::default(),
         };
         match life.run(&shutdown).await? {
             Ended::Stopped => return Ok(()),
@@ -107,6 +108,7 @@ struct Life<S: Service> {
     bus: Bus,
     admin: Admin,
     machine: Decider<S::Rules>,
+    heard: reader::Heard,
 }
 
 impl<S: Service> Life<S> {
@@ -118,7 +120,8 @@ impl<S: Service> Life<S> {
         let commands_read = self.machine.fold().state().cluster.commands_read;
         let mut readers = crate::tasks::Tasks::default();
         let mut events = crate::tasks::Tasks::default();
-        events.spawn("events", reader::events(self.bus.clone(), queue.clone(), from, false));
+        let (bus, heard) = (self.bus.clone(), self.heard.clone());
+        events.spawn("events", reader::events(bus, queue.clone(), from, false, heard));
         readers.spawn("answers", read_answers(answers, queue.clone()));
         readers.spawn("beats", read_beats(self.bus.clone(), queue.clone(), writer));
         readers.spawn("connections", read_connections(self.bus.clone(), queue.clone()));
@@ -189,7 +192,8 @@ impl<S: Service> Life<S> {
             }
             Output::Fetch { from } => {
                 events.shutdown().await;
-                events.spawn("events", reader::events(self.bus.clone(), queue.clone(), from, true));
+                let (bus, heard) = (self.bus.clone(), self.heard.clone());
+                events.spawn("events", reader::events(bus, queue.clone(), from, true, heard));
             }
             Output::Rebuild { why } => {
                 tracing::error!(
@@ -225,12 +229,7 @@ impl<S: Service> Life<S> {
         };
         let state = self.machine.fold().state();
         let metrics = &self.admin.metrics;
-        metrics.set(
-            "muster_folded_position",
-            "The last position folded.",
-            &service,
-            self.machine.place().position,
-        );
+        self.heard.tell(metrics, &self.name, self.machine.place());
         metrics.set(
             "muster_leading_term",
             "The leadership of this instance; 0 on standby.",

@@ -19,6 +19,7 @@ Exit codes:
   8   not permitted
   10  internal error
   130 interrupted
+  141 whoever read the output has closed it
 `exec` ends as its command does.
 
 Examples:
@@ -118,7 +119,8 @@ lines are in history: muster why REPLICA.
 Examples:
   muster logs shop
   muster logs shop/web -f -n 20
-  muster logs shop --since 10m -t";
+  muster logs shop --since 10m -t
+  muster logs shop -o json | jq -r .text";
 
 pub(super) const EXEC: &str = "\
 Leaves a trace in history: who ran what, and where. Exits as the command does.
@@ -133,8 +135,9 @@ Examples:
   muster why app/shop";
 
 pub(super) const REPLAY: &str = "\
-Example:
-  muster replay --verify";
+Examples:
+  muster replay --verify
+  muster replay --to 184 -o json | jq -r .state_hash";
 
 pub(super) const WAIT: &str = "\
 Exits with 1 when the app has stalled, with 4 when it takes longer.
@@ -154,10 +157,13 @@ Example:
   muster uncordon n2";
 
 pub(super) const DRAIN: &str = "\
-Replicas with volumes or bound to the node stay.
+Waits until nothing is left on the node that can move; Ctrl-C stops waiting and nothing else. Then says
+which replicas stay, each with the reason: its volume lives there, it is for this node only, or it fits
+nowhere else. Exits with 0 then too, and with 4 when some are still to move.
 
-Example:
-  muster drain n2 --reason 'kernel update'";
+Examples:
+  muster drain n2 --reason 'kernel update'
+  muster drain n2 -d --expect-position 184";
 
 pub(super) const LABEL: &str = "\
 Example:
@@ -178,8 +184,9 @@ Example:
 pub(super) const DOCTOR: &str = "\
 Each line says what was looked at; one that is ill says what to do. Exits with 1 when something is ill.
 
-Example:
-  muster doctor";
+Examples:
+  muster doctor
+  muster doctor -o json | jq -r '.items[] | select(.state == \"ill\") | .remedy'";
 
 pub(super) const CONTEXT: &str = "\
 Contexts are those of the `nats` command, in ~/.config/nats/context.

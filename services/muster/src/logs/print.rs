@@ -6,14 +6,15 @@ use std::io::Write as _;
 use schemas::id::ReplicaId;
 use schemas::live::Line;
 
-use crate::args::Logs;
+use crate::args::{Format, Logs};
 use crate::colour;
 use crate::error::{CliError, Code};
-use crate::tell;
+use crate::{lists, tell};
 
 pub(super) struct Printer {
     prefix: bool,
     timestamps: bool,
+    json: bool,
     /// The replicas that were met, each with its number, which is its colour.
     met: BTreeMap<ReplicaId, usize>,
     width: usize,
@@ -24,6 +25,7 @@ impl Printer {
         Self {
             prefix: !logs.no_log_prefix,
             timestamps: logs.timestamps,
+            json: logs.output == Format::Json,
             met: BTreeMap::new(),
             width: 0,
         }
@@ -47,6 +49,11 @@ impl Printer {
         let mut text = String::new();
         let number = self.number(replica);
         for line in lines {
+            if self.json {
+                text.push_str(&object(replica, &line));
+                text.push('\n');
+                continue;
+            }
             if self.prefix {
                 let prefix = format!("{:width$} |", replica.as_str(), width = self.width);
                 text.push_str(&colour::nth(number, &prefix));
@@ -62,6 +69,17 @@ impl Printer {
         let mut out = std::io::stdout().lock();
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         // Whoever reads it has enough: `muster logs | head`.
-        written.map_err(|_| CliError::new(Code::Interrupted, ""))
+        written.map_err(|_| CliError::new(Code::Closed, ""))
     }
+}
+
+/// A line as JSON.
+fn object(replica: &ReplicaId, line: &Line) -> String {
+    serde_json::json!({
+        "replica": replica,
+        "time": line.time_ms.map(lists::moment),
+        "stream": line.stream,
+        "text": line.text,
+    })
+    .to_string()
 }
