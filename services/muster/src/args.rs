@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod act;
 mod help;
 mod parse;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use schemas::id::{AppKey, AppName, NodeName, WorkloadName};
 
+pub(crate) use act::{Bisect, Changes, Undo, Whatif, Workload};
 pub(crate) use parse::Since;
 
 /// A container orchestrator you can ask why, and that can go back.
@@ -53,6 +55,15 @@ pub(crate) enum Command {
     /// Say what a deploy would change and where replicas would go; write nothing
     #[command(after_help = help::PLAN)]
     Plan(Plan),
+    /// Say what would follow if nodes or workloads were other than they are; write nothing
+    #[command(after_help = act::WHATIF)]
+    Whatif(Whatif),
+    /// Bring apps back to what was declared at another moment
+    #[command(after_help = act::UNDO)]
+    Undo(Undo),
+    /// Find the first event that made something true
+    #[command(after_help = act::BISECT)]
+    Bisect(Bisect),
     /// Print the command that a file becomes, or what Compose files may say
     #[command(after_help = help::CONFIG)]
     Config(Config),

@@ -93,7 +93,8 @@ pub(crate) async fn restart(client: &Client, restart: &Restart) -> Result<(), Cl
     on_app(client, command, &restart.app, &restart.patience).await
 }
 
-async fn on_app(
+/// Sends a command about an app, and waits as long as one has patience.
+pub(crate) async fn on_app(
     client: &Client,
     command: Command,
     app: &AppKey,

@@ -6,11 +6,13 @@
 //! Not here: any rule of the cluster.
 
 mod args;
+mod bisect;
 mod client;
 mod colour;
 mod config;
 mod context;
 mod dev;
+mod difference;
 mod doctor;
 mod error;
 mod exec;
@@ -28,6 +30,7 @@ mod table;
 mod target;
 mod tell;
 mod terminal;
+mod undo;
 mod why;
 
 use std::process::ExitCode;
@@ -117,6 +120,9 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Exec(args) => exec::exec(&client, args, shutdown).await,
         Command::Why { object } => why::why(&client, object).await,
         Command::Replay { verify, to } => replay::replay(&client, *verify, *to).await,
+        Command::Whatif(args) => plan::whatif(&client, args).await,
+        Command::Undo(args) => undo::undo(&client, args).await,
+        Command::Bisect(args) => bisect::bisect(&client, args).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,
         Command::Doctor => doctor::doctor(&client).await,
         Command::Dev(_)
