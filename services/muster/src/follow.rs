@@ -277,13 +277,18 @@ impl Progress<'_> {
         }
     }
 
-    /// Whether an event of another command makes this one's outcome never come.
+    /// Whether an event that goes back to another command decides what becomes of this one: the app
+    /// gets to where the last command wants it, and that is said in the last one's name.
     fn overtakes(&self, event: &Event) -> bool {
-        match event {
-            Event::AppDeployed(e) => Some(&e.app) == self.app.as_ref(),
-            Event::AppDeleteStarted(e) => Some(&e.app) == self.app.as_ref(),
-            _ => false,
-        }
+        let app = match event {
+            Event::AppDeployed(e) => &e.app,
+            Event::AppDeleteStarted(e) => &e.app,
+            Event::AppConverged(e) => &e.app,
+            Event::AppStalled(e) => &e.app,
+            Event::AppDeleted(e) => &e.app,
+            _ => return false,
+        };
+        Some(app) == self.app.as_ref()
     }
 
     /// Where the command was accepted.
