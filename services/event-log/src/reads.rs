@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use bus::{Bus, Request};
 use cluster::view;
 use runtime::{Failure, Shutdown};
+use schemas::proof::ProofRequest;
 use schemas::read::{
     Head, LogPage, LogRequest, PAGE_BYTES_MAX, SnapshotPart, SnapshotRequest, StateRequest,
 };
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::proof::{ProofError, Prover};
 use crate::store::{FjallStore, Row, Store};
 use crate::view::View;
 
@@ -20,6 +22,7 @@ const HEAD: &str = "muster.v1.api.head";
 const LOG: &str = "muster.v1.api.log";
 const STATE: &str = "muster.v1.api.state";
 const SNAPSHOT: &str = "muster.v1.api.snapshot";
+const PROOF: &str = "muster.v1.api.proof";
 
 /// Room that a page leaves for what is around its events.
 const PAGE_ROOM: usize = 8 * 1024;
@@ -34,9 +37,10 @@ pub(crate) async fn serve(
     bus: Bus,
     store: FjallStore,
     view: View,
+    prover: Prover<FjallStore>,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let subjects = [HEAD, LOG, STATE, SNAPSHOT];
+    let subjects = [HEAD, LOG, STATE, SNAPSHOT, PROOF];
     let mut served = bus.serve("muster-event-log", "history and state", &subjects).await?;
     loop {
         let request = tokio::select! {
@@ -44,16 +48,22 @@ pub(crate) async fn serve(
             request = served.next() => request,
         };
         let Some(request) = request else { return Err("the connection to NATS is gone".into()) };
-        let answered = tokio::task::block_in_place(|| answer(&store, &view, &request));
+        let answered = tokio::task::block_in_place(|| answer(&store, &view, &prover, &request));
         request.respond(answered).await;
     }
 }
 
-fn answer(store: &FjallStore, view: &View, request: &Request) -> Answered {
+fn answer(
+    store: &FjallStore,
+    view: &View,
+    prover: &Prover<FjallStore>,
+    request: &Request,
+) -> Answered {
     match request.subject {
         HEAD => encode(&head(view)),
         LOG => log(store, view, &decode(request)?),
         STATE => state(view, &decode(request)?),
+        PROOF => prove(view, prover, &decode(request)?),
         SNAPSHOT => snapshot(store, view, &decode(request)?),
         other => Err((404, format!("there is no {other}"))),
     }
@@ -164,6 +174,19 @@ fn state(view: &View, request: &StateRequest) -> Answered {
     reached(view, request.at_least)?;
     let fold = view.fold();
     encode(&view::page(fold.state(), fold.place(), request))
+}
+
+fn prove(view: &View, prover: &Prover<FjallStore>, request: &ProofRequest) -> Answered {
+    let (place, genesis) = {
+        let fold = view.fold();
+        (fold.place(), fold.state().cluster.genesis.clone())
+    };
+    let proof = prover.prove(place, genesis, request.position).map_err(|error| match &error {
+        ProofError::NotThere { .. } => (404, error.to_string()),
+        ProofError::Building { .. } => (425, error.to_string()),
+        _ => failed(error),
+    })?;
+    encode(&proof)
 }
 
 fn snapshot(store: &FjallStore, view: &View, request: &SnapshotRequest) -> Answered {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use schemas::id::{AppKey, AppName, NodeName, WorkloadName};
 
-pub(crate) use act::{Bisect, Changes, Undo, Whatif, Workload};
+pub(crate) use act::{AuditCommand, Bisect, Changes, Undo, Whatif, Workload};
 pub(crate) use parse::Since;
 
 /// A container orchestrator you can ask why, and that can go back.
@@ -64,6 +64,12 @@ pub(crate) enum Command {
     /// Find the first event that made something true
     #[command(after_help = act::BISECT)]
     Bisect(Bisect),
+    /// Prove what is in the log
+    #[command(after_help = act::AUDIT)]
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Print the command that a file becomes, or what Compose files may say
     #[command(after_help = help::CONFIG)]
     Config(Config),

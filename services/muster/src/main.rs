@@ -6,6 +6,7 @@
 //! Not here: any rule of the cluster.
 
 mod args;
+mod audit;
 mod bisect;
 mod client;
 mod colour;
@@ -37,7 +38,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use args::{Args, Command};
+use args::{Args, AuditCommand, Command};
 use client::Client;
 use error::{CliError, Code};
 
@@ -83,6 +84,9 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         }
         Command::Schema { name } => return look::schema(name.as_deref()),
         Command::Context { command } => return context::run(&args.to, command),
+        Command::Audit { command: AuditCommand::Check { proof, head, key } } => {
+            return audit::check(proof, head.as_deref(), key.as_deref());
+        }
         Command::Config(config) => return config::config(config),
         _ => {}
     }
@@ -121,6 +125,10 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Why { object } => why::why(&client, object).await,
         Command::Replay { verify, to } => replay::replay(&client, *verify, *to).await,
         Command::Whatif(args) => plan::whatif(&client, args).await,
+        Command::Audit { command: AuditCommand::Head } => audit::head(&client).await,
+        Command::Audit { command: AuditCommand::Prove { position } } => {
+            audit::prove(&client, *position).await
+        }
         Command::Undo(args) => undo::undo(&client, args).await,
         Command::Bisect(args) => bisect::bisect(&client, args).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,
@@ -129,6 +137,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         | Command::Deploy(_)
         | Command::Plan(_)
         | Command::Config(_)
+        | Command::Audit { .. }
         | Command::Completion { .. }
         | Command::Schema { .. }
         | Command::Context { .. } => {

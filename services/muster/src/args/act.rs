@@ -1,5 +1,7 @@
 //! What can be typed to act on history: to find in it, to go back, to ask what would be.
 
+use std::path::PathBuf;
+
 use schemas::id::{AppKey, NodeName, WorkloadName};
 use schemas::spec::Strategy;
 
@@ -33,6 +35,12 @@ Examples:
   muster whatif --kill-node n2 --add-node n9=n1
   muster whatif --scale shop/web=20 --policy shop/web=bin_pack";
 
+pub(super) const AUDIT: &str = "\
+Examples:
+  muster audit head > head.json
+  muster audit prove r184 > proof.json
+  muster audit check proof.json --key 3f…";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Undo {
     /// The moment to go back to, as a position: r184 or 184
@@ -65,6 +73,30 @@ pub(crate) struct Bisect {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+/// What can be proven.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Print the signed end of the log: whoever keeps it can check every proof that leads to it
+    Head,
+    /// Print the proof that an event is in the log, as JSON
+    Prove {
+        /// The event's position
+        #[arg(value_parser = position)]
+        position: u64,
+    },
+    /// Check a proof. Needs no cluster
+    Check {
+        /// What `prove` printed; `-` reads standard input
+        proof: PathBuf,
+        /// The head that one trusts, as `head` printed it
+        #[arg(long, value_name = "FILE")]
+        head: Option<PathBuf>,
+        /// The key that one trusts
+        #[arg(long, value_name = "HEX")]
+        key: Option<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]

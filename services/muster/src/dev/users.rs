@@ -1,9 +1,6 @@
 //! The users of a development cluster: one a role, with passwords that are made once and kept.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use runtime::Failure;
@@ -77,11 +74,5 @@ impl Users {
 /// Writes a file that only its owner may read.
 pub(super) fn write_secret(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-    let beside = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&beside).map_err(failed)?;
-    file.write_all(content).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    Ok(std::fs::rename(&beside, path).map_err(failed)?)
+    Ok(runtime::files::write_secret(path, content).map_err(failed)?)
 }
