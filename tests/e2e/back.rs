@@ -33,7 +33,10 @@ fn history_is_searched_undone_and_proven() {
     assert!(bad > good && found["good"].as_u64() < Some(bad), "{found}");
     assert_eq!(found["items"][0]["type"], "ReplicaEnded", "{found}");
     let told = cluster.ok(&["bisect", "--good", &from, "--where", &gone]);
-    assert!(told.contains(&format!("became true at {bad}")) && told.contains("muster why"), "{told}");
+    assert!(
+        told.contains(&format!("became true at {bad}")) && told.contains("muster why"),
+        "{told}"
+    );
     let never = cluster.muster(&["bisect", "--where", "size(nodes) > 7"]);
     assert_eq!(never.status.code(), Some(1), "{}", text(&never.stderr));
     let wrong = cluster.muster(&["bisect", "--where", "size(nodes"]);
