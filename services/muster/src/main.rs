@@ -18,6 +18,7 @@ mod doctor;
 mod error;
 mod exec;
 mod follow;
+mod fork;
 mod history;
 mod input;
 mod lists;
@@ -129,6 +130,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Audit { command: AuditCommand::Prove { position } } => {
             audit::prove(&client, *position).await
         }
+        Command::Fork(args) => fork::fork(&client, args).await,
         Command::Undo(args) => undo::undo(&client, args).await,
         Command::Bisect(args) => bisect::bisect(&client, args).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,

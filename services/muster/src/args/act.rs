@@ -35,6 +35,14 @@ Examples:
   muster whatif --kill-node n2 --add-node n9=n1
   muster whatif --scale shop/web=20 --policy shop/web=bin_pack";
 
+pub(super) const FORK: &str = "\
+The fork has the whole history up to there, and a nats-server of its own once it is opened: whatever is
+done in it, the cluster it is of knows nothing of. What ran then runs there on simulated nodes.
+
+Examples:
+  muster fork --at r184 --into incident
+  muster dev --fork incident";
+
 pub(super) const AUDIT: &str = "\
 Examples:
   muster audit head > head.json
@@ -73,6 +81,16 @@ pub(crate) struct Bisect {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fork {
+    /// The last position to copy: r184 or 184. Default: everything
+    #[arg(long, value_name = "POSITION", value_parser = position)]
+    pub(crate) at: Option<u64>,
+    /// The folder to make it in
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: PathBuf,
 }
 
 /// What can be proven.

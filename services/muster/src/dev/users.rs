@@ -9,22 +9,14 @@ use schemas::registry::Role;
 
 use super::USER;
 
-/// How many more nodes than are run here may join from other processes.
-const JOINING: u16 = 8;
-
 /// Passwords by user.
 pub(super) struct Users {
     roles: Vec<(Role, String)>,
 }
 
-/// The names of so many nodes.
-pub(super) fn node_names(prefix: &str, nodes: u16) -> Result<Vec<NodeName>, Failure> {
-    (1..=nodes).map(|number| Ok(NodeName::new(&format!("{prefix}{number}"))?)).collect()
-}
-
 impl Users {
     /// Reads the users of a folder, and makes those that are missing.
-    pub(super) fn kept(folder: &Path, prefix: &str, nodes: u16) -> Result<Self, Failure> {
+    pub(super) fn kept(folder: &Path, nodes: &[NodeName]) -> Result<Self, Failure> {
         let path = folder.join("users.json");
         let mut passwords: BTreeMap<String, String> = match std::fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text)
@@ -34,8 +26,8 @@ impl Users {
         };
         let mut roles = vec![Role::EventLog, Role::User(USER.to_owned())];
         roles.extend(Role::DECIDERS.map(Role::Decider));
-        for node in node_names(prefix, nodes + JOINING)? {
-            roles.extend([Role::Agent(node.clone()), Role::Gateway(node)]);
+        for node in nodes {
+            roles.extend([Role::Agent(node.clone()), Role::Gateway(node.clone())]);
         }
         let known = passwords.len();
         let roles: Vec<(Role, String)> = roles
