@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::Config;
 use crate::reads;
+use crate::scrub;
 use crate::sequencer::{
     Asked, Input, Message, Outcome, Output, Sequencer, Setup, Streamed, Window,
 };
@@ -53,6 +54,9 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let store = FjallStore::open(&folder)?;
     let witness = Witness::open(&folder)?;
+    if let Some(notice) = witness.notice() {
+        tracing::warn!("{notice}");
+    }
     let view = View::open(&store)?;
     let Some(bus) = config.settings.connect(&Role::EventLog, &shutdown).await? else {
         return Ok(());
@@ -72,6 +76,9 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let mut tasks = Tasks::default();
     let reading = reads::serve(bus.clone(), store.clone(), view.clone(), shutdown.clone());
     tasks.spawn("reads", reading);
+    let scrubbing =
+        scrub::scrub(store.clone(), admin.clone(), config.scrub_per_second, shutdown.clone());
+    tasks.spawn("scrubber", scrubbing);
     tasks.spawn("connections", read_connections(bus.clone(), queue.clone(), shutdown.clone()));
     let pump = Pump {
         bus,
