@@ -14,6 +14,7 @@ use crate::entry::Entry;
 use crate::rebuild::Rebuild;
 
 /// A fork that is being made.
+#[derive(Debug)]
 pub struct Fork(Rebuild);
 
 impl Fork {
@@ -67,7 +68,8 @@ impl Fork {
     }
 
     fn add(&mut self, writer: &Writer, event: Event) -> Result<(), Failure> {
-        let entry = Entry::forked(&self.0.tip(), writer, self.0.fold().state().term(writer), event);
+        let (tip, term) = (self.0.tip()?, self.0.fold().state().term(writer));
+        let entry = Entry::forked(&tip, writer, term, event);
         self.0.take(entry.bytes)
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::config::Config;
 use crate::proof::Prover;
 use crate::reads;
+use crate::scrub;
 use crate::sequencer::{
     Asked, Input, Message, Outcome, Output, Sequencer, Setup, Streamed, Window,
 };
@@ -57,6 +58,9 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let store = FjallStore::open(&folder)?;
     let witness = Witness::open(&folder)?;
+    if let Some(notice) = witness.notice() {
+        tracing::warn!("{notice}");
+    }
     let view = View::open(&store)?;
     let Some(bus) = config.settings.connect(&Role::EventLog, &shutdown).await? else {
         return Ok(());
@@ -79,6 +83,9 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         reads::serve(bus.clone(), store.clone(), view.clone(), prover.clone(), shutdown.clone());
     tasks.spawn("proofs", keep_tiles(prover, view.clone(), shutdown.clone()));
     tasks.spawn("reads", reading);
+    let scrubbing =
+        scrub::scrub(store.clone(), admin.clone(), config.scrub_per_second, shutdown.clone());
+    tasks.spawn("scrubber", scrubbing);
     tasks.spawn("connections", read_connections(bus.clone(), queue.clone(), shutdown.clone()));
     let pump = Pump {
         bus,

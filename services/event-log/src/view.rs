@@ -30,17 +30,21 @@ impl View {
     /// Begins from the newest snapshot that is good, or from nothing.
     pub(crate) fn open(store: &impl Store) -> Result<Self, StoreError> {
         let head = store.head()?;
-        for meta in store.snapshots()? {
+        // The log alone is the record: whatever is wrong with a snapshot, there is another way.
+        let metas = store.snapshots().unwrap_or_else(|error| {
+            tracing::error!(%error, "no snapshot is used: they cannot be listed");
+            Vec::new()
+        });
+        for meta in metas {
             let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= head.position;
             if !usable || !belongs(store, &meta)? {
                 continue;
             }
-            let len = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
-            let bytes = store.snapshot_bytes(&meta, 0, len)?;
-            match Fold::restore(&bytes) {
+            match restore(store, &meta) {
                 Ok(fold) => return Ok(Self(Arc::new(Mutex::new(fold)))),
                 Err(error) => {
-                    tracing::warn!(%error, place = %meta.place, "skipping a bad snapshot")
+                    let error = runtime::process::chain(&error);
+                    tracing::error!(error, place = %meta.place, "skipping a damaged snapshot");
                 }
             }
         }
@@ -65,6 +69,16 @@ impl View {
         })?;
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+fn restore(store: &impl Store, meta: &SnapshotMeta) -> Result<Fold, ViewError> {
+    let len = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
+    let fold = Fold::restore(&store.snapshot_bytes(meta, 0, len)?)?;
+    if fold.place() != meta.place || fold.state().hash() != meta.state_hash {
+        let what = format!("it is not the state of {} that it was stored as", meta.place);
+        return Err(FoldError::Snapshot(what).into());
+    }
+    Ok(fold)
 }
 
 /// Whether a snapshot is one of this history: entries it was made from may have been moved aside.

@@ -41,11 +41,13 @@ impl Forked {
     pub(crate) fn read(folder: &Path) -> Result<Self, CliError> {
         let path = folder.join(FILE);
         let text = std::fs::read(&path).map_err(|error| {
-            let text = format!("{}: {error}: `muster fork --into DIR` makes a fork", path.display());
+            let text =
+                format!("{}: {error}: `muster fork --into DIR` makes a fork", path.display());
             CliError::usage(text)
         })?;
-        serde_json::from_slice(&text)
-            .map_err(|error| CliError::usage(format!("{} does not decode: {error}", path.display())))
+        serde_json::from_slice(&text).map_err(|error| {
+            CliError::usage(format!("{} does not decode: {error}", path.display()))
+        })
     }
 }
 
