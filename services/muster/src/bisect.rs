@@ -199,7 +199,7 @@ mod tests {
             .map(|(position, bytes)| (position, String::from_utf8_lossy(bytes).into_owned()))
             .collect();
         let condition =
-            Condition::parse("nodes.exists(n, n.node == 'n2' && n.status == 'suspected')");
+            Condition::parse("nodes.exists(n, n.node == 'n2' && n.state == 'suspected')");
         let condition = condition.expect("CEL");
         // However far the bad end lies beyond, and though its batch began one event earlier.
         for end in usize::try_from(bad).expect("it is short") - from..=events.len() {

@@ -22,8 +22,8 @@ EXPR is in CEL, the Common Expression Language, over what `muster state` prints:
 what became true stays true; if it came and went, it finds one of the times it came.
 
 Examples:
-  muster bisect --where 'replicas.exists(r, r.app == \"main/shop\" && r.status == \"waiting\")'
-  muster bisect --good r100 --bad r900 --where 'nodes.exists(n, n.status == \"lost\")'";
+  muster bisect --where 'replicas.exists(r, r.app == \"shop\" && r.state == \"waiting\")'
+  muster bisect --good r100 --bad r900 --where 'nodes.exists(n, n.state == \"lost\")'";
 
 pub(super) const WHATIF: &str = "\
 Folds the cluster's history here and lets the real controller and the real scheduler decide over that copy,

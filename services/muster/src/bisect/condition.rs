@@ -4,6 +4,8 @@ use cel::{Context, ExecutionError, Program, Value};
 use cluster::{Fold, view};
 use schemas::read::{StatePage, StateRequest};
 
+use crate::lists;
+
 /// An expression that is true or false of a state.
 #[derive(Debug)]
 pub(super) struct Condition {
@@ -28,15 +30,13 @@ impl Condition {
     ///
     /// When it cannot be told, or is something else than true or false.
     pub(super) fn holds(&self, fold: &Fold) -> Result<bool, String> {
-        let page = whole(fold);
-        let mut context = Context::default();
-        let added = context
-            .add_variable("apps", &page.apps)
-            .and_then(|()| context.add_variable("nodes", &page.nodes))
-            .and_then(|()| context.add_variable("replicas", &page.replicas))
-            .and_then(|()| context.add_variable("position", fold.place().position));
-        added.map_err(|error| error.to_string())?;
         let at = fold.place().position;
+        let state = lists::state(&whole(fold));
+        let mut context = Context::default();
+        for name in ["apps", "nodes", "replicas"] {
+            context.add_variable(name, &state[name]).map_err(|error| error.to_string())?;
+        }
+        context.add_variable("position", at).map_err(|error| error.to_string())?;
         match self.program.execute(&context) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(other) => {
@@ -50,7 +50,7 @@ impl Condition {
     }
 }
 
-/// The state as `muster state` prints it.
+/// The whole state: what `muster state` prints is made from it.
 fn whole(fold: &Fold) -> StatePage {
     let mut request = StateRequest::default();
     let mut page = view::page(fold.state(), fold.place(), &request);
@@ -75,11 +75,12 @@ mod tests {
     fn a_condition_is_true_or_false_of_a_state() {
         let mut history = History::default();
         history.node("n1", 2, 4).node("n2", 2, 4);
-        let suspected = Condition::parse("nodes.exists(n, n.status == 'suspected')").expect("CEL");
+        let suspected = Condition::parse("nodes.exists(n, n.state == 'suspected')").expect("CEL");
         assert_eq!(suspected.holds(&history.fold), Ok(false));
         history.add(&Writer::Health, NodeSuspected { node: node("n2"), silent_ms: 3_000 });
         assert_eq!(suspected.holds(&history.fold), Ok(true));
-        let small = Condition::parse("size(apps) == 0 && nodes.all(n, n.cpu_millis[0] == 2000)");
+        let small =
+            Condition::parse("size(apps) == 0 && nodes.all(n, n.capacity.cpu_milli == 2000)");
         assert_eq!(small.expect("CEL").holds(&history.fold), Ok(true));
     }
 
