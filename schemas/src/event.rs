@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Problem;
 use crate::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, WorkloadName, Writer};
+use crate::place::Place;
 use crate::spec::AppSpec;
 
 pub use about::{
@@ -136,6 +137,11 @@ events! {
     PositionVoided by By::EventLog => {
         /// SHA-256 of what stood there.
         sha256: Digest,
+    }
+    /// From here on this is a copy of another history, which goes its own way.
+    HistoryForked by By::EventLog => {
+        /// The last place that both have.
+        from: Place,
     }
     /// An instance became the one that decides for its service (or its node).
     LeadershipTaken by By::Leader => {

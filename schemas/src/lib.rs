@@ -20,6 +20,7 @@ pub mod report;
 pub mod append;
 pub mod document;
 pub mod envelope;
+pub mod proof;
 pub mod read;
 
 pub mod registry;

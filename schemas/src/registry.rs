@@ -288,6 +288,7 @@ pub fn messages() -> Vec<Message> {
         other("head", "read", "muster.v1.api.head", None, "anyone", "event-log"),
         other("log", "read", "muster.v1.api.log", None, "anyone", "event-log"),
         other("state", "read", "muster.v1.api.state", None, "anyone", "event-log"),
+        other("proof", "read", "muster.v1.api.proof", None, "anyone", "event-log"),
         other("moment", "read", "muster.v1.api.moment", None, "anyone", "event-log"),
         other("snapshot", "read", "muster.v1.api.snapshot", None, "anyone", "event-log"),
     ];

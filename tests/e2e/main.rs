@@ -4,6 +4,7 @@
 
 mod agent;
 mod autoscale;
+mod back;
 mod bad_input;
 mod cli;
 mod compose;

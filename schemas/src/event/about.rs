@@ -73,6 +73,7 @@ impl Event {
         match self {
             Self::SequencerTaken(_) => about("log", "sequencer", "taken", []),
             Self::PositionVoided(_) => about("log", "position", "voided", []),
+            Self::HistoryForked(_) => about("log", "history", "forked", []),
             Self::LeadershipTaken(e) => of_leader(&e.writer, "taken"),
             Self::LeadershipReleased(e) => of_leader(&e.writer, "released"),
             Self::CommandAccepted(e) => of_command(&e.command, "accepted"),

@@ -69,6 +69,9 @@ struct Subject {
     spec: Digest,
     autoscale: Autoscale,
     replicas: u32,
+    /// Where it was last declared, scaled or restarted: a number may be left and come back to between
+    /// two looks.
+    changed_at: u64,
 }
 
 /// A command that was sent.
@@ -108,8 +111,9 @@ impl Autoscaler {
                 let Some(autoscale) = workload.autoscale.filter(|_| workload.declared) else {
                     continue;
                 };
-                let subject =
-                    Subject { spec: workload.spec.clone(), autoscale, replicas: workload.replicas };
+                let (spec, replicas) = (workload.spec.clone(), workload.replicas);
+                let changed_at = workload.cause.position;
+                let subject = Subject { spec, autoscale, replicas, changed_at };
                 let mut watch = known
                     .remove(name)
                     .filter(|watch| watch.subject == subject)

@@ -1,6 +1,6 @@
 //! The settings of event-log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use runtime::Settings;
 
@@ -14,24 +14,43 @@ pub struct Config {
     /// A snapshot of the state is written every so many events.
     #[arg(long, env = "MUSTER_SNAPSHOT_EVERY", default_value_t = 10_000)]
     pub snapshot_every: u64,
+    /// Entries are read again in the background, so many a second, to find damage early; 0: never.
+    #[arg(long, env = "MUSTER_SCRUB_PER_SECOND", default_value_t = 2_000)]
+    pub scrub_per_second: u64,
     /// What to do; to serve when nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
 /// What event-log can do beside serving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Subcommand)]
 pub enum Command {
     /// Serve until asked to stop
     Serve,
-    /// Check a log that nobody serves: chain, batches, witness
+    /// Check a log that nobody serves: files, chain, indexes, snapshots, witness. Names all damage
     Verify,
+    /// Make a store of what is whole in a damaged one
+    Salvage {
+        /// The folder for it, which must not hold a log: the state folder to start on afterwards
+        #[arg(long, value_name = "DIR")]
+        into: PathBuf,
+        /// Forget what was published behind the salvaged part: what the events stream does not have
+        /// is lost
+        #[arg(long)]
+        accept_loss: bool,
+    },
 }
 
 impl Config {
     /// Where the log is.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        self.settings.state_dir.join("event-log")
+        folder(&self.settings.state_dir)
     }
+}
+
+/// Where the log is in a state folder.
+#[must_use]
+pub fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("event-log")
 }

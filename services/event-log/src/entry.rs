@@ -112,6 +112,32 @@ impl Entry {
         Self::own(before, before.place.epoch, series, before.recorded_ms, event.into())
     }
 
+    /// An entry of a fork's own beginning: stated in the name of one who led where it comes from.
+    pub(crate) fn forked(before: &Tip, writer: &Writer, term: u64, event: Event) -> Self {
+        let position = before.place.position + 1;
+        let series = Series::derive(&format!("fork/{}", before.place.hash), position);
+        let header = Header {
+            id: format!("fork-{position}"),
+            epoch: before.place.epoch,
+            position,
+            time_ms: before.recorded_ms,
+            recorded_ms: before.recorded_ms,
+            tenant: Tenant::new(event.tenant()).expect("an event's tenant is a name"),
+            actor: ACTOR.to_owned(),
+            writer: writer.clone(),
+            term,
+            basis: Some(before.place.basis()),
+            batch: Batch { series, n: 1, i: 0, of: 1 },
+            correlation: None,
+            causation: None,
+            schema: SCHEMA,
+            ignorable: false,
+            prev_hash: before.place.hash,
+        };
+        let data = RawValue::from_string(event.data()).expect("an event's data is JSON");
+        Self::new(header, event, &data)
+    }
+
     fn own(before: &Tip, epoch: u64, series: Series, now_ms: u64, event: Event) -> Self {
         let position = before.place.position + 1;
         let header = Header {

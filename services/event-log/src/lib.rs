@@ -6,6 +6,7 @@
 //! Not here: any decision about the cluster. This service knows in which order events happened and
 //! who may state them, and nothing of what they are for.
 
+pub mod archive;
 pub mod start;
 pub mod store;
 pub mod witness;
@@ -15,15 +16,24 @@ pub mod sequencer;
 pub mod config;
 pub mod service;
 
+mod audit;
 mod entry;
+mod fork;
 mod index;
+mod proof;
 mod reads;
+mod rebuild;
+mod salvage;
+mod scrub;
 mod verify;
 mod view;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use archive::restore;
 pub use config::Config;
+pub use fork::Fork;
+pub use salvage::{Salvaged, salvage};
 pub use service::run;
-pub use verify::verify;
+pub use verify::{Progress, Report, look, verify};

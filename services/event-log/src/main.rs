@@ -10,8 +10,14 @@ use runtime::{Admin, process};
 fn main() -> ExitCode {
     let config = event_log::Config::parse();
     process::main("event-log", |shutdown| async move {
-        if config.command == Some(Command::Verify) {
-            return event_log::verify(&config.folder());
+        match &config.command {
+            Some(Command::Verify) => return event_log::verify(&config.folder()),
+            Some(Command::Salvage { into, accept_loss }) => {
+                let into = event_log::config::folder(into);
+                println!("{}", event_log::salvage(&config.folder(), &into, *accept_loss)?);
+                return Ok(());
+            }
+            Some(Command::Serve) | None => {}
         }
         let admin = Admin::default();
         let mut tasks = Tasks::default();

@@ -1,31 +1,38 @@
 //! Reads: what event-log answers about history and state, never above the published head.
 
+mod select;
+
 use std::ops::ControlFlow;
 
 use bus::{Bus, Request};
-use cluster::view;
 use runtime::{Failure, Shutdown};
+use schemas::place::Place;
+use schemas::proof::ProofRequest;
 use schemas::read::{
-    Head, LogPage, LogRequest, PAGE_BYTES_MAX, SnapshotPart, SnapshotRequest, StateRequest,
+    Head, LogPage, LogRequest, Moment, MomentRequest, PAGE_BYTES_MAX, SnapshotPart,
+    SnapshotRequest, StateRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::proof::{ProofError, Prover};
 use crate::store::{FjallStore, Row, Store};
-use crate::view::View;
+use crate::view::{self, View};
 
 /// The endpoints, each on a subject of its own.
 const HEAD: &str = "muster.v1.api.head";
 const LOG: &str = "muster.v1.api.log";
 const STATE: &str = "muster.v1.api.state";
 const SNAPSHOT: &str = "muster.v1.api.snapshot";
+const MOMENT: &str = "muster.v1.api.moment";
+const PROOF: &str = "muster.v1.api.proof";
 
 /// Room that a page leaves for what is around its events.
 const PAGE_ROOM: usize = 8 * 1024;
 
-/// The most events that are looked up for one page of an entity's history.
-const HISTORY_MAX: usize = 2_000;
+/// The most events that are asked for as the newest.
+const NEWEST_MAX: usize = 10_000;
 
 pub(crate) type Answered = Result<Vec<u8>, (u16, String)>;
 
@@ -34,9 +41,10 @@ pub(crate) async fn serve(
     bus: Bus,
     store: FjallStore,
     view: View,
+    prover: Prover<FjallStore>,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let subjects = [HEAD, LOG, STATE, SNAPSHOT];
+    let subjects = [HEAD, LOG, STATE, SNAPSHOT, PROOF, MOMENT];
     let mut served = bus.serve("muster-event-log", "history and state", &subjects).await?;
     loop {
         let request = tokio::select! {
@@ -44,16 +52,23 @@ pub(crate) async fn serve(
             request = served.next() => request,
         };
         let Some(request) = request else { return Err("the connection to NATS is gone".into()) };
-        let answered = tokio::task::block_in_place(|| answer(&store, &view, &request));
+        let answered = tokio::task::block_in_place(|| answer(&store, &view, &prover, &request));
         request.respond(answered).await;
     }
 }
 
-fn answer(store: &FjallStore, view: &View, request: &Request) -> Answered {
+fn answer(
+    store: &FjallStore,
+    view: &View,
+    prover: &Prover<FjallStore>,
+    request: &Request,
+) -> Answered {
     match request.subject {
         HEAD => encode(&head(view)),
+        MOMENT => moment(store, view, &decode(request)?),
         LOG => log(store, view, &decode(request)?),
-        STATE => state(view, &decode(request)?),
+        STATE => state(store, view, &decode(request)?),
+        PROOF => prove(view, prover, &decode(request)?),
         SNAPSHOT => snapshot(store, view, &decode(request)?),
         other => Err((404, format!("there is no {other}"))),
     }
@@ -102,35 +117,39 @@ pub(crate) fn log(store: &impl Store, view: &View, request: &LogRequest) -> Answ
     let place = reached(view, request.at_least)?;
     let limit =
         request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut page = Page { events: Vec::new(), bytes: PAGE_ROOM, limit, next: None };
-    let (from, to) = (request.from.max(1), place.position);
-    match &request.entity {
-        Some(entity) => {
-            let most = limit.min(HISTORY_MAX);
-            let positions =
-                store.history(entity, from, to, most, request.newest).map_err(failed)?;
-            let full = positions.len() == most && limit > most;
-            for position in &positions {
-                let Some(row) = store.row(*position).map_err(failed)? else { continue };
-                if !page.takes(&row) {
-                    break;
-                }
-            }
-            if full && page.next.is_none() {
-                page.next = positions.last().map(|last| last + 1);
-            }
+    let mut page = Page { events: Vec::new(), bytes: PAGE_ROOM, limit };
+    let range = select::range(store, request, place.position).map_err(failed)?;
+    if request.newest {
+        let most = limit.min(NEWEST_MAX);
+        for row in select::newest(store, request, &range, most).map_err(failed)? {
+            let _ = page.takes(&row);
         }
-        None => {
-            let count = request.limit.filter(|_| request.newest);
-            let from = count.map_or(from, |count| from.max((to + 1).saturating_sub(count)));
-            let mut take = |row: Row| match page.takes(&row) {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
-            };
-            store.scan(from, to, &mut take).map_err(failed)?;
-        }
+        return encode(&LogPage { place, events: page.events, next: None });
     }
-    encode(&LogPage { place, events: page.events, next: page.next })
+    let next = select::oldest(store, request, &range, &mut |row| page.takes(row));
+    let next = next.map_err(failed)?.filter(|_| page.events.len() < limit);
+    encode(&LogPage { place, events: page.events, next })
+}
+
+/// The last end of a batch at or before a position or a time.
+fn moment(store: &impl Store, view: &View, request: &MomentRequest) -> Answered {
+    let head = view.fold().place().position;
+    let mut at = request.position.unwrap_or(head);
+    if at > head {
+        return Err((404, format!("history has got to {head}, not to {at}")));
+    }
+    if let Some(ms) = request.time_ms {
+        at = at.min(select::first_after(store, head, ms).map_err(failed)? - 1);
+    }
+    while at > 0 {
+        let row = store.row(at).map_err(failed)?;
+        if let Some(row) = row.filter(|row| row.ends) {
+            let recorded_ms = select::recorded_ms(&row).unwrap_or(0);
+            return encode(&Moment { place: row.place, recorded_ms });
+        }
+        at -= 1;
+    }
+    encode(&Moment { place: Place::START, recorded_ms: 0 })
 }
 
 /// A page of events that is being filled.
@@ -138,32 +157,50 @@ struct Page {
     events: Vec<Box<RawValue>>,
     bytes: usize,
     limit: usize,
-    next: Option<u64>,
 }
 
 impl Page {
-    /// Takes an event, or notes that the next page begins with it.
-    fn takes(&mut self, row: &Row) -> bool {
+    /// Takes an event, if there is room.
+    fn takes(&mut self, row: &Row) -> ControlFlow<()> {
         let full = self.bytes + row.bytes.len() > PAGE_BYTES_MAX && !self.events.is_empty();
-        if self.events.len() >= self.limit {
-            return false;
+        if full || self.events.len() >= self.limit {
+            return ControlFlow::Break(());
         }
         let text = String::from_utf8_lossy(&row.bytes).into_owned();
-        let Ok(event) = RawValue::from_string(text) else { return true };
-        if full {
-            self.next = Some(row.position());
-            return false;
+        if let Ok(event) = RawValue::from_string(text) {
+            self.bytes += row.bytes.len() + 1;
+            self.events.push(event);
         }
-        self.bytes += row.bytes.len() + 1;
-        self.events.push(event);
-        true
+        ControlFlow::Continue(())
     }
 }
 
-fn state(view: &View, request: &StateRequest) -> Answered {
-    reached(view, request.at_least)?;
-    let fold = view.fold();
-    encode(&view::page(fold.state(), fold.place(), request))
+fn state(store: &impl Store, view: &View, request: &StateRequest) -> Answered {
+    let head = reached(view, request.at_least)?.position;
+    match request.at {
+        Some(at) if at > head => Err((404, format!("history has got to {head}, not to {at}"))),
+        Some(at) => {
+            let fold = view::at(store, at).map_err(failed)?;
+            encode(&cluster::view::page(fold.state(), fold.place(), request))
+        }
+        None => {
+            let fold = view.fold();
+            encode(&cluster::view::page(fold.state(), fold.place(), request))
+        }
+    }
+}
+
+fn prove(view: &View, prover: &Prover<FjallStore>, request: &ProofRequest) -> Answered {
+    let (place, genesis) = {
+        let fold = view.fold();
+        (fold.place(), fold.state().cluster.genesis.clone())
+    };
+    let proof = prover.prove(place, genesis, request.position).map_err(|error| match &error {
+        ProofError::NotThere { .. } => (404, error.to_string()),
+        ProofError::Building { .. } => (425, error.to_string()),
+        _ => failed(error),
+    })?;
+    encode(&proof)
 }
 
 fn snapshot(store: &FjallStore, view: &View, request: &SnapshotRequest) -> Answered {
@@ -172,6 +209,7 @@ fn snapshot(store: &FjallStore, view: &View, request: &SnapshotRequest) -> Answe
         meta.fold_version == request.fold_version
             && meta.place.position <= published.position
             && request.position.is_none_or(|position| position == meta.place.position)
+            && request.at.is_none_or(|at| meta.place.position <= at)
     });
     let Some(meta) = found else { return encode(&SnapshotPart::none()) };
     // JSON is told as a text inside JSON: what is escaped takes more room than it had.

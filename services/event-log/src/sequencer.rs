@@ -13,7 +13,9 @@ mod admit;
 mod flight;
 mod recover;
 
+pub(crate) use self::admit::Group;
 pub use self::flight::Message;
+pub(crate) use self::recover::{Met, meet};
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,7 @@ use schemas::append::{Answer, Verdict};
 use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
 
-use self::admit::{Decision, Group};
+use self::admit::Decision;
 use self::flight::Flight;
 use self::recover::Recovery;
 use crate::entry::{Entry, Tip};

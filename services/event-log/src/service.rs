@@ -16,7 +16,9 @@ use schemas::{stream, subject};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::Config;
+use crate::proof::Prover;
 use crate::reads;
+use crate::scrub;
 use crate::sequencer::{
     Asked, Input, Message, Outcome, Output, Sequencer, Setup, Streamed, Window,
 };
@@ -37,6 +39,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often read requests are taken out of the append stream, in ticks.
 const PURGE_TICKS: u32 = 10;
 
+/// How often tiles are computed that were filled since.
+const TILES: Duration = Duration::from_secs(5);
+
 /// How long a reader waits before it tries again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -53,6 +58,9 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let store = FjallStore::open(&folder)?;
     let witness = Witness::open(&folder)?;
+    if let Some(notice) = witness.notice() {
+        tracing::warn!("{notice}");
+    }
     let view = View::open(&store)?;
     let Some(bus) = config.settings.connect(&Role::EventLog, &shutdown).await? else {
         return Ok(());
@@ -70,8 +78,14 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let sequencer = Sequencer::new(store.clone(), view.clone(), setup)?;
     let (queue, arrived) = channel(QUEUE);
     let mut tasks = Tasks::default();
-    let reading = reads::serve(bus.clone(), store.clone(), view.clone(), shutdown.clone());
+    let prover = Prover::open(store.clone(), &folder)?;
+    let reading =
+        reads::serve(bus.clone(), store.clone(), view.clone(), prover.clone(), shutdown.clone());
+    tasks.spawn("proofs", keep_tiles(prover, view.clone(), shutdown.clone()));
     tasks.spawn("reads", reading);
+    let scrubbing =
+        scrub::scrub(store.clone(), admin.clone(), config.scrub_per_second, shutdown.clone());
+    tasks.spawn("scrubber", scrubbing);
     tasks.spawn("connections", read_connections(bus.clone(), queue.clone(), shutdown.clone()));
     let pump = Pump {
         bus,
@@ -94,6 +108,24 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
             Err(format!("{task}: {}", runtime::process::chain(error.as_ref())).into())
         }
         _ => Ok(()),
+    }
+}
+
+/// Computes the tree's tiles as events are published.
+async fn keep_tiles(
+    prover: Prover<FjallStore>,
+    view: View,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
+    let mut wait = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            () = tokio::time::sleep(wait) => {}
+        }
+        let published = view.fold().place();
+        let more = tokio::task::block_in_place(|| prover.catch_up(published))?;
+        wait = if more { Duration::from_millis(20) } else { TILES };
     }
 }
 

@@ -5,21 +5,27 @@
 //!
 //! Not here: which entries are right (`sequencer`), and the engine (`store/fjall.rs`).
 
+mod files;
 mod fjall;
+mod frozen;
+mod journal;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use schemas::id::{Series, Writer};
 use schemas::place::Place;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::files::look;
+pub(crate) use self::fjall::FOLDER;
 pub use self::fjall::FjallStore;
+pub(crate) use self::frozen::Frozen;
 
 /// An entry as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +152,18 @@ pub enum StoreError {
         /// What the engine said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file of it is not what was written. Nothing was opened or changed.
+    #[error(
+        "the file {path} is damaged: {what}; nothing was changed. Run `muster-event-log verify` \
+         to see all damage, then `muster-event-log salvage --into DIR` to make a store of what is \
+         whole, and start on that: what the events stream still has is taken in from there"
+    )]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
     },
     /// What is stored is not what was written.
     #[error("the store is damaged at position {position}: {what}; run `muster-event-log verify`")]
@@ -274,6 +292,65 @@ pub trait Store {
     ///
     /// When the store cannot be written.
     fn drop_snapshot(&self, meta: &SnapshotMeta) -> Result<(), StoreError>;
+}
+
+/// Opens a store as the engine itself would: what the tests of damage compare with.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn open_unchecked(folder: &Path) -> Result<FjallStore, StoreError> {
+    FjallStore::open_as_is(folder, files::lock(folder)?)
+}
+
+/// Copies a log's folder; tables are linked.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    files::copy(from, to)
+}
+
+/// The rows that were written at each position, the newest last.
+pub(crate) type Written = BTreeMap<u64, Vec<Row>>;
+
+/// Everything of the log that can be read without the engine, and what could not be read.
+///
+/// # Errors
+///
+/// When the files cannot be read or copied.
+pub(crate) fn readable(folder: &Path, copy: &Path) -> Result<(Written, Vec<String>), StoreError> {
+    let unreadable = |source: std::io::Error| StoreError::Unreadable {
+        path: folder.to_owned(),
+        source: source.into(),
+    };
+    let _lock = files::lock(folder)?;
+    let (database, copy) = (folder.join(FOLDER), copy.join(FOLDER));
+    let mut rows = Written::new();
+    // What can be copied of the trees; the journals are read where they are.
+    files::copy(&database.join("keyspaces"), &copy.join("keyspaces")).map_err(unreadable)?;
+    let broken = files::tabled(&copy, &mut |row| rows.entry(row.position()).or_default().push(row));
+    let broken = broken.map_err(unreadable)?.iter().map(ToString::to_string).collect();
+    for (position, row) in files::journalled(&database).map_err(unreadable)? {
+        match row {
+            Some(row) => rows.entry(position).or_default().push(row),
+            None => drop(rows.remove(&position)),
+        }
+    }
+    Ok((rows, broken))
+}
+
+/// Opens a copy of the database of `folder` as the engine does, which may cut off what is damaged.
+///
+/// # Errors
+///
+/// When it cannot be copied, or does not open.
+pub(crate) fn open_copy(folder: &Path, copy: &Path) -> Result<FjallStore, StoreError> {
+    let unreadable = |source: std::io::Error| StoreError::Unreadable {
+        path: copy.to_owned(),
+        source: source.into(),
+    };
+    if copy.exists() {
+        std::fs::remove_dir_all(copy).map_err(unreadable)?;
+    }
+    let _lock = files::lock(folder)?;
+    files::copy(&folder.join(FOLDER), &copy.join(FOLDER)).map_err(unreadable)?;
+    FjallStore::open_as_is(copy, files::lock(copy)?)
 }
 
 /// Collects the entries from `from` to `to`.

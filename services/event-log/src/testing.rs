@@ -1,7 +1,8 @@
 //! What tests have in place of a disk and a server, here and in the simulator of the whole system.
 
-#[cfg(test)]
+pub mod flip;
 mod folder;
+pub mod long;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +18,7 @@ use crate::store::Store;
 use crate::view::{self, View};
 use crate::{entry, reads};
 
-#[cfg(test)]
-pub(crate) use self::folder::Folder;
+pub use self::folder::Folder;
 pub use self::stream::FakeStream;
 pub use crate::store::fake::FakeStore;
 

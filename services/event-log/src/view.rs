@@ -30,22 +30,8 @@ pub(crate) enum ViewError {
 impl View {
     /// Begins from the newest snapshot that is good, or from nothing.
     pub(crate) fn open(store: &impl Store) -> Result<Self, StoreError> {
-        let head = store.head()?;
-        for meta in store.snapshots()? {
-            let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= head.position;
-            if !usable || !belongs(store, &meta)? {
-                continue;
-            }
-            let len = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
-            let bytes = store.snapshot_bytes(&meta, 0, len)?;
-            match Fold::restore(&bytes) {
-                Ok(fold) => return Ok(Self(Arc::new(Mutex::new(fold)))),
-                Err(error) => {
-                    tracing::warn!(%error, place = %meta.place, "skipping a bad snapshot")
-                }
-            }
-        }
-        Ok(Self::default())
+        let fold = begin(store, store.head()?.position)?;
+        Ok(Self(Arc::new(Mutex::new(fold))))
     }
 
     pub(crate) fn fold(&self) -> MutexGuard<'_, Fold> {
@@ -55,19 +41,65 @@ impl View {
     /// Folds what was published since.
     pub(crate) fn advance(&self, store: &impl Store, to: Place) -> Result<(), ViewError> {
         let mut fold = self.fold();
-        let from = fold.cursor().position + 1;
-        let mut failed = None;
-        store.scan(from, to.position, &mut |row| match fold.push(&row.bytes) {
-            Ok(_) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        })?;
+        let advanced = go_on(store, &mut fold, to.position);
         // Nobody here asks what changed.
         fold.state_mut().touched = Touched::default();
-        failed.map_or(Ok(()), |error| Err(error.into()))
+        advanced
     }
+}
+
+/// The fold of history up to the last end of a batch at or before a position.
+pub(crate) fn at(store: &impl Store, position: u64) -> Result<Fold, ViewError> {
+    let mut fold = begin(store, position)?;
+    go_on(store, &mut fold, position)?;
+    Ok(fold)
+}
+
+/// Folds up to a position.
+fn go_on(store: &impl Store, fold: &mut Fold, to: u64) -> Result<(), ViewError> {
+    let from = fold.cursor().position + 1;
+    let mut failed = None;
+    store.scan(from, to, &mut |row| match fold.push(&row.bytes) {
+        Ok(_) => ControlFlow::Continue(()),
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// The newest good snapshot at or before a position, or the beginning.
+fn begin(store: &impl Store, position: u64) -> Result<Fold, StoreError> {
+    // The log alone is the record: whatever is wrong with a snapshot, there is another way.
+    let metas = store.snapshots().unwrap_or_else(|error| {
+        tracing::error!(%error, "no snapshot is used: they cannot be listed");
+        Vec::new()
+    });
+    for meta in metas {
+        let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= position;
+        if !usable || !belongs(store, &meta)? {
+            continue;
+        }
+        match restore(store, &meta) {
+            Ok(fold) => return Ok(fold),
+            Err(error) => {
+                let error = runtime::process::chain(&error);
+                tracing::error!(error, place = %meta.place, "skipping a damaged snapshot");
+            }
+        }
+    }
+    Ok(Fold::new())
+}
+
+fn restore(store: &impl Store, meta: &SnapshotMeta) -> Result<Fold, ViewError> {
+    let len = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
+    let fold = Fold::restore(&store.snapshot_bytes(meta, 0, len)?)?;
+    if fold.place() != meta.place || fold.state().hash() != meta.state_hash {
+        let what = format!("it is not the state of {} that it was stored as", meta.place);
+        return Err(FoldError::Snapshot(what).into());
+    }
+    Ok(fold)
 }
 
 /// Whether a snapshot is one of this history: entries it was made from may have been moved aside.

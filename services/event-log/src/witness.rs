@@ -43,6 +43,7 @@ pub struct Witness {
     path: PathBuf,
     update: u64,
     heads: Option<Heads>,
+    torn: bool,
 }
 
 /// Why the witness cannot be used.
@@ -91,14 +92,38 @@ impl Witness {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("make"))?;
         }
         let mut bytes = vec![0; 2 * SLOT_BYTES];
-        let len = read_whole(&file, &mut bytes).map_err(failed("read"))?;
-        let slots = bytes.chunks_exact(SLOT_BYTES).filter_map(decode);
-        let newest = slots.max_by_key(|slot| slot.update);
-        if newest.is_none() && bytes[..len].iter().any(|byte| *byte != 0) {
+        read_whole(&file, &mut bytes).map_err(failed("read"))?;
+        let used = |bytes: &&[u8]| bytes.iter().any(|byte| *byte != 0);
+        let used = bytes.chunks_exact(SLOT_BYTES).filter(used).count();
+        let slots: Vec<Slot> = bytes.chunks_exact(SLOT_BYTES).filter_map(decode).collect();
+        let torn = slots.len() < used;
+        let newest = slots.into_iter().max_by_key(|slot| slot.update);
+        if newest.is_none() && used > 0 {
             return Err(WitnessError::Damaged { path });
         }
         let update = newest.as_ref().map_or(0, |slot| slot.update);
-        Ok(Self { file, path, update, heads: newest.map(|slot| slot.heads) })
+        Ok(Self { file, path, update, heads: newest.map(|slot| slot.heads), torn })
+    }
+
+    /// Opens the file in `folder`; none when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or was written and is not whole.
+    pub fn open_if_there(folder: &Path) -> Result<Option<Self>, WitnessError> {
+        if folder.join(FILE).exists() { Self::open(folder).map(Some) } else { Ok(None) }
+    }
+
+    /// What is to be said of a slot that was written and is not whole.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        self.torn.then(|| {
+            format!(
+                "one slot of the witness file {} is not whole: a power cut while it was written \
+                 does that, or damage; the other one is used",
+                self.path.display()
+            )
+        })
     }
 
     /// What is remembered; none when nothing was ever.
@@ -124,6 +149,7 @@ impl Witness {
         })?;
         self.update = update;
         self.heads = Some(heads.clone());
+        self.torn = false;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod act;
 mod help;
 mod parse;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use schemas::id::{AppKey, AppName, NodeName, WorkloadName};
 
+pub(crate) use act::{AuditCommand, Bisect, Changes, Fork, Undo, Whatif, Workload};
 pub(crate) use parse::Since;
 
 /// A container orchestrator you can ask why, and that can go back.
@@ -53,6 +55,24 @@ pub(crate) enum Command {
     /// Say what a deploy would change and where replicas would go; write nothing
     #[command(after_help = help::PLAN)]
     Plan(Plan),
+    /// Say what would follow if nodes or workloads were other than they are; write nothing
+    #[command(after_help = act::WHATIF)]
+    Whatif(Whatif),
+    /// Bring apps back to what was declared at another moment
+    #[command(after_help = act::UNDO)]
+    Undo(Undo),
+    /// Copy history up to a moment, to explore it and let it go on otherwise with simulated nodes
+    #[command(after_help = act::FORK)]
+    Fork(Fork),
+    /// Find the first event that made something true
+    #[command(after_help = act::BISECT)]
+    Bisect(Bisect),
+    /// Prove what is in the log
+    #[command(after_help = act::AUDIT)]
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Print the command that a file becomes, or what Compose files may say
     #[command(after_help = help::CONFIG)]
     Config(Config),
@@ -179,6 +199,9 @@ pub(crate) struct Dev {
     /// The loopback address of /livez, /readyz and /metrics
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) admin_address: std::net::SocketAddr,
+    /// Open a fork that `muster fork` made, with simulated nodes: nothing is run
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data_dir", "nodes", "docker_host"])]
+    pub(crate) fork: Option<PathBuf>,
     /// Host paths below this folder may be mounted. May be given again
     #[arg(long, value_name = "DIR")]
     pub(crate) allow_mount: Vec<PathBuf>,

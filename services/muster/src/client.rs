@@ -6,6 +6,7 @@ use bus::{Bus, BusError, PublishError};
 use runtime::Shutdown;
 use schemas::command::{Command, Common};
 use schemas::id::CommandId;
+use schemas::proof::{Proof, ProofRequest};
 use schemas::read::{Head, LogPage, LogRequest, StatePage, StateRequest};
 use schemas::subject;
 use serde::{Deserialize, Serialize};
@@ -133,6 +134,11 @@ impl Client {
     /// A page of events.
     pub(crate) async fn log(&self, request: &LogRequest) -> Result<LogPage, CliError> {
         self.read("log", request).await
+    }
+
+    /// The signed end of the log, and the proof that an event is in it.
+    pub(crate) async fn proof(&self, request: &ProofRequest) -> Result<Proof, CliError> {
+        self.read("proof", request).await
     }
 
     /// The whole state, page by page.

@@ -4,6 +4,7 @@
 //! what the permissions forbid there fails here too.
 
 mod checks;
+mod nodes;
 mod server;
 mod users;
 
@@ -19,8 +20,9 @@ use schemas::registry::Role;
 use schemas::subject;
 
 use crate::args::{Dev, To};
-use crate::context::{self, DevContext, default_dev_dir};
+use crate::context::{self, DevContext};
 use crate::error::CliError;
+use nodes::Nodes;
 use server::Server;
 use users::Users;
 
@@ -41,11 +43,11 @@ const SERVICES: usize = 6;
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(dev: &Dev, to: &To, shutdown: Shutdown) -> Result<(), CliError> {
-    let folder = checks::folder(&dev.data_dir.clone().unwrap_or_else(default_dev_dir))?;
+    let folder = checks::folder(&nodes::folder(dev))?;
     // Held for as long as this process lives.
     let _lock = checks::lock(&folder)?;
-    checks::engine(&dev.docker_host).await?;
-    let users = Users::kept(&folder, &dev.node_prefix, dev.nodes)?;
+    let nodes = Nodes::of(dev).await?;
+    let users = Users::kept(&folder, &nodes.known)?;
     let server = match &to.nats_url {
         Some(url) if dev.nats_port.is_some() => {
             let text = format!("--nats-port and --nats-url or MUSTER_NATS_URL, {url}: give one");
@@ -62,7 +64,7 @@ pub(crate) async fn run(dev: &Dev, to: &To, shutdown: Shutdown) -> Result<(), Cl
         (None, Some(server)) => server.url(),
         (None, None) => return Err(CliError::internal("neither a server nor its address")),
     };
-    let serving = serve(dev, &folder, &users, url, server, shutdown.clone());
+    let serving = serve(dev, &folder, &users, nodes, url, server, shutdown.clone());
     let late = async {
         shutdown.requested().await;
         tokio::time::sleep(STOP).await;
@@ -80,6 +82,7 @@ async fn serve(
     dev: &Dev,
     folder: &Path,
     users: &Users,
+    nodes: Nodes,
     url: String,
     server: Option<Server>,
     shutdown: Shutdown,
@@ -109,24 +112,21 @@ async fn serve(
     service!("scheduler", scheduler, settings(&Role::Decider("scheduler"))?);
     service!("autoscaler", autoscaler, settings(&Role::Decider("autoscaler"))?);
     service!("health", health, settings(&Role::Decider("health"))?);
-    let nodes = users::node_names(&dev.node_prefix, dev.nodes)?;
-    for node in &nodes {
+    let names = nodes.names();
+    for (node, more) in nodes.run {
         let mut args = settings(&Role::Agent(node.clone()))?;
         args.extend(["--node".to_owned(), node.to_string()]);
-        args.extend(["--docker-host".to_owned(), dev.docker_host.clone()]);
-        args.extend(["--shared-by".to_owned(), dev.nodes.to_string()]);
-        for path in &dev.allow_mount {
-            args.extend(["--allow-mount".to_owned(), path.display().to_string()]);
-        }
+        args.extend(more);
         service!(&format!("node-agent {node}"), node_agent, args);
     }
     // One serves the ports of all nodes: they share this machine.
-    let mut args = settings(&Role::Gateway(nodes[0].clone()))?;
-    args.extend(["--node".to_owned(), nodes[0].to_string()]);
+    let mut args = settings(&Role::Gateway(names[0].clone()))?;
+    args.extend(["--node".to_owned(), names[0].to_string()]);
     args.extend(["--listen".to_owned(), dev.listen.to_string()]);
     service!("gateway", gateway, args);
     let password = users.password(&Role::User(USER.to_owned()))?;
-    let greeting = Greeting { admin, shutdown, folder: folder.to_owned(), url, password, nodes };
+    let folder = folder.to_owned();
+    let greeting = Greeting { admin, shutdown, folder, url, password, nodes: names };
     tasks.spawn("greeting", greeting.run());
     tasks.all().await
 }

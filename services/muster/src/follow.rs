@@ -94,7 +94,8 @@ pub(crate) async fn restart(client: &Client, restart: &Restart) -> Result<(), Cl
     on_app(client, command, &restart.app, &restart.patience).await
 }
 
-async fn on_app(
+/// Sends a command about an app, and waits as long as one has patience.
+pub(crate) async fn on_app(
     client: &Client,
     command: Command,
     app: &AppKey,
@@ -282,13 +283,18 @@ impl Progress<'_> {
         }
     }
 
-    /// Whether an event of another command makes this one's outcome never come.
+    /// Whether an event that goes back to another command decides what becomes of this one: the app
+    /// gets to where the last command wants it, and that is said in the last one's name.
     fn overtakes(&self, event: &Event) -> bool {
-        match event {
-            Event::AppDeployed(e) => Some(&e.app) == self.app.as_ref(),
-            Event::AppDeleteStarted(e) => Some(&e.app) == self.app.as_ref(),
-            _ => false,
-        }
+        let app = match event {
+            Event::AppDeployed(e) => &e.app,
+            Event::AppDeleteStarted(e) => &e.app,
+            Event::AppConverged(e) => &e.app,
+            Event::AppStalled(e) => &e.app,
+            Event::AppDeleted(e) => &e.app,
+            _ => return false,
+        };
+        Some(app) == self.app.as_ref()
     }
 
     /// Where the command was accepted.

@@ -9,16 +9,20 @@
 mod out;
 
 mod args;
+mod audit;
+mod bisect;
 mod client;
 mod colour;
 mod config;
 mod context;
 mod dev;
+mod difference;
 mod doctor;
 mod drain;
 mod error;
 mod exec;
 mod follow;
+mod fork;
 mod history;
 mod input;
 mod lists;
@@ -32,13 +36,14 @@ mod table;
 mod target;
 mod tell;
 mod terminal;
+mod undo;
 mod why;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use args::{Args, Command};
+use args::{Args, AuditCommand, Command};
 use client::Client;
 use error::{CliError, Code};
 
@@ -84,6 +89,9 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         }
         Command::Schema { name, output } => return look::schema(name.as_deref(), *output),
         Command::Context { command } => return context::run(&args.to, command),
+        Command::Audit { command: AuditCommand::Check { proof, head, key } } => {
+            return audit::check(proof, head.as_deref(), key.as_deref());
+        }
         Command::Config(config) => return config::config(config),
         _ => {}
     }
@@ -123,12 +131,21 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Replay { verify, to, output } => {
             replay::replay(&client, *verify, *to, *output).await
         }
+        Command::Whatif(args) => plan::whatif(&client, args).await,
+        Command::Audit { command: AuditCommand::Head } => audit::head(&client).await,
+        Command::Audit { command: AuditCommand::Prove { position } } => {
+            audit::prove(&client, *position).await
+        }
+        Command::Fork(args) => fork::fork(&client, args).await,
+        Command::Undo(args) => undo::undo(&client, args).await,
+        Command::Bisect(args) => bisect::bisect(&client, args).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,
         Command::Doctor(plain) => doctor::doctor(&client, plain.output).await,
         Command::Dev(_)
         | Command::Deploy(_)
         | Command::Plan(_)
         | Command::Config(_)
+        | Command::Audit { .. }
         | Command::Completion { .. }
         | Command::Schema { .. }
         | Command::Context { .. } => {

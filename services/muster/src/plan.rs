@@ -1,20 +1,19 @@
-//! `muster plan`: what a deploy would change and where replicas would go. Nothing is written.
+//! `muster plan` and `muster whatif`: what would follow from a deploy, or from anything. Nothing is
+//! written.
 //!
 //! The cluster's history is folded here, and the rules of the real controller and the real scheduler
 //! run over that copy, with a ledger in memory that numbers what they decide.
 
 mod ledger;
 mod outcome;
+mod whatif;
 mod world;
 
 #[cfg(test)]
 mod tests;
 
-use cluster::Fold;
 use controller::commands::CommandMessage;
 use schemas::command::Command;
-use schemas::place::Place;
-use schemas::read::LogRequest;
 use schemas::{command::Common, subject};
 
 use crate::args::{Format, Plan};
@@ -23,12 +22,14 @@ use crate::error::{CliError, Code};
 use crate::input::{Input, put_config};
 use crate::{follow, look};
 use outcome::Outcome;
+pub(crate) use whatif::whatif;
 use world::World;
 
 pub(crate) async fn plan(client: &Client, plan: &Plan, input: Input) -> Result<(), CliError> {
     let Input { common, deploy, contents } = input;
     let key = follow::deployed(&common, &deploy)?;
-    let fold = history(client).await?;
+    let head = client.head().await?.place.position;
+    let fold = runtime::history::at(&client.bus, head).await?;
     if let Some(what) = fold.blocked() {
         let text = format!("{what} needs a newer release than this one to be understood");
         return Err(CliError::internal(text));
@@ -40,7 +41,7 @@ pub(crate) async fn plan(client: &Client, plan: &Plan, input: Input) -> Result<(
         .chain([(Command::Deploy(deploy), common)])
         .map(|(command, common)| message(client, &command, &common))
         .collect();
-    let world = World::new(fold, key.clone(), runtime::clock::now());
+    let world = World::new(fold, Some(key.clone()), runtime::clock::now());
     let after = world.run(messages).map_err(|error| CliError::internal(error.to_string()))?;
     let outcome = Outcome::of(&key, &before, &after, at);
     if let Some(problem) = &outcome.rejected {
@@ -69,20 +70,4 @@ fn message(client: &Client, command: &Command, common: &Common) -> CommandMessag
     let subject = subject::command(command.verb());
     let now = runtime::clock::utc_ms();
     CommandMessage::new(u64::MAX, &subject, None, Some(&client.user), now, payload)
-}
-
-/// The cluster's history up to its head, folded.
-async fn history(client: &Client) -> Result<Fold, CliError> {
-    let head: Place = client.head().await?.place;
-    let mut fold = runtime::history::snapshot(&client.bus).await.unwrap_or_else(Fold::new);
-    let request = LogRequest { from: fold.cursor().position + 1, ..LogRequest::default() };
-    look::events(client, request, |text| {
-        if fold.cursor().position < head.position {
-            let read = fold.push(text.as_bytes());
-            read.map_err(|error| CliError::internal(error.to_string()))?;
-        }
-        Ok(())
-    })
-    .await?;
-    Ok(fold)
 }

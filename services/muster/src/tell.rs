@@ -45,6 +45,7 @@ pub(crate) fn words(event: &Event) -> String {
     match event {
         Event::SequencerTaken(e) => format!("event-log {} took the sequence", short(&e.instance)),
         Event::PositionVoided(_) => "something that the log never wrote was voided".to_owned(),
+        Event::HistoryForked(e) => format!("a copy of history up to {} goes its own way", e.from),
         Event::LeadershipTaken(e) => format!("{} took term {}", e.writer, e.term),
         Event::LeadershipReleased(e) => format!("{} released term {}", e.writer, e.term),
         Event::CommandAccepted(e) => match &e.reason {

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use runtime::Settings;
 use schemas::id::NodeName;
 
+/// The engine that only pretends.
+const SIMULATED: &str = "simulated";
+
 /// The node-agent: makes its node match its document, and states what happened.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "muster-node-agent", version)]
@@ -19,7 +22,8 @@ pub struct Config {
     /// The address at which others reach ports of this node.
     #[arg(long, env = "MUSTER_ADDRESS", default_value = "127.0.0.1")]
     pub address: String,
-    /// The engine: a socket's path, unix:///path or tcp://host:port.
+    /// The engine: a socket's path, unix:///path or tcp://host:port; or `simulated`, which starts
+    /// nothing and says it did (`simulated:arm64` for another architecture).
     #[arg(long = "docker-host", alias = "engine", env = "MUSTER_DOCKER_HOST", value_parser = engine)]
     #[arg(default_value = "unix:///var/run/docker.sock")]
     pub engine: String,
@@ -52,6 +56,12 @@ impl Config {
         self.labels.iter().cloned().collect()
     }
 
+    /// The architecture that a simulated engine pretends; none when the engine is real.
+    #[must_use]
+    pub fn simulated(&self) -> Option<&str> {
+        self.engine.strip_prefix(SIMULATED)?.strip_prefix(':')
+    }
+
     /// Where this node keeps what must outlive the process.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
@@ -62,7 +72,14 @@ impl Config {
 /// A bare path is a socket.
 fn engine(text: &str) -> Result<String, String> {
     match text.split_once("://") {
+        None if text == SIMULATED => Ok(format!("{SIMULATED}:amd64")),
         None if text.starts_with('/') => Ok(format!("unix://{text}")),
+        None if text
+            .strip_prefix(SIMULATED)
+            .is_some_and(|arch| arch.len() > 1 && arch.starts_with(':')) =>
+        {
+            Ok(text.to_owned())
+        }
         Some(("unix" | "tcp" | "http", rest)) if !rest.is_empty() => Ok(text.to_owned()),
         _ => Err("write a socket's absolute path, unix:///path or tcp://host:port".to_owned()),
     }

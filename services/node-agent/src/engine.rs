@@ -4,6 +4,7 @@
 //! from the replica and the run. Each has a deadline; a failure carries the engine's own words.
 
 pub mod docker;
+pub mod simulated;
 
 mod spec;
 mod usage;
@@ -11,11 +12,16 @@ mod usage;
 pub use usage::Reading;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
+use futures_util::Stream;
 use schemas::document::{Assignment, SpecDocument};
 use schemas::event::{Endpoint, Evidence};
 use schemas::id::{AppKey, ReplicaId};
+use schemas::report::Usage;
 use schemas::spec::Check;
+
+use crate::config::Config;
 
 /// One thing to do. At most one per replica is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,4 +194,97 @@ pub enum ImageHealth {
 #[must_use]
 pub fn container_name(replica: &ReplicaId, run: u32) -> String {
     format!("{replica}-{run}")
+}
+
+/// What the engine says of itself and its machine.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// Its version.
+    pub version: String,
+    /// The machine's architecture, as images name it.
+    pub arch: String,
+    /// The operating system, in words.
+    pub os: String,
+    /// How many cores.
+    pub cores: u64,
+    /// How much memory.
+    pub memory_bytes: u64,
+    /// Where it keeps its data.
+    pub data_dir: String,
+}
+
+/// An engine: a real one, or one that only pretends.
+#[derive(Clone, Debug)]
+pub enum Engine {
+    /// Docker's.
+    Docker(docker::Engine),
+    /// A pretended one.
+    Simulated(simulated::Engine),
+}
+
+impl Engine {
+    /// Connects to the engine that the settings name.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub async fn connect(config: &Config) -> Result<Self, String> {
+        let (node, address) = (config.node.clone(), config.address.clone());
+        if let Some(arch) = config.simulated() {
+            let arch = arch.to_owned();
+            return simulated::Engine::open(&config.folder(), address, arch).map(Self::Simulated);
+        }
+        let allowed = config.allow_mount.clone();
+        docker::Engine::connect(&config.engine, node, address, allowed).await.map(Self::Docker)
+    }
+
+    /// What the engine says of itself.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub async fn info(&self) -> Result<Info, String> {
+        match self {
+            Self::Docker(engine) => engine.info().await,
+            Self::Simulated(engine) => Ok(engine.info()),
+        }
+    }
+
+    /// Carries out an operation.
+    pub async fn run(&self, op: Op) -> Done {
+        match self {
+            Self::Docker(engine) => engine.run(op).await,
+            Self::Simulated(engine) => engine.run(op),
+        }
+    }
+
+    /// The images that were pulled since this was last asked: reference and id.
+    #[must_use]
+    pub fn take_pulled(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Docker(engine) => engine.take_pulled(),
+            Self::Simulated(_) => Vec::new(),
+        }
+    }
+
+    /// Hints that something happened: the name of a container that died, or that one should look.
+    #[must_use]
+    pub fn events(&self) -> Pin<Box<dyn Stream<Item = Option<String>> + Send>> {
+        match self {
+            Self::Docker(engine) => Box::pin(engine.events()),
+            Self::Simulated(engine) => Box::pin(engine.events()),
+        }
+    }
+
+    /// What replicas used since `before`. Who pretends uses nothing.
+    pub async fn usage(
+        &self,
+        containers: &BTreeMap<String, ReplicaId>,
+        before: &mut BTreeMap<String, Reading>,
+    ) -> Vec<Usage> {
+        match self {
+            Self::Docker(engine) => engine.usage(containers, before).await,
+            Self::Simulated(_) => Vec::new(),
+        }
+    }
 }

@@ -17,8 +17,7 @@ use schemas::subject;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::agent::{Asking, Input, Wanted};
-use crate::engine::container_name;
-use crate::engine::docker::Engine;
+use crate::engine::{Engine, container_name};
 use session::Session;
 
 /// How much an asker may say before its session has heard it: more than it may have under way.
@@ -141,6 +140,10 @@ pub(crate) async fn refuse(bus: &Bus, session: &str, reply: &str, code: u16, tex
 
 /// Serves one session to its end.
 pub(crate) async fn serve(engine: Engine, bus: Bus, open: Open, asking: Asking, run: u32) {
+    let Engine::Docker(engine) = engine else {
+        let text = "the node's engine is simulated: nothing runs there".to_owned();
+        return refuse(&bus, &asking.session, &asking.reply, 501, text).await;
+    };
     let container = container_name(&asking.replica, run);
     let heard = open.begin(&asking.session);
     let session = Session::new(bus, asking.session.clone(), asking.reply, heard);

@@ -19,8 +19,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::agent::{Agent, Input, Kept, Output};
 use crate::config::Config;
-use crate::engine::Reading;
-use crate::engine::docker::Engine;
+use crate::engine::{Engine, Reading};
 use crate::live::{self, Asks};
 
 /// How many messages may wait for the machine.
@@ -94,9 +93,7 @@ fn read_kept(folder: &std::path::Path) -> Result<Kept, Failure> {
 async fn connect_engine(config: &Config, shutdown: &Shutdown) -> Option<Engine> {
     let mut told = false;
     loop {
-        let (node, address) = (config.node.clone(), config.address.clone());
-        let connected = Engine::connect(&config.engine, node, address, config.allow_mount.clone());
-        match connected.await {
+        match Engine::connect(config).await {
             Ok(engine) => return Some(engine),
             Err(error) if !told => {
                 tracing::warn!(error, "waiting for the engine");
@@ -300,7 +297,7 @@ async fn fetch_spec(
 /// Hints of the engine. Its stream of events ends now and then, and is opened again.
 async fn read_engine(engine: Engine, queue: Sender<Input>) -> Result<(), Failure> {
     loop {
-        let mut events = std::pin::pin!(engine.events());
+        let mut events = engine.events();
         while let Some(died) = events.next().await {
             let hint = died.map_or(Input::EngineHint, Input::Died);
             if queue.send(hint).await.is_err() {

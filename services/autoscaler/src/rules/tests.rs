@@ -186,6 +186,16 @@ fn what_a_person_does_first_stands_and_is_judged_anew() {
 }
 
 #[test]
+fn a_number_that_was_left_and_come_back_to_between_two_looks_stands_for_a_window() {
+    let mut bench = Bench::of(1, autoscale(1, 10));
+    bench.pass(25_000, spread(83));
+    bench.scale(2);
+    bench.scale(1);
+    assert_eq!(bench.steps(14_000, spread(83)), [""; 0]);
+    assert_eq!(bench.steps(4_000, spread(83)), ["1 → 2"]);
+}
+
+#[test]
 fn a_command_that_others_overtook_is_not_sent_again() {
     let mut bench = Bench::of(1, autoscale(1, 10));
     bench.deaf = true;
@@ -216,11 +226,12 @@ fn of_one_app_one_command_is_on_its_way_at_a_time() {
 
 #[test]
 fn another_workload_s_change_only_defers() {
-    let mut bench = Bench::of(1, autoscale(1, 10));
+    let mut bench = Bench::with(&["api", "web"], 1, autoscale(1, 10));
     bench.deaf = true;
     bench.pass(29_500, spread(83));
     let late = bench.sent.remove(0);
     bench.deaf = false;
+    assert_eq!(late.scale.workload.as_str(), "api");
     // Whatever else changes the app: the position that the command expects is passed.
     let (app, workload) = (key(), web());
     let same = WorkloadScaled { app, workload, from: 1, to: 1, reason: None };

@@ -31,7 +31,7 @@ pub(super) enum Decision {
 
 /// A group of requests that is being made: what it adds to the log and to the indexes. Each request
 /// is checked against the store and the group before it.
-pub(super) struct Group<'a, S> {
+pub(crate) struct Group<'a, S> {
     store: &'a S,
     commit: Commit,
     tip: Tip,
@@ -39,22 +39,22 @@ pub(super) struct Group<'a, S> {
 }
 
 impl<'a, S: Store> Group<'a, S> {
-    pub(super) fn new(store: &'a S, tip: Tip, indexer: Indexer) -> Self {
+    pub(crate) fn new(store: &'a S, tip: Tip, indexer: Indexer) -> Self {
         Self { store, commit: Commit::default(), tip, indexer }
     }
 
     /// The end of the log with the group.
-    pub(super) fn tip(&self) -> Tip {
+    pub(crate) fn tip(&self) -> Tip {
         self.tip
     }
 
     /// Whether an entry may come next, by its batch.
-    pub(super) fn fits(&self, header: &Header, event: Option<&Event>) -> bool {
+    pub(crate) fn fits(&self, header: &Header, event: Option<&Event>) -> bool {
         self.indexer.fits(header, event)
     }
 
     /// Adds entries that follow from the tip.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         entries: impl IntoIterator<Item = Entry>,
     ) -> Result<(), StoreError> {
@@ -78,7 +78,7 @@ impl<'a, S: Store> Group<'a, S> {
         Ok(())
     }
 
-    pub(super) fn done(self) -> (Commit, Tip, Indexer) {
+    pub(crate) fn done(self) -> (Commit, Tip, Indexer) {
         (self.commit, self.tip, self.indexer)
     }
 

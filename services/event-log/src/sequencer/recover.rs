@@ -31,7 +31,7 @@ pub(super) enum Recovery {
 }
 
 /// What the stream holds at the next position.
-enum Met {
+pub(crate) enum Met {
     /// The next entry of this history.
     Next(Box<Entry>),
     /// An event of some other history.
@@ -338,7 +338,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
 }
 
 /// What a message of the stream is to the log.
-fn meet<S: Store>(group: &Group<'_, S>, message: Streamed) -> Result<Met, Refusal> {
+pub(crate) fn meet<S: Store>(group: &Group<'_, S>, message: Streamed) -> Result<Met, Refusal> {
     let Streamed { sequence: at, subject, bytes } = message;
     let Ok((header, _)) = Header::decode(&bytes) else { return Ok(Met::Junk) };
     let tip = group.tip().place;

@@ -4,8 +4,11 @@
 //! key is written once in a commit: two writes of one key in one batch have no order. Nothing is
 //! ever cleared; what is moved aside is kept.
 
+use std::fs::File;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -15,10 +18,15 @@ use schemas::place::{Hash, Place};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::files;
+use super::frozen::Frozen;
 use super::{Commit, Rollback, Row, SeriesRow, SnapshotMeta, Store, StoreError, WriterRow};
 
 /// The folder of the database, in the folder of the log.
-const FOLDER: &str = "store";
+pub(crate) const FOLDER: &str = "store";
+
+/// The file that is locked while the folder is in use.
+pub(super) const LOCK: &str = "lock";
 
 /// The database while it is being made. A crash in there leaves something fjall does not open.
 const MAKING: &str = "store.making";
@@ -32,15 +40,19 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// The log's database. Clones share it.
 #[derive(Clone)]
 pub struct FjallStore {
-    database: Database,
-    log: Keyspace,
-    series: Keyspace,
-    writers: Keyspace,
-    entities: Keyspace,
-    orphans: Keyspace,
+    pub(super) database: Database,
+    pub(super) log: Keyspace,
+    pub(super) series: Keyspace,
+    pub(super) writers: Keyspace,
+    pub(super) entities: Keyspace,
+    pub(super) orphans: Keyspace,
     snapshots: Keyspace,
-    meta: Keyspace,
+    pub(super) meta: Keyspace,
     shared: Arc<Mutex<Heads>>,
+    /// How often entries were moved aside.
+    rollbacks: Arc<AtomicU64>,
+    path: PathBuf,
+    _lock: Arc<File>,
 }
 
 /// What is asked for with every request.
@@ -56,8 +68,45 @@ impl FjallStore {
     ///
     /// # Errors
     ///
-    /// When another process has it open, or it does not open.
+    /// When another process has it open, or a file of it is damaged, or it does not open.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let lock = files::lock(folder)?;
+        let path = folder.join(FOLDER);
+        if path.exists() {
+            let unreadable = |source: std::io::Error| StoreError::Unreadable {
+                path: path.clone(),
+                source: source.into(),
+            };
+            let (broken, torn) = files::check(&path).map_err(unreadable)?;
+            if let Some(broken) = broken.into_iter().next() {
+                return Err(broken.into());
+            }
+            if let Some(torn) = torn {
+                let kept = files::cut(folder, &torn).map_err(unreadable)?;
+                tracing::warn!(
+                    journal = %torn.path.display(), at = torn.at, what = torn.what,
+                    kept = %kept.display(),
+                    "the last batch of the journal is not whole and was cut off: nothing of it \
+                     was promised, unless the witness says that more was published"
+                );
+            }
+        }
+        Self::open_as_is(folder, lock)
+    }
+
+    /// Opens the database as the engine itself would, which may cut off what is damaged.
+    pub(crate) fn open_as_is(folder: &Path, lock: File) -> Result<Self, StoreError> {
+        let path = folder.join(FOLDER);
+        // The engine panics on some kinds of damage.
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_engine(folder, lock)));
+        opened.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+            Err(StoreError::Unreadable { path, source: said.to_owned().into() })
+        })
+    }
+
+    fn open_engine(folder: &Path, lock: File) -> Result<Self, StoreError> {
         let path = folder.join(FOLDER);
         let failed = |source: fjall::Error| match source {
             fjall::Error::Locked => StoreError::Locked { path: path.clone() },
@@ -77,6 +126,9 @@ impl FjallStore {
             snapshots: keyspace("snapshots").map_err(failed)?,
             meta: keyspace("meta").map_err(failed)?,
             shared: Arc::new(Mutex::new(Heads { head: Place::START, epoch: 0, genesis: None })),
+            rollbacks: Arc::default(),
+            path: path.clone(),
+            _lock: Arc::new(lock),
             database,
         };
         let heads = Heads {
@@ -86,6 +138,90 @@ impl FjallStore {
         };
         store.set(heads);
         Ok(store)
+    }
+
+    /// The store as it is now, while it goes on.
+    pub(crate) fn frozen(&self) -> Frozen<'_> {
+        Frozen::new(self)
+    }
+
+    /// Whether an entity is indexed at a position.
+    pub(crate) fn is_indexed(&self, entity: &str, position: u64) -> Result<bool, StoreError> {
+        let reading = "read an index";
+        self.entities.contains_key(entity_key(entity, position)).map_err(engine(reading))
+    }
+
+    /// How often entries were moved aside since it was opened.
+    pub(crate) fn rollbacks(&self) -> u64 {
+        self.rollbacks.load(Ordering::Acquire)
+    }
+
+    /// Its tables as files, to be compared with their checksums.
+    pub(crate) fn tables(&self) -> files::Tables {
+        files::Tables::of(&self.path)
+    }
+
+    /// Where the snapshots are.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn snapshots_path(&self) -> &Path {
+        self.snapshots.path()
+    }
+
+    /// Puts another entry in the place of one, checksums and all: damage that no file shows.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn replace(&self, row: &Row) {
+        let key = row.position().to_be_bytes();
+        self.log.insert(key, encode_row(row)).expect("it can be written");
+    }
+
+    /// Makes indexes wrong in every way; what must be said of it.
+    #[cfg(test)]
+    pub(crate) fn spoil_indexes(&self) -> Vec<String> {
+        let wrote = "it can be written";
+        let first = |keyspace: &Keyspace| {
+            let guard = keyspace.first_key_value().expect("there is one");
+            guard.into_inner().expect("it can be read")
+        };
+        let (key, value) = first(&self.series);
+        let row: SeriesRow = decode_json(0, &value).expect("a row");
+        let behind = SeriesRow { n: row.n - 1, ..row.clone() };
+        self.series.insert(key.to_vec(), json(&behind)).expect(wrote);
+        let ahead = Series::derive("nobody's", 1);
+        self.series.insert(ahead.as_str(), json(&row)).expect(wrote);
+        let (key, value) = first(&self.writers);
+        let mut writer: WriterRow = decode_json(0, &value).expect("a row");
+        writer.released = !writer.released;
+        self.writers.insert(key.to_vec(), json(&writer)).expect(wrote);
+        let (key, _) = first(&self.entities);
+        self.entities.remove(key.to_vec()).expect(wrote);
+        self.entities.insert(entity_key("app/main/nowhere", 3), []).expect(wrote);
+        self.entities.insert(entity_key("app/main/nowhere", 4), []).expect(wrote);
+        self.meta.insert("epoch", json(&99)).expect(wrote);
+        vec![
+            format!("the index has number {} for series", row.n - 1),
+            format!("the index says that series {ahead} got to {} here", row.n),
+            "the index of leaderships has Some(".to_owned(),
+            "it is missing in the index of".to_owned(),
+            "position 4: the index says that app/main/nowhere is meant there".to_owned(),
+            "epoch 99 is stored as the last one".to_owned(),
+        ]
+    }
+
+    /// Moves everything out of memory and journal into tables, as a long life does.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn flush(&self) {
+        let all = [
+            &self.log,
+            &self.series,
+            &self.writers,
+            &self.entities,
+            &self.orphans,
+            &self.snapshots,
+            &self.meta,
+        ];
+        for keyspace in all {
+            keyspace.rotate_memtable_and_wait().expect("it can be written");
+        }
     }
 
     fn last(&self) -> Result<Option<Row>, StoreError> {
@@ -130,7 +266,8 @@ impl Store for FjallStore {
     }
 
     fn row(&self, position: u64) -> Result<Option<Row>, StoreError> {
-        let value = self.log.get(position.to_be_bytes()).map_err(engine("read an entry"))?;
+        let value =
+            self.log.get(position.to_be_bytes()).map_err(|error| damaged(position, &error))?;
         value.map(|value| decode_row(position, &value)).transpose()
     }
 
@@ -143,12 +280,7 @@ impl Store for FjallStore {
         if from > to {
             return Ok(());
         }
-        for guard in self.log.range(from.to_be_bytes()..=to.to_be_bytes()) {
-            if each(entry(guard)?).is_break() {
-                break;
-            }
-        }
-        Ok(())
+        scanned(self.log.range(from.to_be_bytes()..=to.to_be_bytes()), from, each)
     }
 
     fn series(&self, series: &Series) -> Result<Option<SeriesRow>, StoreError> {
@@ -250,6 +382,7 @@ impl Store for FjallStore {
             batch.remove(&self.meta, "genesis");
         }
         heads.head = rollback.head;
+        self.rollbacks.fetch_add(1, Ordering::AcqRel);
         batch.commit().map_err(engine("move entries aside"))?;
         self.set(heads);
         Ok(())
@@ -314,7 +447,29 @@ impl Store for FjallStore {
     }
 }
 
-fn engine(doing: &'static str) -> impl Fn(fjall::Error) -> StoreError {
+/// Hands on what a range of the log holds; what cannot be read is named by its position.
+pub(super) fn scanned(
+    range: impl Iterator<Item = Guard>,
+    from: u64,
+    each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut next = from;
+    for guard in range {
+        let (key, value) = guard.into_inner().map_err(|error| damaged(next, &error))?;
+        let row = decode_row(position_of(&key), &value)?;
+        next = row.position() + 1;
+        if each(row).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn damaged(position: u64, error: &fjall::Error) -> StoreError {
+    StoreError::Damaged { position, what: format!("it cannot be read: {error}") }
+}
+
+pub(super) fn engine(doing: &'static str) -> impl Fn(fjall::Error) -> StoreError {
     move |source| StoreError::Engine { doing, source: source.into() }
 }
 
@@ -322,7 +477,10 @@ fn json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("an index row has string keys only")
 }
 
-fn decode_json<T: DeserializeOwned>(position: u64, value: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode_json<T: DeserializeOwned>(
+    position: u64,
+    value: &[u8],
+) -> Result<T, StoreError> {
     serde_json::from_slice(value).map_err(|error| StoreError::Damaged {
         position,
         what: format!("a row that belongs to it does not decode: {error}"),
@@ -334,7 +492,7 @@ fn get<T: DeserializeOwned>(keyspace: &Keyspace, key: &[u8]) -> Result<Option<T>
     value.map(|value| decode_json(0, &value)).transpose()
 }
 
-fn position_of(bytes: &[u8]) -> u64 {
+pub(super) fn position_of(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_be_bytes)
 }
 
@@ -378,7 +536,7 @@ fn encode_row(row: &Row) -> Vec<u8> {
     value
 }
 
-fn decode_row(position: u64, value: &[u8]) -> Result<Row, StoreError> {
+pub(super) fn decode_row(position: u64, value: &[u8]) -> Result<Row, StoreError> {
     let row = || {
         let (hash, rest) = value.split_first_chunk::<32>()?;
         let (epoch, rest) = rest.split_first_chunk::<8>()?;

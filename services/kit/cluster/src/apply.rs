@@ -82,6 +82,7 @@ pub(crate) fn apply(state: &mut State, envelope: &Envelope) {
 
         // Of record, and of no consequence for what is.
         Event::PositionVoided(_)
+        | Event::HistoryForked(_)
         | Event::NoteAdded(_)
         | Event::StrayRemoved(_)
         | Event::ExecStarted(_) => {}

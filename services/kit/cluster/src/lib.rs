@@ -6,6 +6,7 @@
 //!
 //! Not here: deciding anything, reading a clock, any IO, and any way of getting at the events.
 
+mod declared;
 pub mod fold;
 #[cfg(any(test, feature = "testing"))]
 pub mod history;

@@ -1,9 +1,6 @@
 //! The users of a development cluster: one a role, with passwords that are made once and kept.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use runtime::Failure;
@@ -12,22 +9,14 @@ use schemas::registry::Role;
 
 use super::USER;
 
-/// How many more nodes than are run here may join from other processes.
-const JOINING: u16 = 8;
-
 /// Passwords by user.
 pub(super) struct Users {
     roles: Vec<(Role, String)>,
 }
 
-/// The names of so many nodes.
-pub(super) fn node_names(prefix: &str, nodes: u16) -> Result<Vec<NodeName>, Failure> {
-    (1..=nodes).map(|number| Ok(NodeName::new(&format!("{prefix}{number}"))?)).collect()
-}
-
 impl Users {
     /// Reads the users of a folder, and makes those that are missing.
-    pub(super) fn kept(folder: &Path, prefix: &str, nodes: u16) -> Result<Self, Failure> {
+    pub(super) fn kept(folder: &Path, nodes: &[NodeName]) -> Result<Self, Failure> {
         let path = folder.join("users.json");
         let mut passwords: BTreeMap<String, String> = match std::fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text)
@@ -37,8 +26,8 @@ impl Users {
         };
         let mut roles = vec![Role::EventLog, Role::User(USER.to_owned())];
         roles.extend(Role::DECIDERS.map(Role::Decider));
-        for node in node_names(prefix, nodes + JOINING)? {
-            roles.extend([Role::Agent(node.clone()), Role::Gateway(node)]);
+        for node in nodes {
+            roles.extend([Role::Agent(node.clone()), Role::Gateway(node.clone())]);
         }
         let known = passwords.len();
         let roles: Vec<(Role, String)> = roles
@@ -77,11 +66,5 @@ impl Users {
 /// Writes a file that only its owner may read.
 pub(super) fn write_secret(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-    let beside = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&beside).map_err(failed)?;
-    file.write_all(content).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    Ok(std::fs::rename(&beside, path).map_err(failed)?)
+    Ok(runtime::files::write_secret(path, content).map_err(failed)?)
 }

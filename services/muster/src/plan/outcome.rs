@@ -9,10 +9,10 @@ use schemas::event::{Event, Outcome as Ending, Unfit};
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
 use schemas::place::Place;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::world::After;
 use crate::colour::{Colour, paint};
+use crate::difference::{Field, differences};
 
 /// What a deploy would come to.
 #[derive(Debug, Serialize)]
@@ -35,9 +35,9 @@ pub(super) struct Outcome {
 
 /// What something is, and what it would be.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Change<T> {
-    from: T,
-    to: T,
+pub(super) struct Change<T> {
+    pub(super) from: T,
+    pub(super) to: T,
 }
 
 /// What would become of one workload.
@@ -60,14 +60,6 @@ enum Action {
     Scale,
     Keep,
     End,
-}
-
-/// A field of a spec; null where it is left out.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Field {
-    path: String,
-    from: Value,
-    to: Value,
 }
 
 #[derive(Debug, Serialize)]
@@ -123,11 +115,17 @@ impl Outcome {
         (!names.is_empty()).then(|| format!("replicas of {} would fit nowhere", names.join(", ")))
     }
 
-    /// For people.
-    pub(super) fn told(&self) -> String {
+    /// The app's name.
+    pub(super) fn name(&self) -> &str {
+        &self.app
+    }
+
+    /// What would become of each workload, for people.
+    pub(super) fn body(&self) -> String {
         let Change { from, to } = &self.revision;
         let mut text = match from {
             0 => format!("{}  new\n", self.app),
+            _ if from == to => format!("{}\n", self.app),
             _ => format!("{}  revision {from} → {to}\n", self.app),
         };
         for workload in &self.workloads {
@@ -136,6 +134,12 @@ impl Outcome {
         if let Some(why) = &self.stalled {
             text.push_str(&format!("It would stall: {why}\n"));
         }
+        text
+    }
+
+    /// For people.
+    pub(super) fn told(&self) -> String {
+        let mut text = self.body();
         let (mut create, mut end) = (0, 0);
         for workload in &self.workloads {
             create += workload.create.len();
@@ -264,24 +268,4 @@ fn ended(key: &AppKey, name: &WorkloadName, before: &State, after: &State) -> Ve
     old.filter(|(id, _)| after.replicas.get(*id).is_none_or(|replica| replica.retired.is_some()))
         .map(|(id, replica)| Ended { replica: id.clone(), node: replica.node.clone() })
         .collect()
-}
-
-/// The paths at which two values differ.
-fn differences(path: &str, old: &Value, new: &Value, found: &mut Vec<Field>) {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-            for key in keys {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let side = |side: &serde_json::Map<String, Value>| {
-                    side.get(key).cloned().unwrap_or(Value::Null)
-                };
-                differences(&path, &side(old), &side(new), found);
-            }
-        }
-        (old, new) if old != new => {
-            found.push(Field { path: path.to_owned(), from: old.clone(), to: new.clone() });
-        }
-        _ => {}
-    }
 }

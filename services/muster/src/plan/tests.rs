@@ -23,13 +23,27 @@ fn cluster() -> Fold {
     history.fold
 }
 
+/// An app that asks for so many small replicas.
+pub(super) fn shop(replicas: u32) -> WorkloadSpec {
+    web("web:1", replicas, 100)
+}
+
+/// A cluster of those nodes in which the app `shop` runs.
+pub(super) fn running(spec: &WorkloadSpec, nodes: &[&str]) -> Fold {
+    let mut history = History::default();
+    for name in nodes {
+        history.node(name, 2, 4);
+    }
+    plan(&history.fold, spec.clone()).0.fold
+}
+
 fn plan(fold: &Fold, spec: WorkloadSpec) -> (After, Outcome) {
     let app_spec = AppSpec { name: app("shop").name, workloads: [(workload("web"), spec)].into() };
     let payload = Command::Deploy(Deploy { app: app_spec }).encode(&Common::default());
     let subject = "muster.v1.cmd.app.deploy";
     let message = CommandMessage::new(u64::MAX, subject, None, Some("ana"), 2_000, payload);
     let now = Now { utc_ms: 2_000, mono_ms: 1_000 };
-    let world = World::new(fold.clone(), app("shop"), now);
+    let world = World::new(fold.clone(), Some(app("shop")), now);
     let after = world.run([message]).expect("the ledger goes on with the history");
     let outcome = Outcome::of(&app("shop"), fold.state(), &after, fold.place());
     (after, outcome)

@@ -21,12 +21,12 @@ use super::ledger::Ledger;
 /// thousand.
 const ROUNDS_MAX: usize = 50_000;
 
-/// A cluster in which only one app is looked after.
+/// A cluster in which one app is looked after, or every one.
 pub(super) struct World {
     ledger: Ledger,
     controller: Controller,
     scheduler: Scheduler,
-    key: AppKey,
+    only: Option<AppKey>,
     now: Now,
 }
 
@@ -51,15 +51,21 @@ impl After {
 }
 
 impl World {
-    pub(super) fn new(fold: Fold, key: AppKey, now: Now) -> Self {
-        let ledger = Ledger::new(fold);
-        Self {
-            ledger,
-            controller: Controller::default(),
-            scheduler: Scheduler::default(),
-            key,
-            now,
-        }
+    pub(super) fn new(fold: Fold, only: Option<AppKey>, now: Now) -> Self {
+        let mut ledger = Ledger::new(fold);
+        let state = ledger.fold.state_mut();
+        let every: Vec<AppKey> = state.apps.iter().map(|(key, _)| key.clone()).collect();
+        state.touched.apps.extend(every);
+        let (controller, scheduler) = Default::default();
+        Self { ledger, controller, scheduler, only, now }
+    }
+
+    /// Something happens of which nobody here decides.
+    pub(super) fn suppose(&mut self, writer: &Writer, events: Vec<Event>) -> Result<(), FoldError> {
+        let actor = writer.to_string();
+        let drafts =
+            events.into_iter().map(|e| draft(e, None, &actor, &Cause::default(), self.now));
+        self.record(writer, drafts.collect()).map(|_| ())
     }
 
     /// Lets commands arrive, one after the other, and everything that follows from them follow.
@@ -90,17 +96,22 @@ impl World {
         self.now = Now { utc_ms: self.now.utc_ms + ms, mono_ms: self.now.mono_ms + ms };
     }
 
-    /// Whether the app has got where it goes.
+    fn cares_for(&self, app: &AppKey) -> bool {
+        self.only.as_ref().is_none_or(|only| only == app)
+    }
+
+    /// Whether every app has got where it goes.
     fn is_settled(&self) -> bool {
-        let app = self.ledger.fold.state().apps.get(&self.key);
-        app.is_none_or(|app| matches!(app.status, AppStatus::Converged | AppStatus::Stalled { .. }))
+        let mut apps = self.ledger.fold.state().apps.iter().filter(|(key, _)| self.cares_for(key));
+        apps.all(|(_, app)| matches!(app.status, AppStatus::Converged | AppStatus::Stalled { .. }))
     }
 
     /// A round of the controller and one of the scheduler. Says how many events, and when to ask again.
     fn decide(&mut self) -> Result<(usize, Option<u64>), FoldError> {
-        let key = self.key.clone();
         let state = self.ledger.fold.state_mut();
-        state.touched.apps.retain(|touched| *touched == key);
+        if let Some(only) = &self.only {
+            state.touched.apps.retain(|touched| touched == only);
+        }
         let decision = self.controller.decide(state, self.now);
         let wake_ms = decision.wake_ms;
         let mut decided = self.record(&Writer::Controller, decision.events)?;
@@ -113,14 +124,14 @@ impl World {
     fn act(&mut self) -> Result<usize, FoldError> {
         let state = self.ledger.fold.state();
         let mut told: BTreeMap<NodeName, Vec<Draft>> = BTreeMap::new();
-        for (id, replica) in state.replicas.iter().filter(|(_, replica)| replica.app == self.key) {
+        for (id, replica) in state.replicas.iter().filter(|(_, r)| self.cares_for(&r.app)) {
             let Some(node) = &replica.node else { continue };
             let heard = state.nodes.get(node).is_some_and(|node| node.status == NodeStatus::Ready);
             if !heard {
                 continue;
             }
             let actor = Writer::Agent(node.clone()).to_string();
-            let tenant = &self.key.tenant;
+            let tenant = &replica.app.tenant;
             let events = done(state, id, replica).into_iter();
             let drafts =
                 events.map(|e| draft(e, Some(tenant), &actor, &Cause::default(), self.now));

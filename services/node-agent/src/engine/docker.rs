@@ -23,7 +23,7 @@ use schemas::id::{AppKey, NodeName, ReplicaId};
 use schemas::spec::{Check, Protocol};
 use tokio::sync::{Mutex, RwLock};
 
-use super::{Done, ImageHealth, Listed, Op, spec};
+use super::{Done, ImageHealth, Info, Listed, Op, spec};
 use crate::probe;
 
 /// After which a call has failed. Pulling and stopping have bounds of their own.
@@ -50,23 +50,6 @@ pub struct Engine {
 struct Networks {
     used: RwLock<()>,
     making: Mutex<()>,
-}
-
-/// What the engine says of itself and its machine.
-#[derive(Clone, Debug)]
-pub struct Info {
-    /// Its version.
-    pub version: String,
-    /// The machine's architecture, as images name it.
-    pub arch: String,
-    /// The operating system, in words.
-    pub os: String,
-    /// How many cores.
-    pub cores: u64,
-    /// How much memory.
-    pub memory_bytes: u64,
-    /// Where it keeps its data.
-    pub data_dir: String,
 }
 
 type Failed = (&'static str, String);

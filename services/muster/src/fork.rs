@@ -1,0 +1,118 @@
+//! `muster fork`: a copy of history up to a moment, which `muster dev --fork` opens with simulated nodes.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use cluster::Fold;
+use cluster::state::Phase;
+use node_agent::engine::simulated::{self, Container};
+use schemas::event::NodeDescription;
+use schemas::id::NodeName;
+use schemas::place::Place;
+use schemas::read::{LogRequest, MomentRequest};
+use serde::{Deserialize, Serialize};
+
+use crate::args::Fork;
+use crate::client::Client;
+use crate::error::CliError;
+use crate::look;
+
+/// The file that says what the fork is of.
+const FILE: &str = "fork.json";
+
+/// Where the services' folders are in the fork, as in every cluster of `muster dev`.
+const STATE: &str = "state";
+
+/// So often progress is told, in events.
+const TOLD: u64 = 100_000;
+
+/// What a fork is of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Forked {
+    /// The last place that both histories have.
+    pub(crate) from: Place,
+    /// The nodes there were.
+    pub(crate) nodes: BTreeMap<NodeName, NodeDescription>,
+}
+
+impl Forked {
+    /// Reads what the fork in a folder is of.
+    pub(crate) fn read(folder: &Path) -> Result<Self, CliError> {
+        let path = folder.join(FILE);
+        let text = std::fs::read(&path).map_err(|error| {
+            let text =
+                format!("{}: {error}: `muster fork --into DIR` makes a fork", path.display());
+            CliError::usage(text)
+        })?;
+        serde_json::from_slice(&text).map_err(|error| {
+            CliError::usage(format!("{} does not decode: {error}", path.display()))
+        })
+    }
+}
+
+pub(crate) async fn fork(client: &Client, args: &Fork) -> Result<(), CliError> {
+    let request = MomentRequest { position: args.at, time_ms: None };
+    let at = runtime::history::moment(&client.bus, &request).await?.place.position;
+    let mut copy = begin(&args.into)?;
+    let request = LogRequest { to: Some(at), ..LogRequest::default() };
+    let terminal = std::io::stderr().is_terminal();
+    look::events(client, request, |text| {
+        let position = copy.place().position;
+        if terminal && position > 0 && position.is_multiple_of(TOLD) {
+            eprintln!("{position} of {at} events");
+        }
+        Ok(copy.take(text.as_bytes())?)
+    })
+    .await?;
+    let from = finish(copy, &args.into)?;
+    let into = args.into.display();
+    println!("a fork of history at {from} is in {into}: muster dev --fork {into}");
+    Ok(())
+}
+
+/// Begins a fork in a folder that holds none.
+pub(crate) fn begin(into: &Path) -> Result<event_log::Fork, CliError> {
+    if into.join(FILE).exists() {
+        let text = format!("{} holds a fork already: name another folder", into.display());
+        return Err(CliError::usage(text));
+    }
+    Ok(event_log::Fork::begin(&into.join(STATE))?)
+}
+
+/// Ends it: everything was copied.
+pub(crate) fn finish(copy: event_log::Fork, into: &Path) -> Result<Place, CliError> {
+    let fold = copy.finish()?;
+    for (node, containers) in running(&fold) {
+        let folder = into.join(STATE).join(format!("node-agent-{node}"));
+        let prepared = simulated::prepare(&folder, containers);
+        prepared.map_err(|error| CliError::internal(format!("{}: {error}", folder.display())))?;
+    }
+    let nodes = fold.state().nodes.iter();
+    let nodes = nodes.map(|(name, node)| (name.clone(), node.description.clone())).collect();
+    let forked = Forked { from: fold.place(), nodes };
+    let text = serde_json::to_vec_pretty(&forked).map_err(|e| CliError::internal(e.to_string()))?;
+    let path = into.join(FILE);
+    let written = runtime::files::write_atomically(&path, &text);
+    written.map_err(|error| CliError::internal(format!("{}: {error}", path.display())))?;
+    Ok(forked.from)
+}
+
+/// What every node's engine is to have: the containers that ran there, as history says.
+fn running(fold: &Fold) -> BTreeMap<NodeName, Vec<Container>> {
+    let mut nodes: BTreeMap<NodeName, Vec<Container>> = BTreeMap::new();
+    for (id, replica) in fold.state().replicas.iter() {
+        let (Some(node), Some(container)) = (&replica.node, &replica.container) else { continue };
+        if !matches!(replica.phase, Phase::Running | Phase::Ready) {
+            continue;
+        }
+        nodes.entry(node.clone()).or_default().push(Container {
+            replica: id.clone(),
+            run: replica.run,
+            id: container.clone(),
+            running: true,
+            endpoints: replica.endpoints.clone(),
+        });
+    }
+    nodes
+}
