@@ -102,6 +102,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "POSITION")]
         to: Option<u64>,
     },
+    /// Write history into a folder, or add to it what is new; nothing stops meanwhile
+    #[command(after_help = help::BACKUP)]
+    Backup(crate::backup::Backup),
+    /// Make the log of an event-log from a backup; needs no cluster
+    #[command(after_help = help::RESTORE)]
+    Restore(crate::backup::Restore),
     /// Wait until an app is as declared, or gone
     #[command(after_help = help::WAIT)]
     Wait(Wait),

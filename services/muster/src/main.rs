@@ -6,6 +6,7 @@
 //! Not here: any rule of the cluster.
 
 mod args;
+mod backup;
 mod client;
 mod colour;
 mod config;
@@ -81,6 +82,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Schema { name } => return look::schema(name.as_deref()),
         Command::Context { command } => return context::run(&args.to, command),
         Command::Config(config) => return config::config(config),
+        Command::Restore(wanted) => return backup::restore(wanted),
         _ => {}
     }
     // What is to be deployed is read first: a mistake in it is told without a cluster.
@@ -117,12 +119,14 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Exec(args) => exec::exec(&client, args, shutdown).await,
         Command::Why { object } => why::why(&client, object).await,
         Command::Replay { verify, to } => replay::replay(&client, *verify, *to).await,
+        Command::Backup(wanted) => backup::backup(&client, wanted).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,
         Command::Doctor => doctor::doctor(&client).await,
         Command::Dev(_)
         | Command::Deploy(_)
         | Command::Plan(_)
         | Command::Config(_)
+        | Command::Restore(_)
         | Command::Completion { .. }
         | Command::Schema { .. }
         | Command::Context { .. } => {

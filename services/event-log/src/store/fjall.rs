@@ -168,7 +168,7 @@ impl FjallStore {
     }
 
     /// Puts another entry in the place of one, checksums and all: damage that no file shows.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(test)]
     pub(crate) fn replace(&self, row: &Row) {
         let key = row.position().to_be_bytes();
         self.log.insert(key, encode_row(row)).expect("it can be written");

@@ -1,0 +1,12 @@
+//! One flipped bit, at many places.
+
+use tests::bitflip::{TARGETS, rounds};
+
+#[test]
+fn a_flipped_bit_is_never_silent() {
+    for target in TARGETS {
+        let tally = rounds(target, 10, 1, &mut |_| {});
+        assert_eq!(tally.silent, Vec::<u64>::new(), "{target:?}: {tally:?}");
+        assert_eq!(tally.unplaced, Vec::<String>::new(), "{target:?}: {tally:?}");
+    }
+}
