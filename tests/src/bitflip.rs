@@ -25,29 +25,51 @@ pub struct Tally {
     pub unplaced: Vec<String>,
 }
 
-/// Flips a bit at so many random places. `each` is told how many rounds are done.
-#[must_use]
-pub fn rounds(target: Target, count: u64, seed: u64, each: &mut dyn FnMut(u64)) -> Tally {
-    let (folder, scratch) = (Folder::new(), Folder::new());
-    let original = Original::make(folder.path(), REQUESTS);
-    let mut tally = Tally { bytes: original.bytes(target), ..Tally::default() };
-    let mut dice = Dice(seed);
-    for round in 0..count {
-        let bit = dice.roll(tally.bytes * 8);
-        match original.flip(scratch.path(), target, bit, Guards::ALL) {
-            Outcome::Named(said) => {
-                tally.named += 1;
-                let placed = |what: &String| what.contains("position") || what.contains('/');
-                if !said.iter().any(placed) {
-                    tally.unplaced.extend(said);
-                }
-            }
-            Outcome::Unused => tally.unused += 1,
-            Outcome::Silent => tally.silent.push(bit),
-        }
-        each(round + 1);
+/// A log to flip bits in.
+pub struct Flips {
+    original: Original,
+    scratch: Folder,
+    _folder: Folder,
+}
+
+impl Default for Flips {
+    fn default() -> Self {
+        let folder = Folder::new();
+        let original = Original::make(folder.path(), REQUESTS);
+        Self { original, scratch: Folder::new(), _folder: folder }
     }
-    tally
+}
+
+impl Flips {
+    /// Flips a bit at so many random places. `each` is told how many rounds are done.
+    #[must_use]
+    pub fn rounds(
+        &self,
+        target: Target,
+        count: u64,
+        seed: u64,
+        each: &mut dyn FnMut(u64),
+    ) -> Tally {
+        let Self { original, scratch, .. } = self;
+        let mut tally = Tally { bytes: original.bytes(target), ..Tally::default() };
+        let mut dice = Dice(seed);
+        for round in 0..count {
+            let bit = dice.roll(tally.bytes * 8);
+            match original.flip(scratch.path(), target, bit, Guards::ALL) {
+                Outcome::Named(said) => {
+                    tally.named += 1;
+                    let placed = |what: &String| what.contains("position") || what.contains('/');
+                    if !said.iter().any(placed) {
+                        tally.unplaced.extend(said);
+                    }
+                }
+                Outcome::Unused => tally.unused += 1,
+                Outcome::Silent => tally.silent.push(bit),
+            }
+            each(round + 1);
+        }
+        tally
+    }
 }
 
 /// Numbers that a seed gives.

@@ -40,7 +40,8 @@ impl LiveLog {
     pub async fn start(server: &Server, folder: &Path) -> Self {
         let folder = folder.display().to_string();
         let url = server.url();
-        let args = ["event-log", "--nats-url", &url, "--state-dir", &folder, "--snapshot-every", "200"];
+        let args =
+            ["event-log", "--nats-url", &url, "--state-dir", &folder, "--snapshot-every", "200"];
         let config = Config::try_parse_from(args).expect("the arguments are right");
         let (stopper, shutdown) = Shutdown::new();
         let admin = Admin::default();

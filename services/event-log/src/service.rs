@@ -295,7 +295,7 @@ impl Pump {
     fn snapshot_if_due(&mut self) {
         let busy = self.snapshot.as_ref().is_some_and(|writing| !writing.is_finished());
         let fold = self.view.fold();
-        let newest = self.sequencer_snapshot();
+        let newest = view::newest_snapshot(&self.store);
         if busy || fold.place().position < newest + self.snapshot_every {
             return;
         }
@@ -305,13 +305,6 @@ impl Pump {
                 tracing::error!(error = runtime::process::chain(&error), "no snapshot was written");
             }
         }));
-    }
-
-    /// The position of the newest snapshot.
-    fn sequencer_snapshot(&self) -> u64 {
-        use crate::store::Store as _;
-        let newest = self.store.snapshots().ok().and_then(|all| all.into_iter().next());
-        newest.map_or(0, |meta| meta.place.position)
     }
 
     /// What the health page shows.

@@ -314,10 +314,7 @@ pub(crate) type Written = BTreeMap<u64, Vec<Row>>;
 /// # Errors
 ///
 /// When the files cannot be read or copied.
-pub(crate) fn readable(
-    folder: &Path,
-    copy: &Path,
-) -> Result<(Written, Vec<String>), StoreError> {
+pub(crate) fn readable(folder: &Path, copy: &Path) -> Result<(Written, Vec<String>), StoreError> {
     let unreadable = |source: std::io::Error| StoreError::Unreadable {
         path: folder.to_owned(),
         source: source.into(),

@@ -76,7 +76,10 @@ pub(crate) async fn backup(client: &Client, wanted: &Backup) -> Result<(), CliEr
         1 => format!("position {last}"),
         _ => format!("positions {first} to {last}"),
     };
-    println!("{added} added to {folder}; history {}, state {} at {last}", head.genesis, head.state_hash);
+    println!(
+        "{added} added to {folder}; history {}, state {} at {last}",
+        head.genesis, head.state_hash
+    );
     Ok(())
 }
 

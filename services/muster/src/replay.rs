@@ -36,6 +36,14 @@ pub(crate) async fn replay(client: &Client, verify: bool, to: Option<u64>) -> Re
     if !verify {
         return Ok(());
     }
+    if head.fold_version != cluster::FOLD_VERSION {
+        let (theirs, ours) = (head.fold_version, cluster::FOLD_VERSION);
+        let text = format!(
+            "the chain is whole; the states are not compared: event-log has version {theirs} of the \
+             fold, this muster has {ours}: use the muster of event-log's release"
+        );
+        return Err(CliError::new(Code::No, text));
+    }
     if fold.place() == head.place && hash == head.state_hash {
         println!("verified: the chain is whole, and the state is the one event-log has");
         return Ok(());
