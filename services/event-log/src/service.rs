@@ -15,6 +15,7 @@ use schemas::registry::Role;
 use schemas::{stream, subject};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::audit;
 use crate::config::Config;
 use crate::reads;
 use crate::scrub;
@@ -38,6 +39,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often read requests are taken out of the append stream, in ticks.
 const PURGE_TICKS: u32 = 10;
 
+/// How many of the newest entries are checked before anything relies on them.
+const CHECKED: u64 = 1_000;
+
 /// How long a reader waits before it tries again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -53,6 +57,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let store = FjallStore::open(&folder)?;
+    audit::newest(&store, CHECKED)?;
     let witness = Witness::open(&folder)?;
     if let Some(notice) = witness.notice() {
         tracing::warn!("{notice}");
