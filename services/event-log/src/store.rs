@@ -20,6 +20,8 @@ use schemas::place::Place;
 use serde::{Deserialize, Serialize};
 
 pub use self::fjall::FjallStore;
+#[cfg(any(test, feature = "testing"))]
+pub use self::fjall::write_without_sync;
 
 /// An entry as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
