@@ -41,19 +41,13 @@ impl Default for Flips {
 }
 
 impl Flips {
-    /// Flips a bit at so many random places. `each` is told how many rounds are done.
+    /// Flips a bit at so many random places.
     #[must_use]
-    pub fn rounds(
-        &self,
-        target: Target,
-        count: u64,
-        seed: u64,
-        each: &mut dyn FnMut(u64),
-    ) -> Tally {
+    pub fn rounds(&self, target: Target, count: u64, seed: u64) -> Tally {
         let Self { original, scratch, .. } = self;
         let mut tally = Tally { bytes: original.bytes(target), ..Tally::default() };
         let mut dice = Dice(seed);
-        for round in 0..count {
+        for _ in 0..count {
             let bit = dice.roll(tally.bytes * 8);
             match original.flip(scratch.path(), target, bit, Guards::ALL) {
                 Outcome::Named(said) => {
@@ -66,7 +60,6 @@ impl Flips {
                 Outcome::Unused => tally.unused += 1,
                 Outcome::Silent => tally.silent.push(bit),
             }
-            each(round + 1);
         }
         tally
     }

@@ -31,12 +31,12 @@ pub enum Loss {
 pub const LOSSES: [Loss; 5] =
     [Loss::Stream, Loss::Store, Loss::Folder, Loss::StoreWithBackup, Loss::Journal];
 
-/// One loss and its repair: afterwards every event, its place and the state are as before.
+/// One loss and its repair: afterwards every event is as before. How many that are.
 ///
 /// # Panics
 ///
 /// When they are not.
-pub async fn round(loss: Loss, seed: u64) {
+pub async fn round(loss: Loss, seed: u64) -> u64 {
     let (state, archive) = (Folder::new(), Folder::new());
     let server = Server::start();
     let mut dice = Dice(seed);
@@ -93,6 +93,7 @@ pub async fn round(loss: Loss, seed: u64) {
     log.stop().await;
     let report = look(&folder, &mut Progress::silent()).expect("nobody has it open");
     assert_eq!(report.damages, Vec::<String>::new(), "{loss:?}");
+    events.len() as u64
 }
 
 fn remove(folder: &Path) {
