@@ -20,7 +20,7 @@ fn history_is_searched_undone_and_proven() {
     let good = head(&cluster);
     let changed = cluster.deploy(&shop.replace("muster/web:1", "muster/web:2"));
     assert!(changed.status.success(), "{}", text(&changed.stderr));
-    cluster.ok(&["scale", &app, "web=1"]);
+    let _ = cluster.ok(&["scale", &app, "web=1"]);
 
     // The first moment at which no replica of the old image was left, and who brought it about.
     let gone = format!(
@@ -68,7 +68,7 @@ fn history_is_searched_undone_and_proven() {
     let paths = plan["items"][0]["fields"].as_array().expect("a list");
     let paths: Vec<&str> = paths.iter().filter_map(|field| field["path"].as_str()).collect();
     assert_eq!(paths, ["workloads.web.image", "workloads.web.replicas"]);
-    cluster.ok(&["undo", &from, "--app", &app]);
+    let _ = cluster.ok(&["undo", &from, "--app", &app]);
     let replicas = json(&cluster.ok(&["ps", &app, "-o", "json"]));
     let replicas = replicas["items"].as_array().expect("a list").iter();
     let replicas: Vec<&Value> = replicas.filter(|replica| replica["state"] != "ending").collect();

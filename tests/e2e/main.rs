@@ -18,4 +18,5 @@ mod output;
 mod published;
 mod python;
 mod registry;
+mod runbooks;
 mod terminal;

@@ -1,8 +1,11 @@
 //! Fixtures that the test layers share: where the sources are, a cluster of real processes, and
 //! hosts to run it on.
 
+pub mod bitflip;
 pub mod cluster;
 pub mod engines;
+pub mod live_log;
+pub mod repair;
 
 use std::path::{Path, PathBuf};
 

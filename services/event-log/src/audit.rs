@@ -113,6 +113,16 @@ impl<'a> Audit<'a> {
         audit
     }
 
+    /// A look at the newest entries only, the first of which is taken at its word.
+    fn of_newest(store: &'a FjallStore, count: u64) -> Result<Self, StoreError> {
+        let next = store.head()?.position.saturating_sub(count) + 1;
+        let mut audit = Self::new(store, Checks { state: false, ..Checks::ALL });
+        if next > 1 {
+            (audit.next, audit.before, audit.indexer, audit.holes) = (next, None, None, true);
+        }
+        Ok(audit)
+    }
+
     /// What was found since this was asked last.
     pub(crate) fn found(&mut self) -> Vec<Damage> {
         std::mem::take(&mut self.found)
@@ -436,6 +446,23 @@ impl<'a> Audit<'a> {
     }
 }
 
+/// Whether the newest entries and what the indexes say of them are whole: what a start relies on
+/// before anything else has read them.
+///
+/// # Errors
+///
+/// The first damage.
+pub(crate) fn newest(store: &FjallStore, count: u64) -> Result<(), StoreError> {
+    let mut audit = Audit::of_newest(store, count)?;
+    audit.step(store.head()?.position);
+    match audit.found().into_iter().next() {
+        Some(Damage { position, what }) => {
+            Err(StoreError::Damaged { position: position.unwrap_or(0), what })
+        }
+        None => Ok(()),
+    }
+}
+
 type Scan<'s> =
     dyn FnMut(u64, &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError> + 's;
 
@@ -474,4 +501,26 @@ pub(crate) fn against_witness(
         wrong(1, format!("the log is history {mine}, the witness is of {witnessed}"));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Folder;
+    use crate::testing::flip::Original;
+
+    #[test]
+    fn a_start_looks_at_the_newest_entries_and_their_indexes() {
+        let folder = Folder::new();
+        let _original = Original::make(folder.path(), 300);
+        let store = FjallStore::open(folder.path()).expect("it opens");
+        newest(&store, 1_000_000).expect("all of it is whole");
+        newest(&store, 100).expect("the end is whole");
+        let head = store.head().expect("readable").position;
+        let row = store.row(head - 200).expect("readable").expect("there");
+        store.replace(&Row { subject: "muster.v1.evt.other".to_owned(), ..row });
+        newest(&store, 100).expect("the damage lies before that");
+        let error = newest(&store, 1_000).expect_err("it is among these").to_string();
+        assert!(error.contains(&format!("damaged at position {}", head - 200)), "{error}");
+    }
 }

@@ -15,6 +15,7 @@ use schemas::registry::Role;
 use schemas::{stream, subject};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::audit;
 use crate::config::Config;
 use crate::proof::Prover;
 use crate::reads;
@@ -41,6 +42,8 @@ const PURGE_TICKS: u32 = 10;
 
 /// How often tiles are computed that were filled since.
 const TILES: Duration = Duration::from_secs(5);
+/// How many of the newest entries are checked before anything relies on them.
+const CHECKED: u64 = 1_000;
 
 /// How long a reader waits before it tries again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -57,6 +60,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let store = FjallStore::open(&folder)?;
+    audit::newest(&store, CHECKED)?;
     let witness = Witness::open(&folder)?;
     if let Some(notice) = witness.notice() {
         tracing::warn!("{notice}");
@@ -320,7 +324,7 @@ impl Pump {
     fn snapshot_if_due(&mut self) {
         let busy = self.snapshot.as_ref().is_some_and(|writing| !writing.is_finished());
         let fold = self.view.fold();
-        let newest = self.sequencer_snapshot();
+        let newest = view::newest_snapshot(&self.store);
         if busy || fold.place().position < newest + self.snapshot_every {
             return;
         }
@@ -330,13 +334,6 @@ impl Pump {
                 tracing::error!(error = runtime::process::chain(&error), "no snapshot was written");
             }
         }));
-    }
-
-    /// The position of the newest snapshot.
-    fn sequencer_snapshot(&self) -> u64 {
-        use crate::store::Store as _;
-        let newest = self.store.snapshots().ok().and_then(|all| all.into_iter().next());
-        newest.map_or(0, |meta| meta.place.position)
     }
 
     /// What the health page shows.

@@ -102,7 +102,10 @@ pub enum Refusal {
     /// The log lost what was published.
     #[error(
         "the log ends at {log} and was published up to {published}, which the events stream does \
-         not have either; restore the log from a backup that reaches {published}"
+         not have either: positions {missing} to {last} are missing. Restore a backup that reaches \
+         further with `muster restore` into an empty folder, or salvage more of a damaged store; \
+         `muster-event-log salvage --accept-loss` gives up what is missing",
+        missing = .log.position + 1, last = .published.position
     )]
     BelowWitness {
         /// The log's end.
@@ -148,8 +151,10 @@ pub enum Refusal {
     /// The stream is ahead, and what lies between is nowhere.
     #[error(
         "the log ends at {log} and the events stream begins at {first} (last {last}): the events \
-         between are in neither; restore the log from a backup that reaches {first}, or, to begin \
-         a new history, delete the stream {stream}",
+         between, positions {missing} to {before}, are in neither. Restore a backup that reaches \
+         {before} with `muster restore` into an empty folder and start on that: the rest is taken \
+         in from the stream. Or, to begin a new history, delete the stream {stream}",
+        missing = .log.position + 1, before = .first - 1,
         stream = schemas::stream::EVENTS.name
     )]
     Gap {
@@ -176,7 +181,7 @@ pub enum Refusal {
     /// The stream misses a message that the log does not have.
     #[error(
         "the events stream has no message at sequence {at}, and the log ends before it; restore \
-         the log from a backup that reaches {at}"
+         a backup that reaches {at} with `muster restore` into an empty folder"
     )]
     Hole {
         /// The missing sequence.

@@ -25,6 +25,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::files::look;
 pub(crate) use self::fjall::FOLDER;
 pub use self::fjall::FjallStore;
+#[cfg(any(test, feature = "testing"))]
+pub use self::fjall::write_without_sync;
 pub(crate) use self::frozen::Frozen;
 
 /// An entry as it is stored.

@@ -21,6 +21,7 @@ use crate::{entry, reads};
 pub use self::folder::Folder;
 pub use self::stream::FakeStream;
 pub use crate::store::fake::FakeStore;
+pub use crate::store::write_without_sync;
 
 /// What event-log shows of a fake store: state, pages and snapshots, up to the published head.
 /// Clones share it.

@@ -1,5 +1,6 @@
 //! What anyone may see: the state at the published head, and the snapshots of it.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +14,9 @@ use crate::store::{SnapshotMeta, Store, StoreError};
 
 /// How many snapshots are kept: a bad one is skipped for an older one.
 const SNAPSHOTS_KEPT: usize = 3;
+
+/// How many of each other version of the fold: one that goes back to it begins there.
+const OTHERS_KEPT: usize = 1;
 
 /// The folded history up to the published head. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -130,8 +134,24 @@ pub(crate) fn write_snapshot(store: &impl Store, fold: &Fold) -> Result<(), View
         store.drop_snapshot(&meta)?;
         return Err(FoldError::Snapshot("it does not read back as it was".to_owned()).into());
     }
-    for old in store.snapshots()?.iter().skip(SNAPSHOTS_KEPT) {
-        store.drop_snapshot(old)?;
+    let mut kept = BTreeMap::new();
+    for old in &store.snapshots()? {
+        let count: &mut usize = kept.entry(old.fold_version).or_default();
+        *count += 1;
+        let most = if old.fold_version == FOLD_VERSION { SNAPSHOTS_KEPT } else { OTHERS_KEPT };
+        if *count > most {
+            store.drop_snapshot(old)?;
+        }
     }
     Ok(())
 }
+
+/// The position of the newest snapshot that this version of the fold made.
+pub(crate) fn newest_snapshot(store: &impl Store) -> u64 {
+    let metas = store.snapshots().unwrap_or_default();
+    let mine = metas.iter().find(|meta| meta.fold_version == FOLD_VERSION);
+    mine.map_or(0, |meta| meta.place.position)
+}
+
+#[cfg(test)]
+mod tests;

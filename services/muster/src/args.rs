@@ -125,6 +125,12 @@ pub(crate) enum Command {
         #[arg(short, long, value_enum, default_value_t = Format::Table)]
         output: Format,
     },
+    /// Write history into a folder, or add to it what is new; nothing stops meanwhile
+    #[command(after_help = help::BACKUP)]
+    Backup(crate::backup::Backup),
+    /// Make the log of an event-log from a backup; needs no cluster
+    #[command(after_help = help::RESTORE)]
+    Restore(crate::backup::Restore),
     /// Wait until an app is as declared, or gone
     #[command(after_help = help::WAIT)]
     Wait(Wait),

@@ -10,6 +10,7 @@ mod out;
 
 mod args;
 mod audit;
+mod backup;
 mod bisect;
 mod client;
 mod colour;
@@ -93,6 +94,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
             return audit::check(proof, head.as_deref(), key.as_deref());
         }
         Command::Config(config) => return config::config(config),
+        Command::Restore(wanted) => return backup::restore(wanted),
         _ => {}
     }
     // What is to be deployed is read first: a mistake in it is told without a cluster.
@@ -139,6 +141,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Fork(args) => fork::fork(&client, args).await,
         Command::Undo(args) => undo::undo(&client, args).await,
         Command::Bisect(args) => bisect::bisect(&client, args).await,
+        Command::Backup(wanted) => backup::backup(&client, wanted).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,
         Command::Doctor(plain) => doctor::doctor(&client, plain.output).await,
         Command::Dev(_)
@@ -146,6 +149,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         | Command::Plan(_)
         | Command::Config(_)
         | Command::Audit { .. }
+        | Command::Restore(_)
         | Command::Completion { .. }
         | Command::Schema { .. }
         | Command::Context { .. } => {

@@ -33,6 +33,14 @@ pub(crate) async fn replay(
     .await?;
     let took_ms = runtime::clock::mono_ms().saturating_sub(began);
     let hash = fold.state().hash();
+    if verify && head.fold_version != cluster::FOLD_VERSION {
+        let (theirs, ours) = (head.fold_version, cluster::FOLD_VERSION);
+        let text = format!(
+            "the chain is whole; the states are not compared: event-log has version {theirs} of the \
+             fold, this muster has {ours}: use the muster of event-log's release"
+        );
+        return Err(CliError::new(Code::No, text));
+    }
     let verified = verify.then(|| fold.place() == head.place && hash == head.state_hash);
     match output {
         Format::Json => look::json(&serde_json::json!({

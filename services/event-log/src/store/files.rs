@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Cursor, Read as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lsm_tree::{AbstractTree as _, AnyTree, Guard as _, SeqNo, SequenceNumberCounter};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -22,6 +23,10 @@ const STEP_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How much of a table is read at once.
 const CHUNK: usize = 256 * 1024;
+
+/// How often a folder that is in use is tried again, and how long between.
+const LOCK_TRIES: usize = 20;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// A file that is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +65,18 @@ pub(crate) fn lock(folder: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     let file = options.create(true).truncate(false).write(true).open(folder.join(LOCK));
     let file = file.map_err(unreadable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(StoreError::Locked { path: folder.to_owned() })
+    // Whoever has just ended may have something under way that still holds it.
+    for wait in [Some(LOCK_WAIT); LOCK_TRIES].into_iter().chain([None]) {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => {}
+            Err(std::fs::TryLockError::Error(source)) => return Err(unreadable(source)),
         }
-        Err(std::fs::TryLockError::Error(source)) => Err(unreadable(source)),
+        if let Some(wait) = wait {
+            std::thread::sleep(wait);
+        }
     }
+    Err(StoreError::Locked { path: folder.to_owned() })
 }
 
 /// Everything that opening the database relies on and that is not what was written, and the tail

@@ -168,7 +168,7 @@ impl FjallStore {
     }
 
     /// Puts another entry in the place of one, checksums and all: damage that no file shows.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(test)]
     pub(crate) fn replace(&self, row: &Row) {
         let key = row.position().to_be_bytes();
         self.log.insert(key, encode_row(row)).expect("it can be written");
@@ -245,6 +245,30 @@ impl std::fmt::Debug for FjallStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FjallStore").field("heads", &self.heads()).finish_non_exhaustive()
     }
+}
+
+/// How far a commit goes before it returns.
+#[cfg(not(any(test, feature = "testing")))]
+fn durability() -> PersistMode {
+    PersistMode::SyncAll
+}
+
+#[cfg(any(test, feature = "testing"))]
+static UNSYNCED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+#[cfg(any(test, feature = "testing"))]
+fn durability() -> PersistMode {
+    match UNSYNCED.load(std::sync::atomic::Ordering::Relaxed) {
+        true => PersistMode::Buffer,
+        false => PersistMode::SyncAll,
+    }
+}
+
+/// Leaves what is committed from now on in the page cache. For the control of a test that cuts the
+/// power: it must notice. Only code can call it, no setting.
+#[cfg(any(test, feature = "testing"))]
+pub fn write_without_sync() {
+    UNSYNCED.store(true, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Makes an empty database under another name first: it is there whole or not at all.
@@ -327,7 +351,7 @@ impl Store for FjallStore {
     fn append(&self, commit: &Commit) -> Result<(), StoreError> {
         let Some(last) = commit.rows.last() else { return Ok(()) };
         let mut heads = self.heads();
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        let mut batch = self.database.batch().durability(Some(durability()));
         for row in &commit.rows {
             batch.insert(&self.log, row.position().to_be_bytes(), encode_row(row));
         }
@@ -356,7 +380,7 @@ impl Store for FjallStore {
 
     fn set_aside(&self, rollback: &Rollback) -> Result<(), StoreError> {
         let mut heads = self.heads();
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        let mut batch = self.database.batch().durability(Some(durability()));
         for row in &rollback.rows {
             let key = [&row.position().to_be_bytes()[..], &row.place.hash.0].concat();
             batch.insert(&self.orphans, key, encode_row(row));
@@ -431,7 +455,7 @@ impl Store for FjallStore {
             self.snapshots.insert(key, piece).map_err(engine("store a snapshot"))?;
         }
         // The journal is one file in order: once this is on disk, the pieces are.
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        let mut batch = self.database.batch().durability(Some(durability()));
         batch.insert(&self.snapshots, meta_key(meta), json(meta));
         batch.commit().map_err(engine("store a snapshot"))
     }

@@ -188,6 +188,22 @@ Examples:
   muster doctor
   muster doctor -o json | jq -r '.items[] | select(.state == \"ill\") | .remedy'";
 
+pub(super) const BACKUP: &str = "\
+Events are checked against the hash chain as they come. A backup that was interrupted goes on where it
+ended. Exits with 6 when DIR holds another history. docs/backup.md says what to do with it.
+
+Example:
+  muster backup --into /srv/backup";
+
+pub(super) const RESTORE: &str = "\
+Every event is checked against the hash chain, and the state against its hash in the backup. A log that
+is there already is never overwritten. What the events stream has beyond the backup is taken in when
+event-log starts.
+
+Examples:
+  muster restore --from /srv/backup --data-dir ./dev
+  muster restore --from /srv/backup --state-dir /var/lib/muster";
+
 pub(super) const CONTEXT: &str = "\
 Contexts are those of the `nats` command, in ~/.config/nats/context.
 

@@ -1,0 +1,86 @@
+//! The scenarios: one row and one file each.
+//!
+//! To add one: a file with `run`, a row in the table, a line in the dispatch. A slice is what
+//! `make test` runs of it; a scenario without one takes too long for that.
+
+mod bitflip;
+mod disk_full;
+mod kill_log;
+mod kill_nats;
+mod power_cut;
+mod repair;
+
+use runtime::Failure;
+
+use crate::run::{Checked, Run};
+
+/// A row of the table.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What is done, and what must hold.
+    pub(crate) what: &'static str,
+    /// How many rounds its claim needs.
+    pub(crate) rounds: u32,
+    /// How many `make test` runs; none when it is too slow, or `tests/integrity` has it.
+    pub(crate) slice: Option<u32>,
+}
+
+/// Every scenario.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "kill-log",
+        what: "kill -9 of event-log under load: what was answered is there once, and nothing is \
+               published that is not stored",
+        rounds: 100,
+        slice: Some(3),
+    },
+    Scenario {
+        name: "kill-nats",
+        what: "kill -9 of nats-server, alone and with event-log: the stream is as the log again",
+        rounds: 100,
+        slice: Some(3),
+    },
+    Scenario {
+        name: "power-cut",
+        what: "the disk as a power cut would leave it: all that was published is there; without \
+               fsync it is not (root)",
+        rounds: 60,
+        slice: Some(2),
+    },
+    Scenario {
+        name: "disk-full",
+        what: "a full disk under the log and under NATS: commands are refused with a reason, \
+               nothing is lost, and intake comes back by itself (root)",
+        rounds: 6,
+        slice: None,
+    },
+    Scenario {
+        name: "bitflip",
+        what: "one flipped bit in the store, its journal, its snapshots, the witness, so many each: \
+               it is named, or every answer is as before",
+        rounds: 1_000,
+        slice: None,
+    },
+    Scenario {
+        name: "repair",
+        what: "the stream, the store, or parts of both are lost: every event comes back from what \
+               is left, a backup included",
+        rounds: 50,
+        slice: None,
+    },
+];
+
+/// Runs one.
+pub(crate) async fn run(name: &str, run: &mut Run) -> Result<Checked, Failure> {
+    match name {
+        "kill-log" => kill_log::run(run).await,
+        "kill-nats" => kill_nats::run(run).await,
+        "power-cut" => power_cut::run(run).await,
+        "disk-full" => disk_full::run(run).await,
+        "bitflip" => bitflip::run(run).await,
+        "repair" => repair::run(run).await,
+        other => Err(format!("there is no scenario {other}: see --list").into()),
+    }
+}

@@ -1,0 +1,147 @@
+//! `power-cut`: event-log on a disk of its own, which is copied in the middle of its work as a power
+//! cut would leave it: with what was synced, and whatever else happened to be written.
+//!
+//! The control is the same with an event-log that does not sync: it must lose something, or the
+//! scenario proves nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bus::Bus;
+use bus::testing::Server;
+use runtime::Failure;
+
+use crate::audit::{self, Whole};
+use crate::load::{Load, connect};
+use crate::mount::{self, Mount};
+use crate::process::{Kind, Log, verify};
+use crate::run::{Checked, Run};
+
+/// The disk, in MiB.
+const DISK_MIB: u64 = 512;
+
+/// How long event-log works before the next cut, at most, in ms.
+const WORKS_MS: u64 = 500;
+
+/// Of how many cuts one is also started from, with an empty NATS.
+const START_EVERY: u32 = 5;
+
+/// How many cuts the control gets at most to lose something.
+const CONTROL: u32 = 10;
+
+pub(crate) async fn run(run: &mut Run) -> Result<Checked, Failure> {
+    let mut checked = Checked::default();
+    let disk = Disk::start(run, Kind::Real).await?;
+    for round in 0..run.rounds {
+        let cut = disk.cut(run, &mut checked).await;
+        let cut = cut.map_err(|error| format!("round {round}: {error}"))?;
+        if let Some(lost) = cut.lost {
+            return Err(format!("round {round}: {lost}").into());
+        }
+        if (round + 1) % START_EVERY == 0 {
+            starts(run, &cut.mount).await.map_err(|error| format!("round {round}: {error}"))?;
+            checked.add("cut disks started from", 1);
+        }
+        checked.add("power cuts", 1);
+    }
+    checked.add("requests answered", disk.load.answered() as u64);
+    drop(disk);
+    control(run, &mut checked).await?;
+    Ok(checked)
+}
+
+/// Without fsync something must get lost.
+async fn control(run: &mut Run, checked: &mut Checked) -> Result<(), Failure> {
+    let disk = Disk::start(run, Kind::Unsynced).await?;
+    for round in 0..CONTROL {
+        let cut = disk.cut(run, &mut Checked::default()).await;
+        if cut.is_err() || cut.is_ok_and(|cut| cut.lost.is_some()) {
+            checked.add("power cuts without fsync until something was lost", u64::from(round + 1));
+            return Ok(());
+        }
+    }
+    Err(format!("nothing was lost without fsync in {CONTROL} power cuts: they are none").into())
+}
+
+/// An event-log at work on a disk of its own; its NATS is elsewhere.
+struct Disk {
+    load: Load,
+    log: Log,
+    bus: Bus,
+    _server: Server,
+    /// Last, so that it is unmounted when nobody uses it any more.
+    _mount: Mount,
+}
+
+/// What a power cut left.
+struct Cut {
+    mount: Mount,
+    lost: Option<String>,
+}
+
+impl Disk {
+    async fn start(run: &mut Run, kind: Kind) -> Result<Self, Failure> {
+        let at = run.folder().join("disk");
+        let mount = Mount::ext4(&run.folder().join("disk.img"), DISK_MIB, &at)?;
+        let server = Server::start();
+        let bus = connect(&server.url(), "auditor").await?;
+        let output = run.folder().join("event-log.log");
+        let mut log = Log::start(kind, &server.url(), &at, &output)?;
+        log.serving(&bus).await?;
+        let load = Load::start(&server.url(), &mut run.dice).await?;
+        Ok(Self { load, log, bus, _server: server, _mount: mount })
+    }
+
+    /// Stops event-log in its tracks, copies its disk, lets it go on, and looks at the copy.
+    async fn cut(&self, run: &mut Run, checked: &mut Checked) -> Result<Cut, Failure> {
+        self.load.until_answered(20).await?;
+        tokio::time::sleep(Duration::from_millis(run.dice.below(WORKS_MS))).await;
+        self.log.signal("STOP")?;
+        let image = run.folder().join("cut.img");
+        let copied =
+            tokio::task::block_in_place(|| mount::copy(&run.folder().join("disk.img"), &image));
+        // What was told and published until now was so before the disk stood still.
+        let answered = self.load.ledger().answered.clone();
+        let published = audit::stream(&self.bus).await;
+        self.log.signal("CONT")?;
+        copied?;
+        let published = published?;
+
+        let mount = Mount::image(&image, &run.folder().join("cut"))?;
+        let lost = look(mount.at(), &answered, &published, checked).await;
+        let lost = lost.err().map(|error| runtime::process::chain(error.as_ref()));
+        if lost.is_none() {
+            let whole = Whole::read(&mount.at().join("event-log"))?;
+            whole.is_of(&self.load.ledger())?;
+        }
+        Ok(Cut { mount, lost })
+    }
+}
+
+/// The log of a cut disk: it opens by itself, and nothing that anyone knew of is missing.
+async fn look(
+    state: &Path,
+    answered: &BTreeMap<(schemas::id::Series, u64), schemas::place::Place>,
+    published: &BTreeMap<u64, Vec<u8>>,
+    checked: &mut Checked,
+) -> Result<(), Failure> {
+    verify(state).await?;
+    let whole = tokio::task::block_in_place(|| Whole::read(&state.join("event-log")))?;
+    checked.add("answers found on the cut disk", whole.holds(answered)?);
+    checked.add("published messages found on the cut disk", whole.covers(published)?);
+    Ok(())
+}
+
+/// An event-log starts from a cut disk, fills an empty NATS from it, and serves.
+async fn starts(run: &Run, cut: &Mount) -> Result<(), Failure> {
+    let server = Server::start();
+    let bus = connect(&server.url(), "auditor").await?;
+    let output = run.folder().join("started.log");
+    let mut log = Log::start(Kind::Real, &server.url(), cut.at(), &output)?;
+    log.serving(&bus).await?;
+    let load = Load::start(&server.url(), &mut run.dice.clone()).await?;
+    load.until_answered(5).await?;
+    log.kill();
+    verify(cut.at()).await
+}
