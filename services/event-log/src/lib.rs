@@ -18,6 +18,7 @@ pub mod service;
 mod entry;
 mod index;
 mod reads;
+mod room;
 mod verify;
 mod view;
 

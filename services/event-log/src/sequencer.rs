@@ -12,8 +12,10 @@
 mod admit;
 mod flight;
 mod recover;
+mod room;
 
 pub use self::flight::Message;
+pub use self::room::{Room, Short};
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,9 @@ use crate::witness::Heads;
 pub trait Bindings {
     /// The node that a replica is bound to, once it is.
     fn node_of(&self, replica: &ReplicaId) -> Option<NodeName>;
+
+    /// Whether it was stated that commands which ask for more are refused.
+    fn intake_closed(&self) -> bool;
 }
 
 /// How much the events stream keeps.
@@ -119,6 +124,8 @@ pub enum Input {
     Requests(Vec<Asked>),
     /// Some time has passed; about ten times a second.
     Tick,
+    /// How much room the disks have.
+    Room(Room),
 }
 
 /// What to do.
@@ -204,6 +211,8 @@ pub struct Counts {
     pub refused: BTreeMap<&'static str, u64>,
     /// Messages on the append stream that are no requests.
     pub junk: u64,
+    /// Requests that were let go for lack of room.
+    pub deferred: u64,
     /// Times that a publish did not go as expected.
     pub disturbed: u64,
     /// Leaderships that were taken.
@@ -266,6 +275,8 @@ pub struct Sequencer<S, B> {
     held: VecDeque<Held>,
     since: Since,
     attempts: u32,
+    full: bool,
+    stated: Option<room::Stated>,
     counts: Counts,
 }
 
@@ -302,6 +313,8 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             held: VecDeque::new(),
             since: Since::default(),
             attempts: 0,
+            full: false,
+            stated: None,
             counts: Counts::default(),
         };
         sequencer.reload()?;
@@ -347,6 +360,11 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         match (input, &self.phase) {
             (_, Phase::Stopped) => Ok(()),
             (Input::Outcomes(outcomes), _) => self.outcomes(outcomes, out),
+            (Input::Room(room), _) => self.room(&room, now_ms, out),
+            (Input::Requests(asked), Phase::Leading { .. }) if self.full => {
+                self.let_go(&asked, out);
+                Ok(())
+            }
             (Input::Requests(asked), Phase::Leading { fence }) => {
                 let fence = *fence;
                 self.group(&asked, fence, now_ms, out)
@@ -564,6 +582,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         })?;
         self.tip = Tip { place, recorded_ms };
         self.indexer = Indexer::behind(&self.store, place.position)?;
+        self.stated = None;
         Ok(())
     }
 }
