@@ -143,6 +143,22 @@ events! {
         /// The last place that both have.
         from: Place,
     }
+    /// A disk has little room left: commands that ask for more are refused until there is more.
+    IntakeClosed by By::EventLog => {
+        /// Which disk: that of the `log`, or of `nats`.
+        disk: String,
+        /// How much was free.
+        free_bytes: u64,
+        /// How much must be free for the intake to open again.
+        needed_bytes: u64,
+    }
+    /// The disks have room again.
+    IntakeOpened by By::EventLog => {
+        /// The disk with the least room.
+        disk: String,
+        /// How much was free.
+        free_bytes: u64,
+    }
     /// An instance became the one that decides for its service (or its node).
     LeadershipTaken by By::Leader => {
         /// For what.

@@ -74,6 +74,8 @@ impl Event {
             Self::SequencerTaken(_) => about("log", "sequencer", "taken", []),
             Self::PositionVoided(_) => about("log", "position", "voided", []),
             Self::HistoryForked(_) => about("log", "history", "forked", []),
+            Self::IntakeClosed(_) => about("log", "intake", "closed", []),
+            Self::IntakeOpened(_) => about("log", "intake", "opened", []),
             Self::LeadershipTaken(e) => of_leader(&e.writer, "taken"),
             Self::LeadershipReleased(e) => of_leader(&e.writer, "released"),
             Self::CommandAccepted(e) => of_command(&e.command, "accepted"),

@@ -154,6 +154,7 @@ fn reason(common: &Common) -> Option<String> {
 }
 
 fn effect(state: &State, common: &Common, command: &Command) -> Result<Effect, Problem> {
+    check_room(state, command)?;
     let app_key = |name: &AppName| AppKey {
         tenant: common.tenant.clone().unwrap_or_else(default_tenant),
         name: name.clone(),
@@ -183,6 +184,32 @@ fn effect(state: &State, common: &Common, command: &Command) -> Result<Effect, P
             ],
         }),
     }
+}
+
+/// Refuses what asks for more while a disk has little room. What ends or saves something goes on.
+fn check_room(state: &State, command: &Command) -> Result<(), Problem> {
+    let Some(closed) = &state.cluster.intake_closed else { return Ok(()) };
+    match command {
+        Command::Deploy(_)
+        | Command::Scale(_)
+        | Command::Restart(_)
+        | Command::Label(_)
+        | Command::PutConfig(_)
+        | Command::AddNote(_) => {}
+        Command::DeleteApp(_)
+        | Command::Cordon(_)
+        | Command::Drain(_)
+        | Command::Uncordon(_)
+        | Command::DeclareLost(_)
+        | Command::RemoveNode(_) => return Ok(()),
+    }
+    let got = format!("{} bytes free on the disk of {}", closed.free_bytes, closed.disk);
+    let valid = format!(
+        "at least {} bytes free there: make room, and send it again; until then only what ends or \
+         saves something is taken",
+        closed.needed_bytes
+    );
+    Err(Problem::new("storage_full", "", &got, &valid))
 }
 
 fn default_tenant() -> Tenant {

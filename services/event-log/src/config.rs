@@ -17,6 +17,16 @@ pub struct Config {
     /// Entries are read again in the background, so many a second, to find damage early; 0: never.
     #[arg(long, env = "MUSTER_SCRUB_PER_SECOND", default_value_t = 2_000)]
     pub scrub_per_second: u64,
+    /// Below so much room on a disk, commands that ask for more are refused.
+    #[arg(long, env = "MUSTER_DISK_CLOSE_MIB", default_value_t = 512, value_name = "MIB")]
+    pub disk_close_mib: u64,
+    /// Below so much room on a disk, nothing is taken: it is offered again.
+    #[arg(long, env = "MUSTER_DISK_STOP_MIB", default_value_t = 128, value_name = "MIB")]
+    pub disk_stop_mib: u64,
+    /// The folder in which nats-server keeps its streams, where that is on this machine: its disk is
+    /// watched too.
+    #[arg(long, env = "MUSTER_NATS_STORE_DIR", value_name = "DIR")]
+    pub nats_store_dir: Option<PathBuf>,
     /// What to do; to serve when nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,

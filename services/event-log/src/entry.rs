@@ -103,6 +103,13 @@ impl Entry {
         Self::own(before, epoch, series, now_ms, event.into())
     }
 
+    /// Something that event-log itself states.
+    pub(crate) fn stated(before: &Tip, event: Event, now_ms: u64) -> Self {
+        let series = Series::derive(&format!("stated/{}", event.kind()), before.place.position + 1);
+        let now_ms = now_ms.max(before.recorded_ms);
+        Self::own(before, before.place.epoch, series, now_ms, event)
+    }
+
     /// The entry for a position at which something stands that the log never wrote. Its bytes
     /// follow from the entry before, the position and the sha256 of what stands there: whoever
     /// meets the same writes the same.

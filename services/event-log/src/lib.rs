@@ -23,6 +23,7 @@ mod index;
 mod proof;
 mod reads;
 mod rebuild;
+mod room;
 mod salvage;
 mod scrub;
 mod verify;

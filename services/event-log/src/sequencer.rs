@@ -12,10 +12,12 @@
 mod admit;
 mod flight;
 mod recover;
+mod room;
 
 pub(crate) use self::admit::Group;
 pub use self::flight::Message;
 pub(crate) use self::recover::{Met, meet};
+pub use self::room::{Room, Short};
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,9 @@ use crate::witness::Heads;
 pub trait Bindings {
     /// The node that a replica is bound to, once it is.
     fn node_of(&self, replica: &ReplicaId) -> Option<NodeName>;
+
+    /// Whether it was stated that commands which ask for more are refused.
+    fn intake_closed(&self) -> bool;
 }
 
 /// How much the events stream keeps.
@@ -121,6 +126,8 @@ pub enum Input {
     Requests(Vec<Asked>),
     /// Some time has passed; about ten times a second.
     Tick,
+    /// How much room the disks have.
+    Room(Room),
 }
 
 /// What to do.
@@ -206,6 +213,8 @@ pub struct Counts {
     pub refused: BTreeMap<&'static str, u64>,
     /// Messages on the append stream that are no requests.
     pub junk: u64,
+    /// Requests that were let go for lack of room.
+    pub deferred: u64,
     /// Times that a publish did not go as expected.
     pub disturbed: u64,
     /// Leaderships that were taken.
@@ -268,6 +277,8 @@ pub struct Sequencer<S, B> {
     held: VecDeque<Held>,
     since: Since,
     attempts: u32,
+    full: bool,
+    stated: Option<room::Stated>,
     counts: Counts,
 }
 
@@ -304,6 +315,8 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             held: VecDeque::new(),
             since: Since::default(),
             attempts: 0,
+            full: false,
+            stated: None,
             counts: Counts::default(),
         };
         sequencer.reload()?;
@@ -349,6 +362,11 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         match (input, &self.phase) {
             (_, Phase::Stopped) => Ok(()),
             (Input::Outcomes(outcomes), _) => self.outcomes(outcomes, out),
+            (Input::Room(room), _) => self.room(&room, now_ms, out),
+            (Input::Requests(asked), Phase::Leading { .. }) if self.full => {
+                self.let_go(&asked, out);
+                Ok(())
+            }
             (Input::Requests(asked), Phase::Leading { fence }) => {
                 let fence = *fence;
                 self.group(&asked, fence, now_ms, out)
@@ -566,6 +584,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         })?;
         self.tip = Tip { place, recorded_ms };
         self.indexer = Indexer::behind(&self.store, place.position)?;
+        self.stated = None;
         Ok(())
     }
 }

@@ -19,9 +19,10 @@ use crate::audit;
 use crate::config::Config;
 use crate::proof::Prover;
 use crate::reads;
+use crate::room::Disks;
 use crate::scrub;
 use crate::sequencer::{
-    Asked, Input, Message, Outcome, Output, Sequencer, Setup, Streamed, Window,
+    Asked, Input, Message, Outcome, Output, Room, Sequencer, Setup, Streamed, Window,
 };
 use crate::start::Stream;
 use crate::store::FjallStore;
@@ -44,6 +45,8 @@ const PURGE_TICKS: u32 = 10;
 const TILES: Duration = Duration::from_secs(5);
 /// How many of the newest entries are checked before anything relies on them.
 const CHECKED: u64 = 1_000;
+/// How often the disks are looked at, in ticks.
+const ROOM_TICKS: u32 = 3;
 
 /// How long a reader waits before it tries again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -104,6 +107,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         purge: None,
         snapshot_every: config.snapshot_every.max(1),
         snapshot: None,
+        disks: Disks::new(&config),
     };
     tasks.spawn("sequencer", pump.run(arrived, shutdown));
     // The first task that ends, ends the service.
@@ -151,6 +155,7 @@ struct Pump {
     purge: Option<u64>,
     snapshot_every: u64,
     snapshot: Option<tokio::task::JoinHandle<()>>,
+    disks: Disks,
 }
 
 impl Pump {
@@ -175,7 +180,9 @@ impl Pump {
                     if ticks.is_multiple_of(PURGE_TICKS) {
                         self.purge_read().await;
                     }
-                    vec![Input::Tick]
+                    let looked = ticks.is_multiple_of(ROOM_TICKS);
+                    let room = looked.then(|| self.room()).flatten();
+                    std::iter::once(Input::Tick).chain(room.map(Input::Room)).collect()
                 }
             };
             for input in inputs {
@@ -312,6 +319,15 @@ impl Pump {
         });
     }
 
+    /// How much room there is.
+    fn room(&self) -> Option<Room> {
+        let metrics = &self.admin.metrics;
+        let help = "Room on the disk of the log, and of NATS where that is known.";
+        self.disks.look(&mut |disk, free| {
+            metrics.set("muster_log_disk_free_bytes", help, &[("disk", disk)], free);
+        })
+    }
+
     async fn purge_read(&mut self) {
         if let Some(up_to) = self.purge.take() {
             // What stays is read again after a reconnection, and known as a repeat then.
@@ -341,6 +357,7 @@ impl Pump {
         let missing = match (self.bus.connected(), self.sequencer.leads()) {
             (false, _) => Some("NATS".to_owned()),
             (true, false) => Some("the events stream to be as the log".to_owned()),
+            (true, true) if self.sequencer.full() => Some("room on a disk".to_owned()),
             (true, true) => None,
         };
         self.admin.readiness.set("event-log", missing);
@@ -356,6 +373,8 @@ impl Pump {
         set("muster_log_events", "Events recorded.", counts.events);
         set("muster_log_duplicates", "Requests that were repeats.", counts.duplicates);
         set("muster_log_junk", "Messages on the append stream that are no requests.", counts.junk);
+        let help = "Requests let go for lack of room, to be offered again.";
+        set("muster_log_deferred", help, counts.deferred);
         set("muster_log_voided", "Positions that hold what the log never wrote.", counts.voided);
         for (code, count) in &counts.refused {
             metrics.set("muster_log_refused", "Requests refused.", &[("code", code)], *count);

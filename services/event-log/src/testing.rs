@@ -92,6 +92,10 @@ impl Shown {
 }
 
 impl Bindings for Shown {
+    fn intake_closed(&self) -> bool {
+        self.view.intake_closed()
+    }
+
     fn node_of(&self, replica: &ReplicaId) -> Option<NodeName> {
         self.view.node_of(replica)
     }

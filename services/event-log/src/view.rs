@@ -113,6 +113,10 @@ fn belongs(store: &impl Store, meta: &SnapshotMeta) -> Result<bool, StoreError> 
 }
 
 impl Bindings for View {
+    fn intake_closed(&self) -> bool {
+        self.fold().state().cluster.intake_closed.is_some()
+    }
+
     fn node_of(&self, replica: &ReplicaId) -> Option<NodeName> {
         self.fold().state().replicas.get(replica).and_then(|replica| replica.node.clone())
     }

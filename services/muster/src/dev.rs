@@ -88,6 +88,7 @@ async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     leave_context(folder, &url, users)?;
+    let store = server.as_ref().map(|server| server.store().display().to_string());
     let admin = Admin::default();
     let mut tasks = Tasks::default();
     let page = admin.clone().serve(dev.admin_address, shutdown.clone());
@@ -107,7 +108,9 @@ async fn serve(
             });
         }};
     }
-    service!("event-log", event_log, settings(&Role::EventLog)?);
+    let mut args = settings(&Role::EventLog)?;
+    args.extend(store.into_iter().flat_map(|store| ["--nats-store-dir".to_owned(), store]));
+    service!("event-log", event_log, args);
     service!("controller", controller, settings(&Role::Decider("controller"))?);
     service!("scheduler", scheduler, settings(&Role::Decider("scheduler"))?);
     service!("autoscaler", autoscaler, settings(&Role::Decider("autoscaler"))?);

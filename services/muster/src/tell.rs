@@ -46,6 +46,13 @@ pub(crate) fn words(event: &Event) -> String {
         Event::SequencerTaken(e) => format!("event-log {} took the sequence", short(&e.instance)),
         Event::PositionVoided(_) => "something that the log never wrote was voided".to_owned(),
         Event::HistoryForked(e) => format!("a copy of history up to {} goes its own way", e.from),
+        Event::IntakeClosed(e) => format!(
+            "the disk of {} has {} left: commands that ask for more are refused until it has {}",
+            if e.disk == "nats" { "NATS" } else { "the log" },
+            crate::table::bytes(e.free_bytes),
+            crate::table::bytes(e.needed_bytes)
+        ),
+        Event::IntakeOpened(_) => "the disks have room again: commands are taken".to_owned(),
         Event::LeadershipTaken(e) => format!("{} took term {}", e.writer, e.term),
         Event::LeadershipReleased(e) => format!("{} released term {}", e.writer, e.term),
         Event::CommandAccepted(e) => match &e.reason {

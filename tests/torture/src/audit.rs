@@ -7,139 +7,192 @@ use std::path::Path;
 use bus::Bus;
 use cluster::Fold;
 use event_log::store::{FjallStore, Row, Store as _, rows};
-use event_log::testing::stands_for;
 use runtime::Failure;
 use schemas::envelope::Envelope;
 use schemas::id::{Series, Writer};
 use schemas::place::Place;
 use schemas::stream;
 
-use crate::load::Ledger;
+use crate::load::Load;
 use crate::run::Checked;
 
 /// The most messages that are read at once.
 const PART: usize = 4_096;
 
-/// Where each request stands in a log: its last position, and what its events say.
-type Requests = BTreeMap<(Series, u64), (u64, Vec<String>)>;
+/// A request, by its series and number.
+type Key = (Series, u64);
 
-/// A whole log, read from a store that nobody serves.
-pub(crate) struct Whole {
-    rows: Vec<Row>,
-    requests: Requests,
+/// A log as far as it was read from stores that nobody served. It goes on where it stopped, so that
+/// a scenario of many rounds reads each entry twice: when it is new, and at the end.
+#[derive(Default)]
+pub(crate) struct Audit {
+    fold: Fold,
+    /// The place of every entry.
+    places: Vec<Place>,
+    /// Where the last event of each request stands.
+    requests: BTreeMap<Key, u64>,
+    /// What the events of requests say that were not compared with the ledger yet.
+    says: BTreeMap<Key, Vec<String>>,
+    /// The last number of each series.
+    numbers: BTreeMap<Series, u64>,
+    open: Vec<String>,
+    /// The answers that were found.
+    found: BTreeSet<Key>,
+    /// How far the stream was compared.
+    streamed: u64,
 }
 
-impl Whole {
-    /// Opens the store in `folder`, and reads all of it: the chain and the batches must be whole, no
-    /// request may be there twice, and nothing may be impossible.
-    pub(crate) fn read(folder: &Path) -> Result<Self, Failure> {
+impl Audit {
+    /// Opens the store in `folder`, and reads what is new in it: it must follow from what was read
+    /// before, the chain and the batches must be whole, no request may be there twice, and nothing
+    /// may be impossible.
+    pub(crate) fn read(&mut self, folder: &Path) -> Result<(), Failure> {
         let store = FjallStore::open(folder)?;
-        let head = store.head()?;
-        let rows = rows(&store, 1, head.position)?;
-        let mut fold = Fold::new();
-        for row in &rows {
-            fold.push(&row.bytes)?;
-            if fold.cursor() != row.place || (fold.cursor() == fold.place()) != row.ends {
-                return Err(format!("position {} is stored as another", row.position()).into());
-            }
+        let (head, known) = (store.head()?, self.fold.cursor());
+        let found = if known.position == 0 { None } else { store.row(known.position)? };
+        if known.position > 0 && found.is_none_or(|row| row.place != known) {
+            return Err(format!("what stood at {known} is not there any more").into());
         }
-        if fold.cursor().position != head.position {
-            let end = fold.cursor();
+        for row in rows(&store, known.position + 1, head.position)? {
+            self.push(&row)?;
+        }
+        if self.fold.cursor().position != head.position {
+            let end = self.fold.cursor();
             return Err(format!("the log ends at {end}, and its head is {head}").into());
         }
-        if fold.state().anomalies() > 0 {
-            return Err("something impossible is in the log".into());
+        match self.fold.state().anomalies() {
+            0 => Ok(()),
+            _ => Err("something impossible is in the log".into()),
         }
-        let requests = requests(&rows)?;
-        Ok(Self { rows, requests })
+    }
+
+    fn push(&mut self, row: &Row) -> Result<(), Failure> {
+        self.fold.push(&row.bytes)?;
+        let at = row.position();
+        if self.fold.cursor() != row.place || (self.fold.cursor() == self.fold.place()) != row.ends
+        {
+            return Err(format!("position {at} is stored as another").into());
+        }
+        self.places.push(row.place);
+        let Envelope { header, event } = Envelope::decode(&row.bytes)?;
+        if header.batch.i == 0 {
+            self.open.clear();
+        }
+        self.open.push(event.data());
+        if !header.batch.ends() || header.writer == Writer::EventLog {
+            return Ok(());
+        }
+        let key = (header.batch.series, header.batch.n);
+        let before = self.numbers.insert(key.0.clone(), key.1).unwrap_or(0);
+        if key.1 != before + 1 {
+            return Err(format!("number {} of series {} follows {before}", key.1, key.0).into());
+        }
+        self.says.insert(key.clone(), std::mem::take(&mut self.open));
+        self.requests.insert(key, at);
+        Ok(())
     }
 
     /// How many entries it has.
     pub(crate) fn len(&self) -> u64 {
-        self.rows.len() as u64
-    }
-
-    /// Everything that was answered is there, where the answer said, and says what was offered; what
-    /// is there was offered.
-    pub(crate) fn holds(&self, answered: &BTreeMap<(Series, u64), Place>) -> Result<u64, Failure> {
-        for ((series, n), place) in answered {
-            let found = self.requests.get(&(series.clone(), *n));
-            let Some((at, _)) = found else {
-                let what = format!("lost: number {n} of series {series}, answered at {place}");
-                return Err(what.into());
-            };
-            if *at != place.position || self.place(*at) != Some(*place) {
-                let what = format!("number {n} of series {series} is at {at}, not at {place}");
-                return Err(what.into());
-            }
-        }
-        Ok(answered.len() as u64)
+        self.places.len() as u64
     }
 
     /// What is there of the writers is what they offered.
-    pub(crate) fn is_of(&self, ledger: &Ledger) -> Result<(), Failure> {
-        for ((series, n), (at, says)) in &self.requests {
-            if ledger.offered.get(&(series.clone(), *n)).is_some_and(|offered| offered != says) {
-                return Err(format!("position {at} does not say what was offered").into());
+    pub(crate) fn is_of(&mut self, load: &Load) -> Result<(), Failure> {
+        let ledger = load.ledger();
+        for ((series, n), says) in std::mem::take(&mut self.says) {
+            let offered = ledger.offered.get(&(series.clone(), n));
+            if offered.is_some_and(|offered| *offered != says) {
+                return Err(format!("number {n} of {series} does not say what was offered").into());
             }
         }
         Ok(())
     }
 
-    /// Everything in the stream is in the store, byte for byte. How many messages.
-    pub(crate) fn covers(&self, stream: &BTreeMap<u64, Vec<u8>>) -> Result<u64, Failure> {
-        for (sequence, bytes) in stream {
-            let at = usize::try_from(sequence - 1).unwrap_or(usize::MAX);
-            if self.rows.get(at).is_none_or(|row| !stands_for(&row.bytes, bytes)) {
+    /// Everything that was answered is there once, where the answer said. How many that were not
+    /// found before.
+    pub(crate) fn holds(&mut self, answered: &BTreeMap<Key, Place>) -> Result<u64, Failure> {
+        let mut count = 0;
+        for (key, place) in answered {
+            if self.found.contains(key) {
+                continue;
+            }
+            let (series, n) = key;
+            let Some(at) = self.requests.get(key) else {
+                let what = format!("lost: number {n} of series {series}, answered at {place}");
+                return Err(what.into());
+            };
+            if self.place(*at) != Some(*place) {
+                let what = format!("number {n} of series {series} is at {at}, not at {place}");
+                return Err(what.into());
+            }
+            self.found.insert(key.clone());
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Everything in the stream is in the store, byte for byte. How many messages that were not
+    /// compared before.
+    pub(crate) fn covers(&mut self, stream: &BTreeMap<u64, Vec<u8>>) -> Result<u64, Failure> {
+        let mut count = 0;
+        for (sequence, bytes) in stream.range(self.streamed + 1..) {
+            let before = match sequence - 1 {
+                0 => Some(Place::START),
+                before => self.place(before),
+            };
+            // The hash of an entry is that of its bytes behind the hash before it.
+            let hash = before.map(|before| before.hash.extend(bytes));
+            if hash.is_none() || self.place(*sequence).map(|place| place.hash) != hash {
                 return Err(format!("position {sequence} is published and not in the store").into());
             }
+            self.streamed = *sequence;
+            count += 1;
         }
-        Ok(stream.len() as u64)
+        Ok(count)
+    }
+
+    /// Where what was not compared yet begins in the stream.
+    pub(crate) fn next(&self) -> u64 {
+        self.streamed + 1
+    }
+
+    /// Reads a log that nobody serves, and checks it against everything: what was answered, what was
+    /// offered, and what is published.
+    pub(crate) async fn dead(
+        &mut self,
+        folder: &Path,
+        load: &Load,
+        bus: Option<&Bus>,
+        checked: &mut Checked,
+    ) -> Result<(), Failure> {
+        let published = match bus {
+            Some(bus) => stream(bus, self.next()).await?,
+            None => BTreeMap::new(),
+        };
+        tokio::task::block_in_place(|| self.read(folder))?;
+        let answered = load.ledger().answered.clone();
+        checked.add("answers found in a dead store", self.holds(&answered)?);
+        self.is_of(load)?;
+        checked.add("published messages found in it", self.covers(&published)?);
+        Ok(())
     }
 
     fn place(&self, position: u64) -> Option<Place> {
         let at = usize::try_from(position.checked_sub(1)?).ok()?;
-        self.rows.get(at).map(|row| row.place)
+        self.places.get(at).copied()
     }
 }
 
-/// The requests of a log, by series and number. Unfinished batches do not count.
-fn requests(rows: &[Row]) -> Result<Requests, Failure> {
-    let mut found = Requests::new();
-    let mut open: Vec<String> = Vec::new();
-    let mut last: BTreeMap<Series, u64> = BTreeMap::new();
-    for row in rows {
-        let Envelope { header, event } = Envelope::decode(&row.bytes)?;
-        if header.batch.i == 0 {
-            open.clear();
-        }
-        open.push(event.data());
-        if !header.batch.ends() {
-            continue;
-        }
-        let key = (header.batch.series.clone(), header.batch.n);
-        if header.writer != Writer::EventLog {
-            let before = last.insert(key.0.clone(), key.1).unwrap_or(0);
-            if key.1 != before + 1 {
-                let what = format!("number {} of series {} follows {before}", key.1, key.0);
-                return Err(what.into());
-            }
-            if found.insert(key, (row.position(), std::mem::take(&mut open))).is_some() {
-                return Err(format!("position {} is there twice", row.position()).into());
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Every message of the events stream, as it is now.
-pub(crate) async fn stream(bus: &Bus) -> Result<BTreeMap<u64, Vec<u8>>, Failure> {
+/// Every message of the events stream from a sequence on, as it is now.
+pub(crate) async fn stream(bus: &Bus, from: u64) -> Result<BTreeMap<u64, Vec<u8>>, Failure> {
     let mut messages = BTreeMap::new();
     let state = bus.stream_state(stream::EVENTS.name).await?.ok_or("there is no events stream")?;
-    if state.messages == 0 {
+    let from = from.max(state.first);
+    if state.messages == 0 || from > state.last {
         return Ok(messages);
     }
-    let mut follow = bus.follow(stream::EVENTS.name, state.first, None);
+    let mut follow = bus.follow(stream::EVENTS.name, from, None);
     while follow.position() <= state.last {
         for message in follow.next_batch(PART).await? {
             messages.insert(message.sequence, message.payload.to_vec());
@@ -148,38 +201,25 @@ pub(crate) async fn stream(bus: &Bus) -> Result<BTreeMap<u64, Vec<u8>>, Failure>
     Ok(messages)
 }
 
-/// Checks a log that nobody serves against everything: what was answered, what was offered, and
-/// what is published.
-pub(crate) async fn dead(
+/// Reads a log at its end, all of it once more: it holds everything that was answered, each once, and
+/// the stream is the same from its first message to the last.
+pub(crate) async fn whole(
     folder: &Path,
-    ledger: &crate::load::Load,
-    bus: Option<&Bus>,
+    load: &Load,
+    stream: &BTreeMap<u64, Vec<u8>>,
     checked: &mut Checked,
-) -> Result<Whole, Failure> {
-    let published = match bus {
-        Some(bus) => stream(bus).await?,
-        None => BTreeMap::new(),
-    };
-    let whole = tokio::task::block_in_place(|| Whole::read(folder))?;
-    let ledger = ledger.ledger();
-    checked.add("answers found in the store", whole.holds(&ledger.answered)?);
-    whole.is_of(&ledger)?;
-    drop(ledger);
-    checked.add("published messages found in the store", whole.covers(&published)?);
-    Ok(whole)
-}
-
-/// Stream and log are the same from the stream's first message on, and end at the same position.
-pub(crate) fn same(whole: &Whole, stream: &BTreeMap<u64, Vec<u8>>) -> Result<(), Failure> {
-    whole.covers(stream)?;
-    let (first, last) = match (stream.first_key_value(), stream.last_key_value()) {
-        (Some((first, _)), Some((last, _))) => (*first, *last),
-        _ => return Err("the stream is empty".into()),
-    };
-    let has: BTreeSet<u64> = stream.keys().copied().collect();
-    if last != whole.len() || (first..=last).any(|sequence| !has.contains(&sequence)) {
-        let len = whole.len();
-        return Err(format!("the stream has {first} to {last}, the log ends at {len}").into());
+) -> Result<(), Failure> {
+    let mut audit = Audit::default();
+    tokio::task::block_in_place(|| audit.read(folder))?;
+    let answered = load.ledger().answered.clone();
+    audit.is_of(load)?;
+    checked.add("answered requests there once at the end", audit.holds(&answered)?);
+    let compared = audit.covers(stream)?;
+    let first = stream.first_key_value().map_or(0, |(first, _)| *first);
+    if audit.next() != audit.len() + 1 || first + compared != audit.len() + 1 {
+        let what = format!("the stream has {compared} from {first}, the log {}", audit.len());
+        return Err(what.into());
     }
+    checked.add("events in a whole chain", audit.len());
     Ok(())
 }

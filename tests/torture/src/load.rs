@@ -58,13 +58,22 @@ pub(crate) struct Load {
 impl Load {
     /// Starts them. Nothing is answered until event-log is there.
     pub(crate) async fn start(url: &str, dice: &mut Dice) -> Result<Self, Failure> {
+        Self::start_as(url, dice, &|number| As::nobody(&format!("torture{number}"))).await
+    }
+
+    /// Starts them, each as a node and a user of its own.
+    pub(crate) async fn start_as(
+        url: &str,
+        dice: &mut Dice,
+        who: &dyn Fn(usize) -> Result<As, Failure>,
+    ) -> Result<Self, Failure> {
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         let (paused, watched) = watch::channel(false);
         let mut writers = JoinSet::new();
         for number in 1..=WRITERS {
-            let name = format!("torture{number}");
-            let node = NodeName::new(&name)?;
-            let bus = connect(url, &name).await?;
+            let writer = who(number)?;
+            let node = writer.node.clone();
+            let bus = writer.connect(url).await?;
             let agent = Agent {
                 bus,
                 writer: Writer::Agent(node.clone()),
@@ -127,15 +136,38 @@ fn locked(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection without a user: the servers of these tests listen on loopback.
+/// Who a writer is.
+#[derive(Clone, Debug)]
+pub(crate) struct As {
+    /// The node whose agent it is.
+    pub(crate) node: NodeName,
+    /// User and password.
+    pub(crate) credentials: Option<(String, String)>,
+    /// What the subjects of its answers begin with.
+    pub(crate) inbox: String,
+}
+
+impl As {
+    /// Nobody in particular: most servers of these tests listen on loopback and know no users.
+    fn nobody(name: &str) -> Result<Self, Failure> {
+        let node = NodeName::new(name)?;
+        Ok(Self { node, credentials: None, inbox: format!("_INBOX.{name}") })
+    }
+
+    async fn connect(&self, url: &str) -> Result<Bus, Failure> {
+        let to = Connect {
+            url: url.to_owned(),
+            name: self.node.to_string(),
+            credentials: self.credentials.clone(),
+            inbox_prefix: self.inbox.clone(),
+        };
+        Ok(Bus::connect(&to).await?)
+    }
+}
+
+/// A connection without a user.
 pub(crate) async fn connect(url: &str, name: &str) -> Result<Bus, Failure> {
-    let to = Connect {
-        url: url.to_owned(),
-        name: name.to_owned(),
-        credentials: None,
-        inbox_prefix: format!("_INBOX.{name}"),
-    };
-    Ok(Bus::connect(&to).await?)
+    As::nobody(name)?.connect(url).await
 }
 
 /// One writer.

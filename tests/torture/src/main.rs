@@ -9,6 +9,7 @@
 //! Not here: speed, and faults of the model (`tests/sim` has those, by the million).
 
 mod audit;
+mod dev;
 mod dice;
 mod load;
 mod mount;

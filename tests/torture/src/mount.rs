@@ -45,6 +45,20 @@ impl Mount {
         Ok(Self { at: at.to_owned(), device: None })
     }
 
+    /// Makes a tmpfs so large, in KiB. It must not be smaller than what is in it.
+    pub(crate) fn resize(&self, kib: u64) -> Result<(), Failure> {
+        let size = format!("remount,size={kib}k");
+        run("mount", &[OsStr::new("-o"), OsStr::new(&size), self.at.as_os_str()]).map(drop)
+    }
+
+    /// Leaves so much room in a tmpfs, in KiB.
+    pub(crate) fn leave(&self, kib: u64) -> Result<(), Failure> {
+        let args = ["-k", "--output=used"].map(OsStr::new);
+        let said = run("df", &[&args[..], &[self.at.as_os_str()]].concat())?;
+        let used = said.lines().nth(1).and_then(|used| used.trim().parse::<u64>().ok());
+        self.resize(used.ok_or("df says something else")? + kib)
+    }
+
     /// Where it is.
     pub(crate) fn at(&self) -> &Path {
         &self.at

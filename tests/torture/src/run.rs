@@ -14,6 +14,7 @@ pub(crate) struct Run {
     /// What is random.
     pub(crate) dice: Dice,
     folder: PathBuf,
+    done: bool,
 }
 
 impl Run {
@@ -22,7 +23,7 @@ impl Run {
         let folder = std::env::temp_dir().join(tag);
         std::fs::create_dir_all(&folder)
             .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-        Ok(Self { rounds, dice: Dice::new(seed), folder })
+        Ok(Self { rounds, dice: Dice::new(seed), folder, done: false })
     }
 
     /// A folder of its own, which goes when it is done.
@@ -31,11 +32,17 @@ impl Run {
     }
 
     /// Takes the folder away; after a failure only what is large, and its logs stay.
-    pub(crate) fn finish(&self, good: bool) -> Option<PathBuf> {
+    pub(crate) fn finish(mut self, good: bool) -> Option<PathBuf> {
+        self.done = true;
         if good {
             let _ = std::fs::remove_dir_all(&self.folder);
             return None;
         }
+        self.keep_logs();
+        Some(self.folder.clone())
+    }
+
+    fn keep_logs(&self) {
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let path = entry.path();
             if path.is_dir() {
@@ -44,7 +51,14 @@ impl Run {
                 let _ = std::fs::remove_file(&path);
             }
         }
-        Some(self.folder.clone())
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if !self.done {
+            self.keep_logs();
+        }
     }
 }
 

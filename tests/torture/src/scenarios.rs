@@ -9,6 +9,7 @@ mod kill_log;
 mod kill_nats;
 mod power_cut;
 mod repair;
+mod torn_tail;
 
 use runtime::Failure;
 
@@ -50,10 +51,17 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         slice: Some(2),
     },
     Scenario {
+        name: "torn-tail",
+        what: "the last group torn at every byte, in four ways: the log opens by itself, without that \
+               group or with all of it",
+        rounds: 4_000,
+        slice: None,
+    },
+    Scenario {
         name: "disk-full",
         what: "a full disk under the log and under NATS: commands are refused with a reason, \
                nothing is lost, and intake comes back by itself (root)",
-        rounds: 6,
+        rounds: 8,
         slice: None,
     },
     Scenario {
@@ -78,6 +86,7 @@ pub(crate) async fn run(name: &str, run: &mut Run) -> Result<Checked, Failure> {
         "kill-log" => kill_log::run(run).await,
         "kill-nats" => kill_nats::run(run).await,
         "power-cut" => power_cut::run(run).await,
+        "torn-tail" => torn_tail::run(run).await,
         "disk-full" => disk_full::run(run).await,
         "bitflip" => bitflip::run(run).await,
         "repair" => repair::run(run).await,

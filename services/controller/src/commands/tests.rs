@@ -1,7 +1,7 @@
 //! Commands, as data: what was published, and what it was answered.
 
 use cluster::history::{History, app};
-use schemas::event::{AppDeployed, NodeLabelled};
+use schemas::event::{AppDeployed, IntakeClosed, IntakeOpened, NodeLabelled};
 use schemas::id::{NodeName, Writer};
 
 use super::*;
@@ -320,4 +320,28 @@ fn an_autoscaled_workload_is_scaled_within_its_bounds_only() {
             assert_eq!(scaled.reason.as_deref(), Some("a sale\u{fffd}"));
         }
     }
+}
+
+#[test]
+fn with_little_room_only_what_ends_or_saves_something_is_accepted() {
+    let mut history = history();
+    let closed = IntakeClosed { disk: "log".to_owned(), free_bytes: 7, needed_bytes: 9 };
+    history.add(&Writer::EventLog, closed);
+    let refused = |history: &History, verb, payload: &str| {
+        let answer = publish(history, verb, payload);
+        match Event::decode(&answer.events[0].kind, answer.events[0].data.get()) {
+            Some(Ok(Event::CommandRejected(rejected))) => Some(rejected.problem),
+            _ => None,
+        }
+    };
+    let deploy = deploy(r#"{"image":"web:1"}"#);
+    let problem = refused(&history, "app.deploy", &deploy).expect("there is no room");
+    assert_eq!(problem.code, "storage_full");
+    assert!(problem.got.contains("7 bytes") && problem.valid.contains("9 bytes"), "{problem}");
+    let note = r#"{"object":"app/main/shop","text":"x"}"#;
+    assert!(refused(&history, "note.add", note).is_some());
+    assert_eq!(refused(&history, "app.delete", r#"{"app":"shop"}"#), None);
+    assert_eq!(refused(&history, "node.drain", r#"{"node":"n1"}"#), None);
+    history.add(&Writer::EventLog, IntakeOpened { disk: "log".to_owned(), free_bytes: 10 });
+    assert_eq!(refused(&history, "app.deploy", &deploy), None);
 }

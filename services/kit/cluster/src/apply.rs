@@ -23,6 +23,8 @@ pub(crate) fn apply(state: &mut State, envelope: &Envelope) {
                 state.cluster.genesis.clone_from(genesis);
             }
         }
+        Event::IntakeClosed(e) => state.cluster.intake_closed = Some(e.clone()),
+        Event::IntakeOpened(_) => state.cluster.intake_closed = None,
         Event::LeadershipTaken(e) => {
             if e.term != state.term(&e.writer) + 1 {
                 state.anomaly(at, format!("{} took term {} out of turn", e.writer, e.term));

@@ -7,7 +7,7 @@ mod index;
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::command::Problem;
-use schemas::event::{Endpoint, NodeDescription, RetireReason, Unfit};
+use schemas::event::{Endpoint, IntakeClosed, NodeDescription, RetireReason, Unfit};
 use schemas::id::{
     AppKey, CommandId, Digest, NodeName, ReplicaId, VolumeName, WorkloadName, Writer,
 };
@@ -59,6 +59,9 @@ pub struct Cluster {
     pub commands_read: u64,
     /// Whether so many nodes are silent that none is declared lost.
     pub eviction_paused: bool,
+    /// The disk for lack of which commands that ask for more are refused.
+    #[serde(default)]
+    pub intake_closed: Option<IntakeClosed>,
     /// How many impossible events were met.
     pub anomalies: u64,
     /// The first of them.

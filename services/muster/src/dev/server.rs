@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use runtime::{Failure, Shutdown};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::users::{Users, write_secret};
 use crate::args::Dev;
@@ -20,10 +21,21 @@ const LAST_WORDS: Duration = Duration::from_millis(1_500);
 /// How long a server that ended waits before it is started again.
 const RESTART: Duration = Duration::from_millis(500);
 
+/// How often the server is asked how it is, and how long an answer may take.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// So much room must be there before a server that met a full disk is started again.
+const ROOM: u64 = 32 * 1024 * 1024;
+
+/// What its streams may take. By itself it takes a share of what is free when it starts, and then
+/// refuses its own streams on a disk that has become fuller.
+const STORE_MAX: &str = "16GB";
+
 /// A nats-server that is ready to be run.
 pub(super) struct Server {
     binary: PathBuf,
     config: PathBuf,
+    store: PathBuf,
     log: PathBuf,
     address: SocketAddr,
 }
@@ -43,11 +55,17 @@ impl Server {
         let store = folder.join("nats");
         let text = format!(
             "listen: \"{address}\"\nserver_name: muster-dev\nmax_payload: 1MB\nmax_control_line: 8KB\n\
-             pid_file: {pid:?}\njetstream {{ store_dir: {store:?} }}\n{}",
+             pid_file: {pid:?}\nhttp: \"127.0.0.1:-1\"\nports_file_dir: {folder:?}\n\
+             jetstream {{ store_dir: {store:?}, max_file_store: {STORE_MAX} }}\n{}",
             users.config(),
         );
         write_secret(&config, text.as_bytes())?;
-        Ok(Self { binary, config, log: folder.join("nats.log"), address })
+        Ok(Self { binary, config, store, log: folder.join("nats.log"), address })
+    }
+
+    /// The folder of its streams.
+    pub(super) fn store(&self) -> &Path {
+        &self.store
     }
 
     /// Where this process reaches it.
@@ -72,10 +90,15 @@ impl Server {
                 .kill_on_drop(true)
                 .spawn()
                 .map_err(|error| format!("cannot start {}: {error}", self.binary.display()))?;
+            let pid = child.id();
             tokio::select! {
                 ended = child.wait() => {
                     let ended = ended?;
                     tracing::error!(%ended, log = %self.log.display(), "nats-server ended; starting it again");
+                }
+                () = self.frozen(pid) => {
+                    tracing::error!("nats-server met a full disk and froze; there is room again: restarting it");
+                    stop_now(child).await?;
                 }
                 () = shutdown.requested() => return stop(child).await,
             }
@@ -87,9 +110,48 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Waits until the server has frozen a stream, which it does when a write fails and for as long
+    /// as it runs, and its disk has room again.
+    async fn frozen(&self, pid: Option<u32>) {
+        let Some(pid) = pid else { return std::future::pending().await };
+        let ports = self.log.with_file_name(format!("nats-server_{pid}.ports"));
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let room = runtime::files::free_bytes(&self.store).is_ok_and(|free| free >= ROOM);
+            let asked = tokio::time::timeout(LOOK, health(&ports));
+            if room && asked.await.is_ok_and(|said| said.is_ok_and(|said| is_frozen(&said))) {
+                return;
+            }
+        }
+    }
+}
+
+/// What the server says of its health, on the port that its ports file names.
+async fn health(ports: &Path) -> Result<String, Failure> {
+    let ports: serde_json::Value = serde_json::from_slice(&tokio::fs::read(ports).await?)?;
+    let url = ports["monitoring"][0].as_str().ok_or("it is not asked anywhere")?;
+    let address = url.strip_prefix("http://").unwrap_or(url);
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await?;
+    Ok(said)
+}
+
+/// Whether that is a stream for which a write failed.
+fn is_frozen(said: &str) -> bool {
+    !said.starts_with("HTTP/1.1 200") && said.contains("write error")
+}
+
 /// Lets the services have their last words, then stops the server.
-async fn stop(mut child: tokio::process::Child) -> Result<(), Failure> {
+async fn stop(child: tokio::process::Child) -> Result<(), Failure> {
     tokio::time::sleep(LAST_WORDS).await;
+    stop_now(child).await
+}
+
+async fn stop_now(mut child: tokio::process::Child) -> Result<(), Failure> {
     if let Some(id) = child.id()
         && signal(id, "TERM").await
         && tokio::time::timeout(STOP, child.wait()).await.is_ok()
@@ -209,4 +271,20 @@ fn remember(path: &Path, address: SocketAddr) -> Result<SocketAddr, CliError> {
     std::fs::write(path, address.port().to_string())
         .map_err(|error| CliError::usage(format!("cannot write {}: {error}", path.display())))?;
     Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_frozen;
+
+    #[test]
+    fn a_frozen_stream_is_told_from_a_server_that_only_starts() {
+        let frozen = "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"status\":\"unavailable\",\"error\":\
+            \"JetStream stream '$G > MUSTER_EVENTS' write error: write 3.blk: no space left on device\"}";
+        assert!(is_frozen(frozen));
+        let starts =
+            "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"error\":\"JetStream not current\"}";
+        assert!(!is_frozen(starts));
+        assert!(!is_frozen("HTTP/1.1 200 OK\r\n\r\n{\"status\":\"ok\"}"));
+    }
 }

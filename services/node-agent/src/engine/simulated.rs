@@ -227,7 +227,7 @@ mod tests {
             cause: 1,
         };
         let spec = SpecDocument { digest, spec, configs: BTreeMap::new() };
-        Op::Start { replica, run: 1, assignment, spec }
+        Op::Start { replica, run: 1, cluster: None, assignment, spec }
     }
 
     #[test]

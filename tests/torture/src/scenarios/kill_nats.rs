@@ -9,7 +9,7 @@ use bus::testing::Server;
 use runtime::Failure;
 
 use super::kill_log::settle;
-use crate::audit;
+use crate::audit::Audit;
 use crate::load::{Load, connect};
 use crate::mount;
 use crate::process::{Kind, Log};
@@ -28,6 +28,7 @@ pub(crate) async fn run(run: &mut Run) -> Result<Checked, Failure> {
     log.serving(&bus).await?;
     let load = Load::start(&server.url(), &mut run.dice).await?;
     let mut checked = Checked::default();
+    let mut seen = Audit::default();
     for round in 0..run.rounds {
         load.until_answered(20).await?;
         tokio::time::sleep(Duration::from_millis(run.dice.below(WORKS_MS))).await;
@@ -55,7 +56,7 @@ pub(crate) async fn run(run: &mut Run) -> Result<Checked, Failure> {
         if log_dies {
             let copy = run.folder().join("copy");
             mount::copy_folder(&log.folder(), &copy)?;
-            let found = audit::dead(&copy, &load, Some(&bus), &mut checked).await;
+            let found = seen.dead(&copy, &load, Some(&bus), &mut checked).await;
             found.map_err(|error| format!("round {round}: {error}"))?;
             log.launch()?;
             checked.add("kills of both", 1);

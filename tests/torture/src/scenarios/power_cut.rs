@@ -11,8 +11,10 @@ use std::time::Duration;
 use bus::Bus;
 use bus::testing::Server;
 use runtime::Failure;
+use schemas::id::Series;
+use schemas::place::Place;
 
-use crate::audit::{self, Whole};
+use crate::audit::{self, Audit};
 use crate::load::{Load, connect};
 use crate::mount::{self, Mount};
 use crate::process::{Kind, Log, verify};
@@ -32,7 +34,7 @@ const CONTROL: u32 = 10;
 
 pub(crate) async fn run(run: &mut Run) -> Result<Checked, Failure> {
     let mut checked = Checked::default();
-    let disk = Disk::start(run, Kind::Real).await?;
+    let mut disk = Disk::start(run, Kind::Real).await?;
     for round in 0..run.rounds {
         let cut = disk.cut(run, &mut checked).await;
         let cut = cut.map_err(|error| format!("round {round}: {error}"))?;
@@ -53,10 +55,9 @@ pub(crate) async fn run(run: &mut Run) -> Result<Checked, Failure> {
 
 /// Without fsync something must get lost.
 async fn control(run: &mut Run, checked: &mut Checked) -> Result<(), Failure> {
-    let disk = Disk::start(run, Kind::Unsynced).await?;
+    let mut disk = Disk::start(run, Kind::Unsynced).await?;
     for round in 0..CONTROL {
-        let cut = disk.cut(run, &mut Checked::default()).await;
-        if cut.is_err() || cut.is_ok_and(|cut| cut.lost.is_some()) {
+        if disk.cut(run, &mut Checked::default()).await?.lost.is_some() {
             checked.add("power cuts without fsync until something was lost", u64::from(round + 1));
             return Ok(());
         }
@@ -69,6 +70,8 @@ struct Disk {
     load: Load,
     log: Log,
     bus: Bus,
+    /// What was read of earlier cuts: each goes on from the one before it.
+    seen: Audit,
     _server: Server,
     /// Last, so that it is unmounted when nobody uses it any more.
     _mount: Mount,
@@ -90,11 +93,11 @@ impl Disk {
         let mut log = Log::start(kind, &server.url(), &at, &output)?;
         log.serving(&bus).await?;
         let load = Load::start(&server.url(), &mut run.dice).await?;
-        Ok(Self { load, log, bus, _server: server, _mount: mount })
+        Ok(Self { load, log, bus, seen: Audit::default(), _server: server, _mount: mount })
     }
 
     /// Stops event-log in its tracks, copies its disk, lets it go on, and looks at the copy.
-    async fn cut(&self, run: &mut Run, checked: &mut Checked) -> Result<Cut, Failure> {
+    async fn cut(&mut self, run: &mut Run, checked: &mut Checked) -> Result<Cut, Failure> {
         self.load.until_answered(20).await?;
         tokio::time::sleep(Duration::from_millis(run.dice.below(WORKS_MS))).await;
         self.log.signal("STOP")?;
@@ -103,34 +106,32 @@ impl Disk {
             tokio::task::block_in_place(|| mount::copy(&run.folder().join("disk.img"), &image));
         // What was told and published until now was so before the disk stood still.
         let answered = self.load.ledger().answered.clone();
-        let published = audit::stream(&self.bus).await;
+        let published = audit::stream(&self.bus, self.seen.next()).await;
         self.log.signal("CONT")?;
         copied?;
         let published = published?;
 
         let mount = Mount::image(&image, &run.folder().join("cut"))?;
-        let lost = look(mount.at(), &answered, &published, checked).await;
+        let lost = self.look(mount.at(), &answered, &published, checked).await;
         let lost = lost.err().map(|error| runtime::process::chain(error.as_ref()));
-        if lost.is_none() {
-            let whole = Whole::read(&mount.at().join("event-log"))?;
-            whole.is_of(&self.load.ledger())?;
-        }
         Ok(Cut { mount, lost })
     }
-}
 
-/// The log of a cut disk: it opens by itself, and nothing that anyone knew of is missing.
-async fn look(
-    state: &Path,
-    answered: &BTreeMap<(schemas::id::Series, u64), schemas::place::Place>,
-    published: &BTreeMap<u64, Vec<u8>>,
-    checked: &mut Checked,
-) -> Result<(), Failure> {
-    verify(state).await?;
-    let whole = tokio::task::block_in_place(|| Whole::read(&state.join("event-log")))?;
-    checked.add("answers found on the cut disk", whole.holds(answered)?);
-    checked.add("published messages found on the cut disk", whole.covers(published)?);
-    Ok(())
+    /// The log of a cut disk: it opens by itself, and nothing that anyone knew of is missing.
+    async fn look(
+        &mut self,
+        state: &Path,
+        answered: &BTreeMap<(Series, u64), Place>,
+        published: &BTreeMap<u64, Vec<u8>>,
+        checked: &mut Checked,
+    ) -> Result<(), Failure> {
+        verify(state).await?;
+        tokio::task::block_in_place(|| self.seen.read(&state.join("event-log")))?;
+        self.seen.is_of(&self.load)?;
+        checked.add("answers found on a cut disk", self.seen.holds(answered)?);
+        checked.add("published messages found on it", self.seen.covers(published)?);
+        Ok(())
+    }
 }
 
 /// An event-log starts from a cut disk, fills an empty NATS from it, and serves.

@@ -335,7 +335,7 @@ fn who_may_not_state_an_event_is_refused() {
 fn an_agent_speaks_only_for_replicas_of_its_node() {
     let mut world = World::new();
     let replica = ReplicaId::new("shop-web-aaaaa").expect("a replica");
-    world.bound.0.insert(replica.clone(), NodeName::new("n2").expect("a name"));
+    world.bound.nodes.insert(replica.clone(), NodeName::new("n2").expect("a name"));
     world.restart();
     world.settle();
     let ready = draft(ReplicaReady { replica, run: 1 });

@@ -1,6 +1,6 @@
 //! A sequencer wired to a fake store and a fake stream.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -20,11 +20,19 @@ use crate::witness::Heads;
 
 /// Which replica is on which node.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Bound(pub(super) BTreeMap<ReplicaId, NodeName>);
+pub(super) struct Bound {
+    pub(super) nodes: BTreeMap<ReplicaId, NodeName>,
+    /// Whether the intake is closed, by what is published.
+    pub(super) closed: Rc<Cell<bool>>,
+}
 
 impl Bindings for Bound {
     fn node_of(&self, replica: &ReplicaId) -> Option<NodeName> {
-        self.0.get(replica).cloned()
+        self.nodes.get(replica).cloned()
+    }
+
+    fn intake_closed(&self) -> bool {
+        self.closed.get()
     }
 }
 
@@ -198,6 +206,11 @@ impl World {
         for at in from..=head.position {
             let row = self.store.row(at).expect("readable").expect("what is published is stored");
             self.seen.insert(at, row.place);
+            match crate::entry::decode(&row.bytes).expect("an entry").1 {
+                Some(Event::IntakeClosed(_)) => self.bound.closed.set(true),
+                Some(Event::IntakeOpened(_)) => self.bound.closed.set(false),
+                _ => {}
+            }
         }
         assert_eq!(self.seen.get(&head.position), Some(&head), "published is what is stored");
     }
