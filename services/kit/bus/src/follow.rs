@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, pull};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::watch;
 
 use crate::{Bus, BusError, FollowError};
 
@@ -88,6 +89,7 @@ pub struct Follow {
     next: u64,
     pending: Option<u64>,
     messages: Option<pull::Ordered>,
+    connections: watch::Receiver<u64>,
 }
 
 impl Bus {
@@ -101,6 +103,7 @@ impl Bus {
             next: from,
             pending: None,
             messages: None,
+            connections: self.connections(),
         }
     }
 }
@@ -130,7 +133,16 @@ impl Follow {
                 return Ok(Vec::new());
             }
             let Some(messages) = &mut self.messages else { continue };
-            match tokio::time::timeout(IDLE, messages.next()).await {
+            let heard = tokio::select! {
+                heard = tokio::time::timeout(IDLE, messages.next()) => heard,
+                // A server that was started anew knows nothing of this consumer, and the client
+                // notices that only after a while.
+                Ok(()) = self.connections.changed() => {
+                    self.messages = None;
+                    continue;
+                }
+            };
+            match heard {
                 Ok(Some(Ok(message))) => {
                     let mut batch = Vec::new();
                     self.take(message, &mut batch);
@@ -178,6 +190,7 @@ impl Follow {
 
     /// Makes a consumer. `false` when the server cannot be asked just now.
     async fn open(&mut self) -> Result<bool, FollowError> {
+        self.connections.mark_unchanged();
         if !self.check().await? {
             tokio::time::sleep(RETRY).await;
             return Ok(false);
