@@ -109,18 +109,22 @@ impl Dev {
         wanted: Option<&str>,
         patience: Duration,
     ) -> Result<(), Failure> {
+        let mut last = String::new();
         let asked = async {
             loop {
-                if let Ok(code) = self.note(Duration::from_secs(3)).await
-                    && code.as_deref() == wanted
-                {
-                    return;
+                match self.note(Duration::from_secs(3)).await {
+                    Ok(code) if code.as_deref() == wanted => return,
+                    Ok(code) => last = format!("{code:?}"),
+                    Err(error) => last = error.to_string(),
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        let late = |_| format!("no command was answered {wanted:?} within {patience:?}").into();
-        tokio::time::timeout(patience, asked).await.map_err(late)
+        if tokio::time::timeout(patience, asked).await.is_ok() {
+            return Ok(());
+        }
+        let what = format!("no command was answered {wanted:?} within {patience:?}; last: {last}");
+        Err(what.into())
     }
 
     /// Stops it as Ctrl-C does, and waits until it has.

@@ -149,7 +149,7 @@ pub(crate) struct As {
 
 impl As {
     /// Nobody in particular: most servers of these tests listen on loopback and know no users.
-    fn nobody(name: &str) -> Result<Self, Failure> {
+    pub(crate) fn nobody(name: &str) -> Result<Self, Failure> {
         let node = NodeName::new(name)?;
         Ok(Self { node, credentials: None, inbox: format!("_INBOX.{name}") })
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, pull};
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::watch;
 
 use crate::{Bus, BusError, FollowError};
 
@@ -92,6 +93,7 @@ pub struct Follow {
     /// The highest sequence that the stream is known to have.
     last: u64,
     messages: Option<pull::Ordered>,
+    connections: watch::Receiver<u64>,
     /// A look at the stream that was begun. Kept until it is over: whoever waits for a batch may be
     /// called away again and again, each time before that.
     look: Option<BoxFuture<'static, Result<Seen, FollowError>>>,
@@ -126,6 +128,7 @@ impl Bus {
             messages: None,
             look: None,
             idle: None,
+            connections: self.connections(),
         }
     }
 }
@@ -159,6 +162,7 @@ impl Follow {
     pub async fn next_batch(&mut self, max: usize) -> Result<Vec<Message>, FollowError> {
         loop {
             if self.look.is_none() && self.messages.is_none() {
+                self.connections.mark_unchanged();
                 let (bus, stream) = (self.bus.clone(), self.stream.clone());
                 self.look = Some(open(bus, stream, self.filter.clone(), self.next).boxed());
             }
@@ -171,12 +175,18 @@ impl Follow {
             }
             let Some(messages) = &mut self.messages else { continue };
             let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(IDLE)));
-            let came = match select(messages.next(), idle.as_mut()).await {
-                Either::Left((came, _)) => came,
-                Either::Right(_) => {
+            let came = tokio::select! {
+                came = messages.next() => came,
+                () = idle.as_mut() => {
                     self.idle = None;
                     let (bus, stream) = (self.bus.clone(), self.stream.clone());
                     self.look = Some(look(bus, stream, self.next).boxed());
+                    continue;
+                }
+                // A server that was started anew knows nothing of this consumer, and the client
+                // notices that only after a while.
+                Ok(()) = self.connections.changed() => {
+                    (self.messages, self.idle) = (None, None);
                     continue;
                 }
             };

@@ -15,7 +15,7 @@ use schemas::id::Series;
 use schemas::place::Place;
 
 use crate::audit::{self, Audit};
-use crate::load::{Load, connect};
+use crate::load::{As, Load, connect};
 use crate::mount::{self, Mount};
 use crate::process::{Kind, Log, verify};
 use crate::run::{Checked, Run};
@@ -141,7 +141,9 @@ async fn starts(run: &Run, cut: &Mount) -> Result<(), Failure> {
     let output = run.folder().join("started.log");
     let mut log = Log::start(Kind::Real, &server.url(), cut.at(), &output)?;
     log.serving(&bus).await?;
-    let load = Load::start(&server.url(), &mut run.dice.clone()).await?;
+    // Other nodes: those of the cut disk are held.
+    let who = |number| As::nobody(&format!("after{number}"));
+    let load = Load::start_as(&server.url(), &mut run.dice.clone(), &who).await?;
     load.until_answered(5).await?;
     log.kill();
     verify(cut.at()).await
