@@ -1,6 +1,5 @@
 //! The pump: carries messages between the bus, the disk and the sequencer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Bus, Expect, FollowError, PublishError};
@@ -16,14 +15,14 @@ use schemas::{stream, subject};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::Config;
-use crate::reads;
 use crate::sequencer::{
     Asked, Input, Message, Outcome, Output, Sequencer, Setup, Streamed, Window,
 };
 use crate::start::Stream;
-use crate::store::FjallStore;
+use crate::store::{FjallStore, Store as _};
 use crate::view::{self, View};
 use crate::witness::{Heads, Witness};
+use crate::{index, reads};
 
 /// How many append requests are ordered at once, at most.
 const GROUP: usize = 256;
@@ -53,6 +52,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let store = FjallStore::open(&folder)?;
     let witness = Witness::open(&folder)?;
+    tokio::task::block_in_place(|| index::fill(&store))?;
     let view = View::open(&store)?;
     let Some(bus) = config.settings.connect(&Role::EventLog, &shutdown).await? else {
         return Ok(());
@@ -67,6 +67,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
             message_bytes: usize::try_from(stream::EVENTS.max_message_bytes).unwrap_or(0),
         },
     };
+    let newest = store.snapshots()?.first().map_or(0, |meta| meta.place.position);
     let sequencer = Sequencer::new(store.clone(), view.clone(), setup)?;
     let (queue, arrived) = channel(QUEUE);
     let mut tasks = Tasks::default();
@@ -85,6 +86,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         listening: None,
         purge: None,
         snapshot_every: config.snapshot_every.max(1),
+        snapshot_at: newest,
         snapshot: None,
     };
     tasks.spawn("sequencer", pump.run(arrived, shutdown));
@@ -114,6 +116,8 @@ struct Pump {
     /// Requests up to here were read.
     purge: Option<u64>,
     snapshot_every: u64,
+    /// Where the newest snapshot was taken.
+    snapshot_at: u64,
     snapshot: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -288,23 +292,17 @@ impl Pump {
     fn snapshot_if_due(&mut self) {
         let busy = self.snapshot.as_ref().is_some_and(|writing| !writing.is_finished());
         let fold = self.view.fold();
-        let newest = self.sequencer_snapshot();
-        if busy || fold.place().position < newest + self.snapshot_every {
+        let position = fold.place().position;
+        if busy || position < self.snapshot_at + self.snapshot_every {
             return;
         }
-        let (store, fold) = (self.store.clone(), Arc::new(fold.clone()));
+        self.snapshot_at = position;
+        let (store, fold) = (self.store.clone(), fold.clone());
         self.snapshot = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = view::write_snapshot(&store, &fold) {
                 tracing::error!(error = runtime::process::chain(&error), "no snapshot was written");
             }
         }));
-    }
-
-    /// The position of the newest snapshot.
-    fn sequencer_snapshot(&self) -> u64 {
-        use crate::store::Store as _;
-        let newest = self.store.snapshots().ok().and_then(|all| all.into_iter().next());
-        newest.map_or(0, |meta| meta.place.position)
     }
 
     /// What the health page shows.

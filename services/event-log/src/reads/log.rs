@@ -10,24 +10,28 @@ use schemas::read::{LogPage, LogRequest, PAGE_BYTES_MAX};
 use serde_json::value::RawValue;
 
 use super::{Answered, PAGE_ROOM, encode, failed, past, reached};
+use crate::entry;
+use crate::index::by;
 use crate::store::{Row, Store, StoreError};
 use crate::view::View;
 
+/// The type of what stands where the log never wrote: it is in no index.
+const VOIDED: &str = "PositionVoided";
+
 /// The most events that are looked at for one page.
-const LOOKED_MAX: usize = 20_000;
+const LOOKED_MAX: usize = 10_000;
 
 /// How many positions are asked of an index at once.
 const CHUNK: usize = 512;
+
+/// How far the rows of an index are counted to find the one with the fewest.
+const COUNTED: usize = 1_000;
 
 pub(crate) fn log(store: &impl Store, view: &View, request: &LogRequest) -> Answered {
     let place = reached(view, request.at_least)?;
     let mut search = Search::new(request);
     search.narrow(store, place.position).map_err(failed)?;
-    let ran = match &request.entity {
-        Some(entity) => search.index(store, entity),
-        None => search.scan(store),
-    };
-    ran.map_err(failed)?;
+    search.run(store).map_err(failed)?;
     let Search { mut events, next, .. } = search;
     if request.newest {
         events.reverse();
@@ -69,6 +73,26 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    fn run(&mut self, store: &impl Store) -> Result<(), StoreError> {
+        if self.from > self.to {
+            return Ok(());
+        }
+        let mut best: Option<(usize, Vec<String>)> = None;
+        for names in indexes(self.request) {
+            let mut rows = 0;
+            for name in &names {
+                rows += store.history(name, self.from, self.to, COUNTED, false)?.len();
+            }
+            if best.as_ref().is_none_or(|(fewest, _)| rows < *fewest) {
+                best = Some((rows, names));
+            }
+        }
+        match best {
+            Some((_, names)) => self.index(store, &names),
+            None => self.scan(store),
+        }
+    }
+
     /// Looks at every entry.
     fn scan(&mut self, store: &impl Store) -> Result<(), StoreError> {
         let (from, to, newest) = (self.from, self.to, self.request.newest);
@@ -79,15 +103,22 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Looks at the entries that an index names.
-    fn index(&mut self, store: &impl Store, entity: &str) -> Result<(), StoreError> {
+    /// Looks at the entries that any of these rows of the index names.
+    fn index(&mut self, store: &impl Store, names: &[String]) -> Result<(), StoreError> {
         let newest = self.request.newest;
-        loop {
+        while self.from <= self.to {
             let chunk = self.limit.clamp(1, CHUNK);
-            let mut found = store.history(entity, self.from, self.to, chunk, newest)?;
+            let mut found = Vec::new();
+            for name in names {
+                found.extend(store.history(name, self.from, self.to, chunk, newest)?);
+            }
+            found.sort_unstable();
+            found.dedup();
             if newest {
                 found.reverse();
             }
+            // Beyond so many, a name may have some that were not asked for yet.
+            found.truncate(chunk);
             for position in &found {
                 let Some(row) = store.row(*position)? else { continue };
                 if self.look(&row).is_break() {
@@ -95,11 +126,12 @@ impl<'a> Search<'a> {
                 }
             }
             match found.last() {
-                Some(last) if newest => self.to = last - 1,
+                Some(last) if newest => self.to = last.saturating_sub(1),
                 Some(last) => self.from = last + 1,
-                None => return Ok(()),
+                None => break,
             }
         }
+        Ok(())
     }
 
     /// Takes an entry if it is wanted. Breaks when the page is done.
@@ -125,14 +157,35 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Whether an entry is one of those that a request names, its entity and times apart.
+/// The indexes that can answer a request: for each, the names whose rows hold every event that is
+/// wanted. What event-log put in the place of something it never wrote is in none of them.
+fn indexes(request: &LogRequest) -> Vec<Vec<String>> {
+    let LogRequest { entity, correlation, actor, kinds, .. } = request;
+    let mut found: Vec<Vec<String>> = Vec::new();
+    found.extend(entity.iter().map(|entity| vec![entity.clone()]));
+    found.extend(correlation.iter().map(|id| vec![by::command(id)]));
+    let actor = actor.as_deref().filter(|actor| *actor != entry::ACTOR);
+    found.extend(actor.iter().map(|actor| vec![by::actor(actor)]));
+    if !kinds.is_empty() && !kinds.iter().any(|kind| kind == VOIDED) {
+        found.push(kinds.iter().map(|kind| by::kind(kind)).collect());
+    }
+    found
+}
+
+/// Whether an entry is one of those that a request names, its times apart.
 fn wants(request: &LogRequest, row: &Row) -> bool {
-    let LogRequest { correlation, actor, kinds, .. } = request;
+    let LogRequest { correlation, actor, kinds, entity, .. } = request;
     if correlation.is_none() && actor.is_none() && kinds.is_empty() {
+        // There are no others than those that the index of entities names.
         return true;
     }
     let Ok((header, kind)) = Header::decode(&row.bytes) else { return false };
+    let about = |entity: &String| {
+        let event = entry::decode(&row.bytes).ok().and_then(|(_, event)| event);
+        event.is_some_and(|event| event.about().entities.contains(entity))
+    };
     (correlation.is_none() || header.correlation == *correlation)
         && actor.as_ref().is_none_or(|actor| header.actor == *actor)
         && (kinds.is_empty() || kinds.contains(&kind))
+        && entity.as_ref().is_none_or(about)
 }

@@ -44,7 +44,7 @@ fn go(store: &impl Store, fold: &mut Fold, to: Place) -> Result<(), ViewError> {
     if beyond || foreign || nearer {
         *fold = shown::restore(store, to.position)?;
     }
-    let pushed = shown::push(store, fold, to.position);
+    let pushed = shown::travel(store, fold, to.position);
     if pushed.is_err() {
         *fold = Fold::new();
     }

@@ -17,6 +17,7 @@ struct Disk {
     series: BTreeMap<Series, SeriesRow>,
     writers: BTreeMap<Writer, WriterRow>,
     entities: BTreeSet<(String, u64)>,
+    indexed: (u32, u64),
     orphans: Vec<Row>,
     genesis: Option<String>,
     epoch: u64,
@@ -99,6 +100,24 @@ impl FakeStore {
         inner.written.entities.retain(|(_, at)| *at <= position);
         inner.written.series.retain(|_, row| row.position <= position);
         inner.unsynced.clear();
+    }
+
+    /// Forgets the index, as if the log was written by a release that had none.
+    #[cfg(test)]
+    pub(crate) fn forget_index(&self) {
+        let mut inner = self.0.borrow_mut();
+        inner.written.entities.clear();
+        inner.written.indexed = (0, 0);
+    }
+
+    /// Spoils the snapshot at a position.
+    #[cfg(test)]
+    pub(crate) fn spoil_snapshot(&self, position: u64) {
+        let mut inner = self.0.borrow_mut();
+        let found = inner.snapshots.iter_mut().find(|(meta, _)| meta.place.position == position);
+        let (_, bytes) = found.expect("there is one");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
     }
 
     /// Everything that was ever moved aside.
@@ -205,6 +224,17 @@ impl Store for FakeStore {
         Ok(found)
     }
 
+    fn indexed(&self) -> Result<(u32, u64), StoreError> {
+        Ok(self.0.borrow().written.indexed)
+    }
+
+    fn fill(&self, rows: &BTreeSet<(String, u64)>, indexed: (u32, u64)) -> Result<(), StoreError> {
+        self.commit(|disk| {
+            disk.entities.extend(rows.clone());
+            disk.indexed = indexed;
+        })
+    }
+
     fn genesis(&self) -> Result<Option<String>, StoreError> {
         Ok(self.0.borrow().written.genesis.clone())
     }
@@ -266,7 +296,10 @@ impl Store for FakeStore {
     }
 
     fn put_snapshot(&self, meta: &SnapshotMeta, bytes: &[u8]) -> Result<(), StoreError> {
-        self.0.borrow_mut().snapshots.insert(0, (meta.clone(), bytes.to_vec()));
+        let snapshots = &mut self.0.borrow_mut().snapshots;
+        snapshots.retain(|(known, _)| known != meta);
+        snapshots.push((meta.clone(), bytes.to_vec()));
+        snapshots.sort_by_key(|(meta, _)| std::cmp::Reverse(meta.place.position));
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! key is written once in a commit: two writes of one key in one batch have no order. Nothing is
 //! ever cleared; what is moved aside is kept.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -199,6 +200,19 @@ impl Store for FjallStore {
             return Ok(found);
         }
         range.take(limit).map(position).collect()
+    }
+
+    fn indexed(&self) -> Result<(u32, u64), StoreError> {
+        Ok(self.meta_of("indexed")?.unwrap_or_default())
+    }
+
+    fn fill(&self, rows: &BTreeSet<(String, u64)>, indexed: (u32, u64)) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for (entity, position) in rows {
+            batch.insert(&self.entities, entity_key(entity, *position), []);
+        }
+        batch.insert(&self.meta, "indexed", json(&indexed));
+        batch.commit().map_err(engine("fill an index"))
     }
 
     fn genesis(&self) -> Result<Option<String>, StoreError> {
