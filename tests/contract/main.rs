@@ -2,6 +2,8 @@
 //!
 //! `MUSTER_WRITE=1 cargo test -p tests --test contract` writes the generated files anew.
 
+mod logs;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

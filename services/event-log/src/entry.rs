@@ -11,7 +11,7 @@ use schemas::subject;
 use serde_json::value::RawValue;
 
 /// The actor of what event-log states itself.
-const ACTOR: &str = "event-log";
+pub(crate) const ACTOR: &str = "event-log";
 
 /// The end of the log, as far as the next entry depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,6 +16,30 @@ use schemas::id::{NodeName, Series, Writer};
 use crate::entry;
 use crate::store::{Commit, Rollback, Row, SeriesRow, Store, StoreError, WriterRow};
 
+/// The version of what is indexed. A store of an older one is filled from its log at its start.
+pub(crate) const INDEXED: u32 = 1;
+
+/// How many entries are indexed in one commit when a store is filled.
+const FILL: u64 = 10_000;
+
+/// The names under which an event is found by what is in its header, beside its entities. No entity
+/// begins with a control character, so none is ever taken for one of these.
+pub(crate) mod by {
+    use schemas::id::CommandId;
+
+    pub(crate) fn command(id: &CommandId) -> String {
+        format!("\u{1}c/{id}")
+    }
+
+    pub(crate) fn actor(name: &str) -> String {
+        format!("\u{1}a/{name}")
+    }
+
+    pub(crate) fn kind(name: &str) -> String {
+        format!("\u{1}k/{name}")
+    }
+}
+
 /// What a finished batch changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Effects {
@@ -88,7 +112,7 @@ impl Indexer {
         }
         let (_, mut effects) =
             self.open.take().unwrap_or_else(|| (header.batch.clone(), Effects::none(header)));
-        effects.add(header.position, event);
+        effects.add(header, event);
         if header.batch.ends() {
             return Step { ends: true, effects: Some(effects) };
         }
@@ -122,9 +146,13 @@ impl Effects {
         }
     }
 
-    fn add(&mut self, position: u64, event: Option<&Event>) {
+    fn add(&mut self, header: &Header, event: Option<&Event>) {
+        let position = header.position;
         self.position = position;
+        self.entities.insert((by::actor(&header.actor), position));
+        self.entities.extend(header.correlation.iter().map(|id| (by::command(id), position)));
         let Some(event) = event else { return };
+        self.entities.insert((by::kind(event.kind()), position));
         self.entities.extend(event.about().entities.into_iter().map(|name| (name, position)));
         let lead = match event {
             Event::LeadershipTaken(e) => {
@@ -230,6 +258,34 @@ impl Effects {
         writers.remove(&Writer::EventLog);
         writers
     }
+}
+
+/// Fills the indexes of a store whose log was written before there were all of them. One that is
+/// interrupted goes on where it was.
+pub(crate) fn fill<S: Store>(store: &S) -> Result<(), StoreError> {
+    let head = store.head()?.position;
+    let (version, mut done) = store.indexed()?;
+    if version == INDEXED && done >= head {
+        return Ok(());
+    }
+    if version != INDEXED {
+        done = 0;
+    }
+    let mut indexer = Indexer::behind(store, done)?;
+    while done < head {
+        tracing::info!(done, of = head, "indexing the log: once, since this release finds more");
+        let to = head.min(done + FILL);
+        let mut rows = BTreeSet::new();
+        replay(store, done + 1, to, &mut |_, header, event| {
+            let step = indexer.push(header, event);
+            rows.extend(step.effects.into_iter().flat_map(|effects| effects.entities));
+        })?;
+        // A batch that is open here counts with its last event: it is read again after a crash.
+        store.fill(&rows, (INDEXED, to))?;
+        done = to;
+    }
+    // From here on, every commit indexes what it stores.
+    store.fill(&BTreeSet::new(), (INDEXED, u64::MAX))
 }
 
 /// What it takes to put the log back to `keep`.

@@ -1,24 +1,27 @@
 //! Reads: what event-log answers about history and state, never above the published head.
 
-mod select;
-
-use std::ops::ControlFlow;
+mod log;
+mod past;
+#[cfg(test)]
+mod tests;
 
 use bus::{Bus, Request};
+use cluster::view;
+use runtime::tasks::Tasks;
 use runtime::{Failure, Shutdown};
 use schemas::place::Place;
 use schemas::proof::ProofRequest;
-use schemas::read::{
-    Head, LogPage, LogRequest, Moment, MomentRequest, PAGE_BYTES_MAX, SnapshotPart,
-    SnapshotRequest, StateRequest,
-};
+use schemas::read::{Head, PAGE_BYTES_MAX, SnapshotPart, SnapshotRequest, StateRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use tokio::sync::mpsc::{Receiver, channel};
 
+use self::past::Past;
 use crate::proof::{ProofError, Prover};
-use crate::store::{FjallStore, Row, Store};
-use crate::view::{self, View};
+use crate::store::{FjallStore, Store};
+use crate::view::{self as shown, View};
+
+pub(crate) use self::log::log;
 
 /// The endpoints, each on a subject of its own.
 const HEAD: &str = "muster.v1.api.head";
@@ -28,15 +31,15 @@ const SNAPSHOT: &str = "muster.v1.api.snapshot";
 const MOMENT: &str = "muster.v1.api.moment";
 const PROOF: &str = "muster.v1.api.proof";
 
+/// How many requests about history may wait. One that waits longer than its asker is lost work.
+const WAITING: usize = 64;
+
 /// Room that a page leaves for what is around its events.
 const PAGE_ROOM: usize = 8 * 1024;
 
-/// The most events that are asked for as the newest.
-const NEWEST_MAX: usize = 10_000;
-
 pub(crate) type Answered = Result<Vec<u8>, (u16, String)>;
 
-/// Answers until asked to stop.
+/// Answers until asked to stop. What is about now never waits behind what is about history.
 pub(crate) async fn serve(
     bus: Bus,
     store: FjallStore,
@@ -44,32 +47,70 @@ pub(crate) async fn serve(
     prover: Prover<FjallStore>,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let subjects = [HEAD, LOG, STATE, SNAPSHOT, PROOF, MOMENT];
+    let subjects = [HEAD, LOG, STATE, SNAPSHOT, MOMENT, PROOF];
     let mut served = bus.serve("muster-event-log", "history and state", &subjects).await?;
+    let (queue, arrived) = channel(WAITING);
+    let mut history = Tasks::default();
+    history.spawn("history", serve_history(store, view.clone(), prover, arrived));
     loop {
         let request = tokio::select! {
             () = shutdown.requested() => return Ok(()),
             request = served.next() => request,
         };
         let Some(request) = request else { return Err("the connection to NATS is gone".into()) };
-        let answered = tokio::task::block_in_place(|| answer(&store, &view, &prover, &request));
-        request.respond(answered).await;
+        match now(&view, &request) {
+            Some(answered) => request.respond(answered).await,
+            None => {
+                if let Err(full) = queue.try_send(request) {
+                    let busy = "too many ask about history at once; ask again".to_owned();
+                    full.into_inner().respond(Err((503, busy))).await;
+                }
+            }
+        }
     }
 }
 
-fn answer(
+async fn serve_history(
+    store: FjallStore,
+    view: View,
+    prover: Prover<FjallStore>,
+    mut arrived: Receiver<Request>,
+) -> Result<(), Failure> {
+    let past = Past::default();
+    while let Some(request) = arrived.recv().await {
+        let answered =
+            tokio::task::block_in_place(|| history(&store, &view, &past, &prover, &request));
+        request.respond(answered).await;
+    }
+    Ok(())
+}
+
+/// The answer on what is true now; none when the request is about history.
+fn now(view: &View, request: &Request) -> Option<Answered> {
+    match request.subject {
+        HEAD => Some(encode(&head(view))),
+        STATE => match decode::<StateRequest>(request) {
+            Ok(wanted) if wanted.at.is_some() => None,
+            Ok(wanted) => Some(state(view, &wanted)),
+            Err(error) => Some(Err(error)),
+        },
+        _ => None,
+    }
+}
+
+fn history(
     store: &FjallStore,
     view: &View,
+    past: &Past,
     prover: &Prover<FjallStore>,
     request: &Request,
 ) -> Answered {
     match request.subject {
-        HEAD => encode(&head(view)),
-        MOMENT => moment(store, view, &decode(request)?),
         LOG => log(store, view, &decode(request)?),
-        STATE => state(store, view, &decode(request)?),
-        PROOF => prove(view, prover, &decode(request)?),
+        STATE => past.state(store, view, &decode(request)?),
         SNAPSHOT => snapshot(store, view, &decode(request)?),
+        PROOF => prove(view, prover, &decode(request)?),
+        MOMENT => past::moment(store, view, &decode(request)?),
         other => Err((404, format!("there is no {other}"))),
     }
 }
@@ -103,7 +144,7 @@ fn head(view: &View) -> Head {
 }
 
 /// Refuses one who asks for more than there is yet.
-fn reached(view: &View, at_least: Option<u64>) -> Result<schemas::place::Place, (u16, String)> {
+fn reached(view: &View, at_least: Option<u64>) -> Result<Place, (u16, String)> {
     let place = view.fold().place();
     match at_least {
         Some(wanted) if wanted > place.position => {
@@ -113,81 +154,10 @@ fn reached(view: &View, at_least: Option<u64>) -> Result<schemas::place::Place, 
     }
 }
 
-pub(crate) fn log(store: &impl Store, view: &View, request: &LogRequest) -> Answered {
-    let place = reached(view, request.at_least)?;
-    let limit =
-        request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut page = Page { events: Vec::new(), bytes: PAGE_ROOM, limit };
-    let range = select::range(store, request, place.position).map_err(failed)?;
-    if request.newest {
-        let most = limit.min(NEWEST_MAX);
-        for row in select::newest(store, request, &range, most).map_err(failed)? {
-            let _ = page.takes(&row);
-        }
-        return encode(&LogPage { place, events: page.events, next: None });
-    }
-    let next = select::oldest(store, request, &range, &mut |row| page.takes(row));
-    let next = next.map_err(failed)?.filter(|_| page.events.len() < limit);
-    encode(&LogPage { place, events: page.events, next })
-}
-
-/// The last end of a batch at or before a position or a time.
-fn moment(store: &impl Store, view: &View, request: &MomentRequest) -> Answered {
-    let head = view.fold().place().position;
-    let mut at = request.position.unwrap_or(head);
-    if at > head {
-        return Err((404, format!("history has got to {head}, not to {at}")));
-    }
-    if let Some(ms) = request.time_ms {
-        at = at.min(select::first_after(store, head, ms).map_err(failed)? - 1);
-    }
-    while at > 0 {
-        let row = store.row(at).map_err(failed)?;
-        if let Some(row) = row.filter(|row| row.ends) {
-            let recorded_ms = select::recorded_ms(&row).unwrap_or(0);
-            return encode(&Moment { place: row.place, recorded_ms });
-        }
-        at -= 1;
-    }
-    encode(&Moment { place: Place::START, recorded_ms: 0 })
-}
-
-/// A page of events that is being filled.
-struct Page {
-    events: Vec<Box<RawValue>>,
-    bytes: usize,
-    limit: usize,
-}
-
-impl Page {
-    /// Takes an event, if there is room.
-    fn takes(&mut self, row: &Row) -> ControlFlow<()> {
-        let full = self.bytes + row.bytes.len() > PAGE_BYTES_MAX && !self.events.is_empty();
-        if full || self.events.len() >= self.limit {
-            return ControlFlow::Break(());
-        }
-        let text = String::from_utf8_lossy(&row.bytes).into_owned();
-        if let Ok(event) = RawValue::from_string(text) {
-            self.bytes += row.bytes.len() + 1;
-            self.events.push(event);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-fn state(store: &impl Store, view: &View, request: &StateRequest) -> Answered {
-    let head = reached(view, request.at_least)?.position;
-    match request.at {
-        Some(at) if at > head => Err((404, format!("history has got to {head}, not to {at}"))),
-        Some(at) => {
-            let fold = view::at(store, at).map_err(failed)?;
-            encode(&cluster::view::page(fold.state(), fold.place(), request))
-        }
-        None => {
-            let fold = view.fold();
-            encode(&cluster::view::page(fold.state(), fold.place(), request))
-        }
-    }
+fn state(view: &View, request: &StateRequest) -> Answered {
+    reached(view, request.at_least)?;
+    let fold = view.fold();
+    encode(&view::page(fold.state(), fold.place(), request))
 }
 
 fn prove(view: &View, prover: &Prover<FjallStore>, request: &ProofRequest) -> Answered {
@@ -203,14 +173,19 @@ fn prove(view: &View, prover: &Prover<FjallStore>, request: &ProofRequest) -> An
     encode(&proof)
 }
 
-fn snapshot(store: &FjallStore, view: &View, request: &SnapshotRequest) -> Answered {
+pub(crate) fn snapshot(store: &impl Store, view: &View, request: &SnapshotRequest) -> Answered {
     let published = view.fold().place();
-    let found = store.snapshots().map_err(failed)?.into_iter().find(|meta| {
-        meta.fold_version == request.fold_version
-            && meta.place.position <= published.position
-            && request.position.is_none_or(|position| position == meta.place.position)
-            && request.at.is_none_or(|at| meta.place.position <= at)
-    });
+    let most = request.at.unwrap_or(u64::MAX).min(published.position);
+    let mut found = None;
+    for meta in store.snapshots().map_err(failed)? {
+        let fits = meta.fold_version == request.fold_version
+            && meta.place.position <= most
+            && request.position.is_none_or(|position| position == meta.place.position);
+        if fits && shown::belongs(store, &meta).map_err(failed)? {
+            found = Some(meta);
+            break;
+        }
+    }
     let Some(meta) = found else { return encode(&SnapshotPart::none()) };
     // JSON is told as a text inside JSON: what is escaped takes more room than it had.
     let len = PAGE_BYTES_MAX / 2 - PAGE_ROOM;

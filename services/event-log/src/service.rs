@@ -1,6 +1,5 @@
 //! The pump: carries messages between the bus, the disk and the sequencer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Bus, Expect, FollowError, PublishError};
@@ -18,7 +17,6 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::audit;
 use crate::config::Config;
 use crate::proof::Prover;
-use crate::reads;
 use crate::room::Disks;
 use crate::scrub;
 use crate::sequencer::{
@@ -28,6 +26,7 @@ use crate::start::Stream;
 use crate::store::FjallStore;
 use crate::view::{self, View};
 use crate::witness::{Heads, Witness};
+use crate::{index, reads};
 
 /// How many append requests are ordered at once, at most.
 const GROUP: usize = 256;
@@ -68,6 +67,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     if let Some(notice) = witness.notice() {
         tracing::warn!("{notice}");
     }
+    tokio::task::block_in_place(|| index::fill(&store))?;
     let view = View::open(&store)?;
     let Some(bus) = config.settings.connect(&Role::EventLog, &shutdown).await? else {
         return Ok(());
@@ -82,6 +82,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
             message_bytes: usize::try_from(stream::EVENTS.max_message_bytes).unwrap_or(0),
         },
     };
+    let newest = view::newest_snapshot(&store);
     let sequencer = Sequencer::new(store.clone(), view.clone(), setup)?;
     let (queue, arrived) = channel(QUEUE);
     let mut tasks = Tasks::default();
@@ -106,6 +107,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         listening: None,
         purge: None,
         snapshot_every: config.snapshot_every.max(1),
+        snapshot_at: newest,
         snapshot: None,
         disks: Disks::new(&config),
     };
@@ -154,6 +156,8 @@ struct Pump {
     /// Requests up to here were read.
     purge: Option<u64>,
     snapshot_every: u64,
+    /// Where the newest snapshot was taken.
+    snapshot_at: u64,
     snapshot: Option<tokio::task::JoinHandle<()>>,
     disks: Disks,
 }
@@ -340,11 +344,12 @@ impl Pump {
     fn snapshot_if_due(&mut self) {
         let busy = self.snapshot.as_ref().is_some_and(|writing| !writing.is_finished());
         let fold = self.view.fold();
-        let newest = view::newest_snapshot(&self.store);
-        if busy || fold.place().position < newest + self.snapshot_every {
+        let position = fold.place().position;
+        if busy || position < self.snapshot_at + self.snapshot_every {
             return;
         }
-        let (store, fold) = (self.store.clone(), Arc::new(fold.clone()));
+        self.snapshot_at = position;
+        let (store, fold) = (self.store.clone(), fold.clone());
         self.snapshot = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = view::write_snapshot(&store, &fold) {
                 tracing::error!(error = runtime::process::chain(&error), "no snapshot was written");

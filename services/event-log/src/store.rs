@@ -88,7 +88,7 @@ pub struct Commit {
     pub series: BTreeMap<Series, SeriesRow>,
     /// The leadership of each writer that it concerns.
     pub writers: BTreeMap<Writer, WriterRow>,
-    /// Which entity has an event at which position.
+    /// Which entity has an event at which position; which command, actor and type as well.
     pub entities: BTreeSet<(String, u64)>,
     /// The id of the history, when the group holds its first entry.
     pub genesis: Option<String>,
@@ -205,6 +205,18 @@ pub trait Store {
         each: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) -> Result<(), StoreError>;
 
+    /// Hands the entries from `to` back to `from` to `each`, the last one first, until it breaks.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn scan_back(
+        &self,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
     /// How far a series has got.
     ///
     /// # Errors
@@ -233,6 +245,20 @@ pub trait Store {
         limit: usize,
         newest: bool,
     ) -> Result<Vec<u64>, StoreError>;
+
+    /// The version of what is indexed, and up to which position.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn indexed(&self) -> Result<(u32, u64), StoreError>;
+
+    /// Adds rows to the index of entities, and notes up to where it is whole.
+    ///
+    /// # Errors
+    ///
+    /// When it may not be on disk.
+    fn fill(&self, rows: &BTreeSet<(String, u64)>, indexed: (u32, u64)) -> Result<(), StoreError>;
 
     /// The id of the history.
     ///

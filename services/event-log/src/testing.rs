@@ -4,6 +4,8 @@ pub mod flip;
 mod folder;
 pub mod long;
 mod stream;
+#[cfg(test)]
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +22,8 @@ use crate::{entry, reads};
 
 pub use self::folder::Folder;
 pub use self::stream::FakeStream;
+#[cfg(test)]
+pub(crate) use self::written::Written;
 pub use crate::store::fake::FakeStore;
 pub use crate::store::write_without_sync;
 

@@ -12,11 +12,19 @@ use schemas::place::Place;
 use crate::sequencer::Bindings;
 use crate::store::{SnapshotMeta, Store, StoreError};
 
-/// How many snapshots are kept: a bad one is skipped for an older one.
+/// How many of the newest snapshots are kept: a bad one is skipped for an older one.
 const SNAPSHOTS_KEPT: usize = 3;
 
 /// How many of each other version of the fold: one that goes back to it begins there.
 const OTHERS_KEPT: usize = 1;
+
+/// Of the older ones, one in so many events is kept: no moment is then much farther from a snapshot,
+/// and its state is a fold of at most that many events away.
+const SNAPSHOT_STRIDE: u64 = 30_000;
+
+/// What the kept snapshots may take, before the store compresses them. Past that, every second of
+/// the older ones goes, and the moments between take twice as long.
+const SNAPSHOTS_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// The folded history up to the published head. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +42,7 @@ pub(crate) enum ViewError {
 impl View {
     /// Begins from the newest snapshot that is good, or from nothing.
     pub(crate) fn open(store: &impl Store) -> Result<Self, StoreError> {
-        let fold = begin(store, store.head()?.position)?;
-        Ok(Self(Arc::new(Mutex::new(fold))))
+        Ok(Self(Arc::new(Mutex::new(restore(store, store.head()?.position)?))))
     }
 
     pub(crate) fn fold(&self) -> MutexGuard<'_, Fold> {
@@ -45,22 +52,15 @@ impl View {
     /// Folds what was published since.
     pub(crate) fn advance(&self, store: &impl Store, to: Place) -> Result<(), ViewError> {
         let mut fold = self.fold();
-        let advanced = go_on(store, &mut fold, to.position);
+        let advanced = push(store, &mut fold, to.position);
         // Nobody here asks what changed.
         fold.state_mut().touched = Touched::default();
         advanced
     }
 }
 
-/// The fold of history up to the last end of a batch at or before a position.
-pub(crate) fn at(store: &impl Store, position: u64) -> Result<Fold, ViewError> {
-    let mut fold = begin(store, position)?;
-    go_on(store, &mut fold, position)?;
-    Ok(fold)
-}
-
-/// Folds up to a position.
-fn go_on(store: &impl Store, fold: &mut Fold, to: u64) -> Result<(), ViewError> {
+/// Folds on to a position.
+pub(crate) fn push(store: &impl Store, fold: &mut Fold, to: u64) -> Result<(), ViewError> {
     let from = fold.cursor().position + 1;
     let mut failed = None;
     store.scan(from, to, &mut |row| match fold.push(&row.bytes) {
@@ -73,19 +73,19 @@ fn go_on(store: &impl Store, fold: &mut Fold, to: u64) -> Result<(), ViewError> 
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// The newest good snapshot at or before a position, or the beginning.
-fn begin(store: &impl Store, position: u64) -> Result<Fold, StoreError> {
+/// The newest good snapshot at or below a position; nothing folded when there is none.
+pub(crate) fn restore(store: &impl Store, at: u64) -> Result<Fold, StoreError> {
     // The log alone is the record: whatever is wrong with a snapshot, there is another way.
     let metas = store.snapshots().unwrap_or_else(|error| {
         tracing::error!(%error, "no snapshot is used: they cannot be listed");
         Vec::new()
     });
     for meta in metas {
-        let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= position;
+        let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= at;
         if !usable || !belongs(store, &meta)? {
             continue;
         }
-        match restore(store, &meta) {
+        match restored(store, &meta) {
             Ok(fold) => return Ok(fold),
             Err(error) => {
                 let error = runtime::process::chain(&error);
@@ -96,7 +96,7 @@ fn begin(store: &impl Store, position: u64) -> Result<Fold, StoreError> {
     Ok(Fold::new())
 }
 
-fn restore(store: &impl Store, meta: &SnapshotMeta) -> Result<Fold, ViewError> {
+fn restored(store: &impl Store, meta: &SnapshotMeta) -> Result<Fold, ViewError> {
     let len = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
     let fold = Fold::restore(&store.snapshot_bytes(meta, 0, len)?)?;
     if fold.place() != meta.place || fold.state().hash() != meta.state_hash {
@@ -107,7 +107,7 @@ fn restore(store: &impl Store, meta: &SnapshotMeta) -> Result<Fold, ViewError> {
 }
 
 /// Whether a snapshot is one of this history: entries it was made from may have been moved aside.
-fn belongs(store: &impl Store, meta: &SnapshotMeta) -> Result<bool, StoreError> {
+pub(crate) fn belongs(store: &impl Store, meta: &SnapshotMeta) -> Result<bool, StoreError> {
     let row = store.row(meta.place.position)?;
     Ok(meta.place.position == 0 || row.is_some_and(|row| row.place == meta.place))
 }
@@ -122,7 +122,7 @@ impl Bindings for View {
     }
 }
 
-/// Writes a snapshot, reads it back, and forgets all but the newest few.
+/// Writes a snapshot, reads it back, and forgets those that are near to others.
 pub(crate) fn write_snapshot(store: &impl Store, fold: &Fold) -> Result<(), ViewError> {
     let bytes = fold.snapshot();
     let meta = SnapshotMeta {
@@ -138,14 +138,8 @@ pub(crate) fn write_snapshot(store: &impl Store, fold: &Fold) -> Result<(), View
         store.drop_snapshot(&meta)?;
         return Err(FoldError::Snapshot("it does not read back as it was".to_owned()).into());
     }
-    let mut kept = BTreeMap::new();
-    for old in &store.snapshots()? {
-        let count: &mut usize = kept.entry(old.fold_version).or_default();
-        *count += 1;
-        let most = if old.fold_version == FOLD_VERSION { SNAPSHOTS_KEPT } else { OTHERS_KEPT };
-        if *count > most {
-            store.drop_snapshot(old)?;
-        }
+    for old in thin(&store.snapshots()?, SNAPSHOTS_BYTES) {
+        store.drop_snapshot(&old)?;
     }
     Ok(())
 }
@@ -155,6 +149,51 @@ pub(crate) fn newest_snapshot(store: &impl Store) -> u64 {
     let metas = store.snapshots().unwrap_or_default();
     let mine = metas.iter().find(|meta| meta.fold_version == FOLD_VERSION);
     mine.map_or(0, |meta| meta.place.position)
+}
+
+/// Folds on to a position, and keeps a snapshot at every stride of the way.
+pub(crate) fn travel(store: &impl Store, fold: &mut Fold, to: u64) -> Result<(), ViewError> {
+    loop {
+        let next = (fold.cursor().position / SNAPSHOT_STRIDE + 1) * SNAPSHOT_STRIDE;
+        if next >= to {
+            return push(store, fold, to);
+        }
+        push(store, fold, next)?;
+        let near = |meta: &SnapshotMeta| {
+            meta.fold_version == FOLD_VERSION
+                && meta.place.position / SNAPSHOT_STRIDE == fold.place().position / SNAPSHOT_STRIDE
+        };
+        if !store.snapshots()?.iter().any(near) {
+            write_snapshot(store, fold)?;
+        }
+    }
+}
+
+/// The snapshots to forget, of all of them, the newest first.
+///
+/// Kept are the newest few of this version of the fold and the newest of each other one, and of this
+/// version's the oldest in every stride: what is kept once stays kept. The stride doubles until all that is kept fits.
+fn thin(all: &[SnapshotMeta], budget: u64) -> Vec<SnapshotMeta> {
+    let mut stride = SNAPSHOT_STRIDE;
+    loop {
+        let (mut newest, mut strides) = (BTreeMap::<u32, usize>::new(), BTreeMap::new());
+        for meta in all.iter().filter(|meta| meta.fold_version == FOLD_VERSION) {
+            strides.insert(meta.place.position / stride, meta.place);
+        }
+        let (kept, gone): (Vec<&SnapshotMeta>, Vec<&SnapshotMeta>) = all.iter().partition(|meta| {
+            let count = newest.entry(meta.fold_version).or_default();
+            *count += 1;
+            let first = strides.get(&(meta.place.position / stride)) == Some(&meta.place);
+            let most = if meta.fold_version == FOLD_VERSION { SNAPSHOTS_KEPT } else { OTHERS_KEPT };
+            *count <= most || (meta.fold_version == FOLD_VERSION && first)
+        });
+        let bytes: u64 = kept.iter().map(|meta| meta.bytes).sum();
+        // With one stride over all of history, only the newest and the oldest are left.
+        if bytes <= budget || stride > all.first().map_or(0, |meta| meta.place.position) {
+            return gone.into_iter().cloned().collect();
+        }
+        stride *= 2;
+    }
 }
 
 #[cfg(test)]

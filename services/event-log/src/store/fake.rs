@@ -17,6 +17,7 @@ struct Disk {
     series: BTreeMap<Series, SeriesRow>,
     writers: BTreeMap<Writer, WriterRow>,
     entities: BTreeSet<(String, u64)>,
+    indexed: (u32, u64),
     orphans: Vec<Row>,
     genesis: Option<String>,
     epoch: u64,
@@ -101,6 +102,24 @@ impl FakeStore {
         inner.unsynced.clear();
     }
 
+    /// Forgets the index, as if the log was written by a release that had none.
+    #[cfg(test)]
+    pub(crate) fn forget_index(&self) {
+        let mut inner = self.0.borrow_mut();
+        inner.written.entities.clear();
+        inner.written.indexed = (0, 0);
+    }
+
+    /// Spoils the snapshot at a position.
+    #[cfg(test)]
+    pub(crate) fn spoil_snapshot(&self, position: u64) {
+        let mut inner = self.0.borrow_mut();
+        let found = inner.snapshots.iter_mut().find(|(meta, _)| meta.place.position == position);
+        let (_, bytes) = found.expect("there is one");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    }
+
     /// Everything that was ever moved aside.
     #[must_use]
     pub fn orphans(&self) -> Vec<Row> {
@@ -164,6 +183,20 @@ impl Store for FakeStore {
         Ok(())
     }
 
+    fn scan_back(
+        &self,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        for row in super::rows(self, from, to)?.into_iter().rev() {
+            if each(row).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn series(&self, series: &Series) -> Result<Option<SeriesRow>, StoreError> {
         Ok(self.0.borrow().written.series.get(series).cloned())
     }
@@ -189,6 +222,17 @@ impl Store for FakeStore {
         }
         found.truncate(limit);
         Ok(found)
+    }
+
+    fn indexed(&self) -> Result<(u32, u64), StoreError> {
+        Ok(self.0.borrow().written.indexed)
+    }
+
+    fn fill(&self, rows: &BTreeSet<(String, u64)>, indexed: (u32, u64)) -> Result<(), StoreError> {
+        self.commit(|disk| {
+            disk.entities.extend(rows.clone());
+            disk.indexed = indexed;
+        })
     }
 
     fn genesis(&self) -> Result<Option<String>, StoreError> {
@@ -252,7 +296,10 @@ impl Store for FakeStore {
     }
 
     fn put_snapshot(&self, meta: &SnapshotMeta, bytes: &[u8]) -> Result<(), StoreError> {
-        self.0.borrow_mut().snapshots.insert(0, (meta.clone(), bytes.to_vec()));
+        let snapshots = &mut self.0.borrow_mut().snapshots;
+        snapshots.retain(|(known, _)| known != meta);
+        snapshots.push((meta.clone(), bytes.to_vec()));
+        snapshots.sort_by_key(|(meta, _)| std::cmp::Reverse(meta.place.position));
         Ok(())
     }
 

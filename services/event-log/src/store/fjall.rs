@@ -4,6 +4,7 @@
 //! key is written once in a commit: two writes of one key in one batch have no order. Nothing is
 //! ever cleared; what is moved aside is kept.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -307,6 +308,23 @@ impl Store for FjallStore {
         scanned(self.log.range(from.to_be_bytes()..=to.to_be_bytes()), from, each)
     }
 
+    fn scan_back(
+        &self,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        if from > to {
+            return Ok(());
+        }
+        for guard in self.log.range(from.to_be_bytes()..=to.to_be_bytes()).rev() {
+            if each(entry(guard)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn series(&self, series: &Series) -> Result<Option<SeriesRow>, StoreError> {
         get(&self.series, series.as_str().as_bytes())
     }
@@ -338,6 +356,19 @@ impl Store for FjallStore {
             return Ok(found);
         }
         range.take(limit).map(position).collect()
+    }
+
+    fn indexed(&self) -> Result<(u32, u64), StoreError> {
+        Ok(self.meta_of("indexed")?.unwrap_or_default())
+    }
+
+    fn fill(&self, rows: &BTreeSet<(String, u64)>, indexed: (u32, u64)) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for (entity, position) in rows {
+            batch.insert(&self.entities, entity_key(entity, *position), []);
+        }
+        batch.insert(&self.meta, "indexed", json(&indexed));
+        batch.commit().map_err(engine("fill an index"))
     }
 
     fn genesis(&self) -> Result<Option<String>, StoreError> {

@@ -43,7 +43,8 @@ fn snapshots_of_other_versions_are_not_used_and_not_forgotten() {
         let all = store.snapshots().expect("readable");
         all.iter().filter(|meta| meta.fold_version == version).count()
     };
-    assert_eq!((count(FOLD_VERSION), count(older), count(newer)), (3, 1, 1));
+    // The newest three and the oldest.
+    assert_eq!((count(FOLD_VERSION), count(older), count(newer)), (4, 1, 1));
 }
 
 #[test]
@@ -62,4 +63,46 @@ fn a_bad_snapshot_is_skipped_for_an_older_one() {
     let bytes = store.snapshot_bytes(&older, 0, len).expect("readable");
     store.put_snapshot(&SnapshotMeta { bytes: older.bytes, ..bad }, &bytes).expect("room");
     assert_eq!(View::open(&store).expect("readable").fold().place(), good);
+}
+
+fn meta(position: u64, fold_version: u32) -> SnapshotMeta {
+    let place = Place { position, ..Place::START };
+    SnapshotMeta { fold_version, place, state_hash: String::new(), bytes: 1_000 }
+}
+
+/// What is left when snapshots come one by one.
+fn left(every: u64, count: u64, budget: u64) -> Vec<u64> {
+    let mut all: Vec<SnapshotMeta> = Vec::new();
+    for n in 1..=count {
+        all.insert(0, meta(n * every, FOLD_VERSION));
+        let gone = thin(&all, budget);
+        all.retain(|meta| !gone.contains(meta));
+        assert!(all.len() as u64 * 1_000 <= budget, "{all:?}");
+    }
+    all.iter().rev().map(|meta| meta.place.position).collect()
+}
+
+#[test]
+fn every_moment_stays_near_a_snapshot() {
+    let kept = left(10_000, 1_000, u64::MAX);
+    let widest = kept.windows(2).map(|two| two[1] - two[0]).max();
+    assert!(widest <= Some(SNAPSHOT_STRIDE + 10_000), "{kept:?}");
+    assert!(kept.len() < 340, "{}", kept.len());
+    assert_eq!(kept[kept.len() - 3..], [9_980_000, 9_990_000, 10_000_000]);
+}
+
+#[test]
+fn what_is_kept_fits_and_is_spread_over_all_of_history() {
+    let kept = left(10_000, 1_000, 50_000);
+    let widest = kept.windows(2).map(|two| two[1] - two[0]).max();
+    assert!(kept.len() > 20, "{kept:?}");
+    assert!(widest <= Some(16 * SNAPSHOT_STRIDE + 10_000), "{kept:?}");
+}
+
+#[test]
+fn of_another_version_of_the_fold_the_newest_is_kept() {
+    let mut all: Vec<SnapshotMeta> = (1..=9).rev().map(|n| meta(n * 50_000, 1)).collect();
+    all.insert(0, meta(500_000, FOLD_VERSION));
+    let gone = thin(&all, u64::MAX);
+    assert_eq!(gone, all[2..]);
 }

@@ -59,7 +59,20 @@ pub async fn snapshot(bus: &Bus) -> Option<Fold> {
     newest(bus, None).await
 }
 
-async fn newest(bus: &Bus, at: Option<u64>) -> Option<Fold> {
+/// A snapshot that turns out to be bad is skipped for the one before it.
+async fn newest(bus: &Bus, mut at: Option<u64>) -> Option<Fold> {
+    loop {
+        let (position, text) = read(bus, at).await?;
+        match Fold::restore(text.as_bytes()) {
+            Ok(fold) => return Some(fold),
+            Err(error) => tracing::warn!(%error, position, "skipping a bad snapshot"),
+        }
+        at = Some(position.checked_sub(1)?);
+    }
+}
+
+/// The newest snapshot at or below a position, whole, and where it stands.
+async fn read(bus: &Bus, at: Option<u64>) -> Option<(u64, String)> {
     let mut text = String::new();
     let mut position = None;
     loop {
@@ -78,14 +91,7 @@ async fn newest(bus: &Bus, at: Option<u64>) -> Option<Fold> {
         position = Some(part.place.position);
         text.push_str(&part.part);
         if u64::try_from(text.len()).unwrap_or(u64::MAX) >= part.bytes {
-            break;
-        }
-    }
-    match Fold::restore(text.as_bytes()) {
-        Ok(fold) => Some(fold),
-        Err(error) => {
-            tracing::warn!(%error, "reading history from its beginning");
-            None
+            return Some((part.place.position, text));
         }
     }
 }
