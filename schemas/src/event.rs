@@ -317,6 +317,9 @@ events! {
         replicas: Vec<ReplicaId>,
         /// How many nodes fitted, and why this one.
         chosen: String,
+        /// What kept them from the nodes that did not fit, as the round began.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        passed_over: Vec<PassedOver>,
     }
     /// Replicas of a workload fit nowhere.
     ReplicasUnplaced by By::Scheduler => {
@@ -512,6 +515,15 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
+}
+
+/// A reason why a node was passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct PassedOver {
+    /// What fails, in words: `cpu: 500 millis needed, at most 200 free`.
+    pub reason: String,
+    /// On how many nodes.
+    pub nodes: u64,
 }
 
 /// A reason why replicas fit nowhere.
