@@ -1,7 +1,9 @@
 //! What can be typed.
 
 mod help;
+mod history;
 mod parse;
+mod when;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +11,8 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use schemas::id::{AppKey, AppName, NodeName, WorkloadName};
 
-pub(crate) use parse::Since;
+pub(crate) use history::{Aspect, At, Audit, Blame, Diff, Export, Filter, Log, Show, Why};
+pub(crate) use when::{Point, When};
 
 /// A container orchestrator you can ask why, and that can go back.
 #[derive(Debug, Parser)]
@@ -78,20 +81,32 @@ pub(crate) enum Command {
     #[command(after_help = help::STATE)]
     State(Look),
     /// Print history, one line an event
-    #[command(after_help = help::LOG)]
+    #[command(after_help = history::LOG)]
     Log(Log),
+    /// Print one event in full, or all of one command, with its cause and what it caused
+    #[command(after_help = history::SHOW)]
+    Show(Show),
+    /// Say who last set each field of an app's declaration
+    #[command(after_help = history::BLAME)]
+    Blame(Blame),
+    /// Say what changed between two moments
+    #[command(after_help = history::DIFF)]
+    Diff(Diff),
+    /// Check that history is whole, or write it out
+    #[command(after_help = history::AUDIT)]
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
+    },
     /// Print what replicas wrote, merged over all nodes
     #[command(after_help = help::LOGS)]
     Logs(Logs),
     /// Run a command in a replica; its exit code is this one's
     #[command(after_help = help::EXEC)]
     Exec(Exec),
-    /// Say why a replica, app, node or command is as it is
-    #[command(after_help = help::WHY)]
-    Why {
-        /// A replica's id, app/NAME, node/NAME or a command's id
-        object: String,
-    },
+    /// Say why a replica, app, workload, node or command is as it is
+    #[command(after_help = history::WHY)]
+    Why(Why),
     /// Fold the whole history again
     #[command(after_help = help::REPLAY)]
     Replay {
@@ -361,6 +376,8 @@ pub(crate) struct Look {
     /// Only this app: NAME or TENANT/NAME
     #[arg(value_parser = AppKey::parse)]
     pub(crate) app: Option<AppKey>,
+    #[command(flatten)]
+    pub(crate) at: At,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
@@ -368,34 +385,9 @@ pub(crate) struct Look {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plain {
+    #[command(flatten)]
+    pub(crate) at: At,
     /// How to print
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub(crate) output: Format,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Log {
-    /// Only of this object: app/NAME, node/NAME, replica/ID, command/ID, or a replica's id alone
-    pub(crate) object: Option<String>,
-    /// The newest so many
-    #[arg(short = 'n', long, value_name = "N")]
-    pub(crate) newest: Option<u64>,
-    /// From this position on
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) from: u64,
-    /// Not older than this: 10m, 2h, or a moment as 2026-11-23T14:03:00Z
-    #[arg(long, value_name = "WHEN", value_parser = parse::since)]
-    pub(crate) since: Option<Since>,
-    /// Only events of this type, as ReplicaReady. May be given again
-    #[arg(long = "type", value_name = "TYPE", value_parser = parse::event_type)]
-    pub(crate) kinds: Vec<String>,
-    /// Only what this person or service is behind
-    #[arg(long, value_name = "NAME")]
-    pub(crate) actor: Option<String>,
-    /// Go on with what happens from now on
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// How to print: with --follow, JSON is one object a line
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }

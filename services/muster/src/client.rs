@@ -6,11 +6,11 @@ use bus::{Bus, BusError, PublishError};
 use runtime::Shutdown;
 use schemas::command::{Command, Common};
 use schemas::id::CommandId;
-use schemas::read::{Head, LogPage, LogRequest, StatePage, StateRequest};
+use schemas::read::{Head, LogPage, LogRequest, Moment, MomentRequest, StatePage, StateRequest};
 use schemas::subject;
 use serde::{Deserialize, Serialize};
 
-use crate::args::To;
+use crate::args::{Point, To, When};
 use crate::context;
 use crate::error::{CliError, Code};
 
@@ -125,6 +125,17 @@ impl Client {
     /// A page of events.
     pub(crate) async fn log(&self, request: &LogRequest) -> Result<LogPage, CliError> {
         self.read("log", request).await
+    }
+
+    /// The place that a moment means, by the clock and in the zone of this machine.
+    pub(crate) async fn moment(&self, when: When) -> Result<Moment, CliError> {
+        let mut request = MomentRequest::default();
+        match when.point(runtime::clock::utc_ms(), &chrono::Local) {
+            Point::Now => {}
+            Point::Position(position) => request.position = Some(position),
+            Point::Time(ms) => request.time_ms = Some(ms),
+        }
+        self.read("moment", &request).await
     }
 
     /// The whole state, page by page.

@@ -28,7 +28,6 @@ mod table;
 mod target;
 mod tell;
 mod terminal;
-mod why;
 
 use std::process::ExitCode;
 
@@ -110,12 +109,16 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Note(note) => follow::note(&client, note).await,
         Command::Ps(look) => look::ps(&client, look).await,
         Command::Apps(look) => look::apps(&client, look).await,
-        Command::Nodes(look) => look::nodes(&client, look.output).await,
+        Command::Nodes(look) => look::nodes(&client, look).await,
         Command::State(look) => look::state(&client, look).await,
         Command::Log(log) => history::log(&client, log).await,
         Command::Logs(args) => logs::logs(&client, args, shutdown).await,
         Command::Exec(args) => exec::exec(&client, args, shutdown).await,
-        Command::Why { object } => why::why(&client, object).await,
+        Command::Show(show) => history::show(&client, show).await,
+        Command::Why(why) => history::why(&client, why).await,
+        Command::Blame(blame) => history::blame(&client, blame).await,
+        Command::Diff(diff) => history::diff(&client, diff).await,
+        Command::Audit { command } => history::audit(&client, command).await,
         Command::Replay { verify, to } => replay::replay(&client, *verify, *to).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,
         Command::Doctor => doctor::doctor(&client).await,
