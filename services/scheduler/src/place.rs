@@ -264,8 +264,17 @@ impl<'a> Crowd<'a> {
 
     fn why(&self, score: Score) -> String {
         match self.strategy {
-            Strategy::Spread => format!("{} of the workload here before", score.1),
-            Strategy::BinPack => format!("fullest, with {} permille free", score.1),
+            Strategy::Spread if self.label.is_some() => format!(
+                "where {} is the same there were {} of the workload, and nowhere fewer",
+                self.label.unwrap_or_default(),
+                score.0
+            ),
+            Strategy::Spread => {
+                format!("it had {} of the workload, and none of them had fewer", score.1)
+            }
+            Strategy::BinPack => {
+                format!("it was the fullest of them, with {} permille free", score.1)
+            }
         }
     }
 }

@@ -67,8 +67,8 @@ pub(crate) async fn why(client: &Client, asked: &Why) -> Result<(), CliError> {
         return look::json(&Told { kind: "Why", at, object, answer: &answer });
     }
     let at = match &moment {
-        Some(moment) => super::head(moment),
-        None => format!("as of r{}", page.place.position),
+        Some(moment) => super::head(moment).replacen('a', "A", 1),
+        None => format!("As of r{}", page.place.position),
     };
     print!("{}", text(&answer, now_ms, &at));
     Ok(())
@@ -145,15 +145,16 @@ fn part_text(part: &Part, now_ms: u64, text: &mut String) {
     for reason in &part.reasons {
         text.push_str(&format!("  {reason}\n"));
     }
+    if let Some(root) = &part.root {
+        text.push_str(&format!("  behind it: {}\n", root.text));
+    }
     let widest = part.chain.iter().map(|link| link.writer.len()).max().unwrap_or(0);
     for (i, link) in part.chain.iter().enumerate() {
         let arrow = if i == 0 { ' ' } else { '↳' };
         let (clock, position) =
             (tell::clock(link.recorded_ms, now_ms), format!("r{}", link.position));
         let line = format!("{position:<7} {clock}  {:<widest$}  {}", link.writer, link.text);
-        text.push_str(&format!("  {arrow} {line}\n"));
-    }
-    if let Some(root) = &part.root {
-        text.push_str(&format!("  ↳ {}\n", root.text));
+        text.push_str(&paint(Colour::Grey, &format!("    {arrow} {line}")));
+        text.push('\n');
     }
 }

@@ -74,6 +74,8 @@ pub(crate) struct WorkloadChanges {
 pub(crate) struct New {
     pub(crate) replica: ReplicaId,
     pub(crate) node: Option<NodeName>,
+    pub(crate) status: &'static str,
+    pub(crate) run: u32,
     pub(crate) replaces: Option<ReplicaId>,
 }
 
@@ -201,6 +203,8 @@ fn workload(
         .map(|(id, replica)| New {
             replica: id.clone(),
             node: replica.node.clone(),
+            status: status(after, replica),
+            run: replica.run,
             replaces: replica.replaces.clone(),
         })
         .collect();
@@ -293,13 +297,20 @@ impl WorkloadChanges {
             self.ended.iter().map(|(id, node)| (id, node)).collect();
         let mut replaced = BTreeSet::new();
         for new in &self.created {
+            // One that is well says no more.
+            let how = match (new.status, new.run) {
+                ("ready", 0 | 1) => String::new(),
+                (status, 0) => format!(" ({status})"),
+                (status, run) => format!(" ({status}, run {run})"),
+            };
             let old = new.replaces.as_ref().and_then(|old| Some((old, *ended.get(old)?)));
             match old {
                 Some((old, node)) => {
                     replaced.insert(old);
-                    line(format!("{old} {} → {} {}", on(node), new.replica, on(&new.node)));
+                    let (to, now_on) = (&new.replica, on(&new.node));
+                    line(format!("{old} {} → {to} {now_on}{how}", on(node)));
                 }
-                None => line(format!("+ {} {}", new.replica, on(&new.node))),
+                None => line(format!("+ {} {}{how}", new.replica, on(&new.node))),
             }
         }
         for (id, node) in self.ended.iter().filter(|(id, _)| !replaced.contains(id)) {

@@ -1,7 +1,7 @@
 //! What an answer is made of, and the chain from an event back to its root.
 
 use schemas::envelope::Envelope;
-use schemas::event::{Event, Evidence, command_entity};
+use schemas::event::{Event, RunEnded, command_entity};
 use schemas::id::{CommandId, ReplicaId, Writer};
 use schemas::read::StatePage;
 use serde::Serialize;
@@ -111,6 +111,9 @@ fn words(event: &Event, focus: Option<&ReplicaId>) -> String {
         Event::ReplicasRetired(e) if e.replicas.contains(id) => {
             format!("{id} to end{}: {}", others(e.replicas.len()), tell::reason(&e.reason))
         }
+        // What was found stands beside it.
+        Event::RunEnded(e) => format!("{} run {} ended", e.replica, e.run),
+        Event::RunFailed(e) => format!("{} run {} cannot {}", e.replica, e.run, e.step),
         other => tell::words(other),
     }
 }
@@ -199,34 +202,41 @@ fn by_itself(event: &Envelope) -> Root {
 }
 
 /// What was found when a run had ended, a sentence each, and its last lines.
-pub(crate) fn evidence(found: &Evidence) -> Vec<String> {
-    let mut said = Vec::new();
+pub(crate) fn ending(of: &RunEnded, case: &Case<'_>, recorded_ms: u64) -> Vec<String> {
+    let (found, mut said) = (&of.evidence, Vec::new());
+    said.push(format!("run {} of {} ended: {}", of.run, of.replica, found.cause));
     if found.out_of_memory {
         said.push(
             "the kernel killed it for lack of memory: it reached its memory limit".to_owned(),
         );
     }
-    match found.exit_code {
+    // What a run ends with once it is stopped, is not what it ended for.
+    let stopped = if found.cause.starts_with("unhealthy") { "stopped for that, " } else { "" };
+    said.push(match found.exit_code {
         Some(code @ 129..=192) => {
             let signal = code - 128;
-            said.push(format!("exit code {code}: ended by signal {signal}{}", signal_name(signal)));
+            format!("{stopped}exit code {code}: signal {signal}{}", signal_name(signal))
         }
-        Some(126) => said.push("exit code 126: its command cannot be executed".to_owned()),
-        Some(127) => said.push("exit code 127: its command is not in the image".to_owned()),
-        Some(code) => said.push(format!("exit code {code}")),
-        None => said.push("no exit code: the engine does not know how it ended".to_owned()),
-    }
+        Some(126) => format!("{stopped}exit code 126: its command cannot be executed"),
+        Some(127) => format!("{stopped}exit code 127: its command is not in the image"),
+        Some(code) => format!("{stopped}exit code {code}"),
+        None => "no exit code: the engine does not know how it ended".to_owned(),
+    });
     if found.last_lines.is_empty() {
         said.push("it wrote nothing before".to_owned());
     } else {
         said.push("the last that it wrote:".to_owned());
-        said.extend(
-            found
-                .last_lines
-                .iter()
-                .map(|line| format!("  │ {}", schemas::command::printable(line, 200))),
-        );
+        let line = |line: &String| format!("  │ {}", schemas::command::printable(line, 200));
+        said.extend(found.last_lines.iter().map(line));
     }
+    said.push(match of.retry_ms {
+        None => "by its restart policy no other run follows".to_owned(),
+        Some(wait) if recorded_ms + wait > case.now_ms => {
+            let left = crate::table::ago(recorded_ms + wait - case.now_ms);
+            format!("by its restart policy run {} follows in {left}", of.run + 1)
+        }
+        Some(_) => format!("by its restart policy run {} follows", of.run + 1),
+    });
     said
 }
 

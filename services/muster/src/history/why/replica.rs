@@ -8,7 +8,7 @@ use schemas::event::{
 use schemas::id::ReplicaId;
 use schemas::read::{LogRequest, ReplicaView};
 
-use super::answer::{Answer, Case, Link, Part, evidence};
+use super::answer::{Answer, Case, Link, Part, ending};
 use super::records::Stop;
 use super::workload;
 use crate::args::Aspect;
@@ -218,11 +218,10 @@ impl<'a> Life<'a> {
         Ok(match cause.map(|cause| &cause.event) {
             Some(Event::AppDeployed(e)) => {
                 let wanted = e.spec.workloads.get(&of.workload).map_or(0, |spec| spec.replicas);
-                format!(
-                    "revision {} declares {wanted} of {}, and {count} were missing",
-                    e.revision,
-                    self.workload()
-                )
+                let all = usize::try_from(wanted).is_ok_and(|wanted| wanted == count);
+                let missing =
+                    if all { String::new() } else { format!(", and {count} were missing") };
+                format!("revision {} declares {wanted} of {}{missing}", e.revision, self.workload())
             }
             Some(Event::WorkloadScaled(e)) => {
                 format!("{} was scaled {} → {}", self.workload(), e.from, e.to)
@@ -335,18 +334,10 @@ impl<'a> Life<'a> {
             let reasons = vec!["it did not: nothing ended, nothing failed".to_owned()];
             return Ok(Part { title: "Why it died".to_owned(), reasons, ..Part::default() });
         };
-        let mut reasons = Vec::new();
-        match &event.event {
-            Event::RunEnded(e) => {
-                reasons.push(format!("run {} ended: {}", e.run, e.evidence.cause));
-                reasons.extend(evidence(&e.evidence));
-                match e.retry_ms {
-                    Some(_) => reasons.push("its restart policy starts another run".to_owned()),
-                    None => reasons.push("its restart policy starts no other run".to_owned()),
-                }
-            }
-            other => reasons.push(tell::words(other)),
-        }
+        let reasons = match &event.event {
+            Event::RunEnded(e) => ending(e, self.case, event.header.recorded_ms),
+            other => vec![tell::words(other)],
+        };
         // What it was started for is told of where it is told why it exists.
         let chain = vec![Link::of(event, Some(self.id))];
         Ok(Part { title: title.to_owned(), reasons, chain, root: None })

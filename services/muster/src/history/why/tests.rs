@@ -347,7 +347,7 @@ fn so_many_because_the_autoscaler_measured() {
     };
     told.say(&said, scaled);
     let answer = told.why("shop/web", Some(Aspect::Count));
-    assert_eq!(answer.summary, "shop/web: 2 declared, 1 there, 1 ready");
+    assert_eq!(answer.summary, "shop/web: 2 declared, 1 there, 1 of 2 ready");
     let count = part(&answer, "Why so many of web");
     says(count, "scaled 1 → 2: target tracking: cpu 91 %");
     let root = count.root.as_ref().expect("there is a root");

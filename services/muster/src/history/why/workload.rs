@@ -5,7 +5,7 @@ use schemas::event::{Event, app_entity, replica_entity, workload_entity};
 use schemas::id::{AppKey, ReplicaId, WorkloadName};
 use schemas::read::{AppView, StatePage, WorkloadView};
 
-use super::answer::{Answer, Case, Link, Part, evidence};
+use super::answer::{Answer, Case, Link, Part, ending};
 use super::records::Stop;
 use crate::args::Aspect;
 use crate::tell;
@@ -37,12 +37,11 @@ pub(crate) fn app(case: &Case<'_>, key: &AppKey, aspect: Option<Aspect>) -> Resu
             "exists, pending, dead or count of an app; `here` and `moved` of a replica",
         ));
     }
-    let ready = |w: &WorkloadView| match w.declared {
-        Some(declared) => format!("{} of {declared} ready", w.ready),
-        None => format!("{} ready", w.ready),
-    };
-    let counts: Vec<String> =
-        view.workloads.iter().map(|(name, w)| format!("{name} {}", ready(w))).collect();
+    let counts: Vec<String> = view
+        .workloads
+        .iter()
+        .map(|(name, w)| format!("{name} {}", ready(case.page, view.revision, name, w)))
+        .collect();
     let why = view.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     let summary = format!(
         "{short} is {}, revision {}, {}{why}",
@@ -75,11 +74,13 @@ pub(crate) fn workload(
     let short = format!("{}/{name}", key.short());
     let view = view(case.page, key).and_then(|app| app.workloads.get(name));
     let summary = match view {
-        Some(WorkloadView { declared: Some(declared), replicas, ready, .. }) => {
-            format!("{short}: {declared} declared, {replicas} there, {ready} ready")
-        }
-        Some(WorkloadView { replicas, ready, .. }) => {
-            format!("{short}: one on every node, {replicas} there, {ready} ready")
+        Some(w) => {
+            let declared = match w.declared {
+                Some(declared) => format!("{declared} declared"),
+                None => "one on every node".to_owned(),
+            };
+            let ready = ready(case.page, u64::MAX, name, w);
+            format!("{short}: {declared}, {} there, {ready}", w.replicas)
         }
         None => format!("{short} is not declared"),
     };
@@ -111,6 +112,18 @@ pub(crate) fn workload(
     };
     let more = vec![format!("muster log {short}"), format!("muster blame {}", key.short())];
     Ok(Answer { summary, parts, more })
+}
+
+/// How many are ready as declared, and how many of before still serve.
+fn ready(page: &StatePage, revision: u64, name: &WorkloadName, w: &WorkloadView) -> String {
+    let there = page.replicas.iter().filter(|r| r.workload == *name && r.status == "ready");
+    let all = there.filter(|r| r.revision <= revision).count();
+    let older = u64::try_from(all).unwrap_or(u64::MAX).saturating_sub(w.ready);
+    let older = if older > 0 { format!(" (and {older} of before)") } else { String::new() };
+    match w.declared {
+        Some(declared) => format!("{} of {declared} ready{older}", w.ready),
+        None => format!("{} ready{older}", w.ready),
+    }
 }
 
 fn view<'a>(page: &'a StatePage, key: &AppKey) -> Option<&'a AppView> {
@@ -184,14 +197,10 @@ fn held_up(
     let short =
         view.declared.is_some_and(|declared| view.ready + view.completed < u64::from(declared));
     if short && let Some((id, event)) = failing(case, &entity)? {
-        let mut reasons = Vec::new();
-        match &event.event {
-            Event::RunEnded(e) => {
-                reasons.push(format!("run {} of {id} ended: {}", e.run, e.evidence.cause));
-                reasons.extend(evidence(&e.evidence));
-            }
-            other => reasons.push(tell::words(other)),
-        }
+        let reasons = match &event.event {
+            Event::RunEnded(e) => ending(e, case, event.header.recorded_ms),
+            other => vec![tell::words(other)],
+        };
         let chain = vec![Link::of(event, Some(id))];
         let title = format!("Why {name} is not ready");
         parts.push(Part { title, reasons, chain, root: None });
