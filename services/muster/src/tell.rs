@@ -56,7 +56,7 @@ pub(crate) fn reason(reason: &RetireReason) -> &'static str {
         RetireReason::Deleted => "it is not declared any more",
         RetireReason::Drained => "its node is being drained",
         RetireReason::NodeLost => "its node was lost and another took its place",
-        RetireReason::NotNeeded => "the one it was to replace came back",
+        RetireReason::NotNeeded => "it is not needed: the one it was to replace stays",
         RetireReason::Failed => "it failed",
         RetireReason::NoImage => "its node cannot get its image and another took its place",
     }

@@ -291,7 +291,7 @@ impl WorkloadChanges {
             node.as_ref().map_or_else(|| "no node".to_owned(), |node| format!("on {node}"))
         };
         if !self.created.is_empty() || !self.ended.is_empty() {
-            line(format!("replicas: {} new, {} gone", self.created.len(), self.ended.len()));
+            line(format!("{} replicas new, {} gone", self.created.len(), self.ended.len()));
         }
         let ended: BTreeMap<&ReplicaId, &Option<NodeName>> =
             self.ended.iter().map(|(id, node)| (id, node)).collect();

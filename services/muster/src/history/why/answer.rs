@@ -168,16 +168,19 @@ impl Case<'_> {
 /// The command at the root, and who sent it.
 fn sent(receipt: &Envelope, id: &CommandId) -> Root {
     let actor = receipt.header.actor.clone();
-    let (verb, reason, proved) = match &receipt.event {
-        Event::CommandAccepted(e) => (e.verb.as_str(), e.reason.clone(), e.proved),
-        Event::CommandRejected(e) => (e.verb.as_str(), None, true),
-        _ => ("a command", None, true),
+    let (verb, reason, proved, why) = match &receipt.event {
+        Event::CommandAccepted(e) => {
+            let why = match &e.reason {
+                Some(reason) => format!(": {reason}"),
+                None => ", and gave no reason".to_owned(),
+            };
+            (e.verb.as_str(), e.reason.clone(), e.proved, why)
+        }
+        // What it gave as its reason was not recorded.
+        Event::CommandRejected(e) => (e.verb.as_str(), None, true, String::new()),
+        _ => ("a command", None, true, String::new()),
     };
     let claim = if proved { "" } else { " (as they call themselves: the bus proved no name)" };
-    let why = match &reason {
-        Some(reason) => format!(": {reason}"),
-        None => ", and gave no reason".to_owned(),
-    };
     let text = match actor.as_str() {
         "autoscaler" => format!("nobody: the autoscaler measured and sent {verb}{why}"),
         actor => format!("{actor}{claim} sent {verb}{why}"),

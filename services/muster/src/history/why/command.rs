@@ -21,7 +21,7 @@ pub(crate) fn answer(case: &Case<'_>, id: &CommandId) -> Result<Answer, Stop> {
             let summary = format!("{} of {actor} was refused at r{at}, {ago} ago", e.verb);
             let p = &e.problem;
             let field = if p.field.is_empty() { "the command" } else { &p.field };
-            let mut reasons = vec![format!("{field}: {} ({})", p.got, p.code)];
+            let mut reasons = vec![format!("at {field}: got {} ({})", p.got, p.code)];
             if !p.valid.is_empty() {
                 reasons.push(format!("what is valid: {}", p.valid));
             }

@@ -348,6 +348,10 @@ impl<'a> Life<'a> {
         if self.requested.2.replaces.is_some() {
             parts.push(self.exists()?);
         }
+        if let (Some(over), Some((_, new))) = (self.called_off()?, self.successor) {
+            let reasons = vec![format!("it was not: {} was to take its place and is over", new.id)];
+            parts.push(self.case.part("Why it stays", reasons, over, Some(&new.id))?);
+        }
         if parts.is_empty() {
             let reasons =
                 vec!["it was not: it replaces no other, and no other replaces it".to_owned()];
@@ -356,9 +360,20 @@ impl<'a> Life<'a> {
         Ok(parts)
     }
 
+    /// That the one which was to take its place was called off: this one is still there, and that not.
+    fn called_off(&self) -> Result<Option<&Envelope>, Stop> {
+        let (Some((_, new)), Some(_)) = (self.successor, self.view) else { return Ok(None) };
+        let kinds = ["ReplicasRetired", "ReplicaEnded"];
+        let over = self.case.records.newest(&replica_entity(&new.id), &kinds, 1, 1)?;
+        Ok(over.first())
+    }
+
     /// Why another took its place. A replica never moves.
     fn successor_part(&self) -> Result<Option<Part>, Stop> {
         let Some((event, new)) = self.successor else { return Ok(None) };
+        if self.called_off()?.is_some() {
+            return Ok(None);
+        }
         let reasons = vec![format!("{} takes its place: {}", new.id, self.why_replaced(event)?)];
         self.case.part("Why it was replaced", reasons, event, Some(self.id)).map(Some)
     }

@@ -296,6 +296,27 @@ fn a_replica_that_was_told_to_end_says_by_what() {
 }
 
 #[test]
+fn a_replacement_that_was_called_off_took_no_place() {
+    let mut told = Told::running();
+    let deployed = told.deploy("c-2", 2, "web:2", 1);
+    let requested = told.request(deployed, "shop-web-b", Some("shop-web-a"));
+    let placed = told.place(requested, "shop-web-b", "n2");
+    let moved = told.why("shop-web-a", Some(Aspect::Moved));
+    says(part(&moved, "Why it was replaced"), "shop-web-b takes its place");
+    let back = told.deploy("c-3", 3, "web:1", 1);
+    let retired = ReplicasRetired {
+        app: app("shop"),
+        workload: workload("web"),
+        replicas: vec![replica("shop-web-b")],
+        reason: RetireReason::NotNeeded,
+    };
+    told.by(Writer::Controller, Some(back), retired);
+    let moved = told.why("shop-web-a", Some(Aspect::Moved));
+    says(part(&moved, "Why it stays"), "shop-web-b was to take its place and is over");
+    assert!(placed < back && told.why("shop-web-a", None).parts.len() == 2);
+}
+
+#[test]
 fn a_replica_that_fits_nowhere_names_what_fails_and_what_would_help() {
     let mut told = Told::new();
     let deployed = told.deploy("c-deploy", 1, "web:1", 1);
@@ -372,7 +393,7 @@ fn a_command_that_was_refused_says_what_is_valid() {
     let answer = told.why("command/c-9", None);
     assert!(answer.summary.starts_with("workload.scale of ben was refused"), "{}", answer.summary);
     let refused = part(&answer, "Why it was refused");
-    says(refused, "workload: wbe (not_found)");
+    says(refused, "at workload: got wbe (not_found)");
     says(refused, "what is valid: one of web");
     let accepted = told.why("command/c-deploy", None);
     says(part(&accepted, "What followed"), "1 replicas requested, 1 placed, 1 times ready");
