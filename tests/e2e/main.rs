@@ -8,6 +8,7 @@ mod bad_input;
 mod cli;
 mod compose;
 mod dev;
+mod history;
 mod life;
 mod multi_host;
 mod outages;

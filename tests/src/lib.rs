@@ -1,8 +1,9 @@
 //! Fixtures that the test layers share: where the sources are, a cluster of real processes, and
-//! hosts to run it on.
+//! hosts to run it on; transcripts of documents.
 
 pub mod cluster;
 pub mod engines;
+pub mod transcript;
 
 use std::path::{Path, PathBuf};
 
