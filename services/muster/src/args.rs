@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Apps(Look),
     /// List nodes
     #[command(after_help = help::NODES)]
-    Nodes(Plain),
+    Nodes(Then),
     /// Print the whole state as JSON
     #[command(after_help = help::STATE)]
     State(Look),
@@ -384,9 +384,15 @@ pub(crate) struct Look {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plain {
+pub(crate) struct Then {
     #[command(flatten)]
     pub(crate) at: At,
+    #[command(flatten)]
+    pub(crate) plain: Plain,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Plain {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,

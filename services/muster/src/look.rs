@@ -7,7 +7,7 @@ use schemas::id::AppKey;
 use schemas::place::Place;
 use schemas::read::{LogRequest, NodeView, ReplicaView, StatePage, StateRequest};
 
-use crate::args::{At, Format, Look, Plain};
+use crate::args::{At, Format, Look, Then};
 use crate::client::Client;
 use crate::error::{CliError, Code};
 use crate::table::{ago, bytes, table};
@@ -104,9 +104,10 @@ pub(crate) async fn apps(client: &Client, look: &Look) -> Result<(), CliError> {
     Ok(())
 }
 
-pub(crate) async fn nodes(client: &Client, look: &Plain) -> Result<(), CliError> {
-    let (page, _) = page(client, None, &look.at, look.output).await?;
-    if look.output == Format::Json {
+pub(crate) async fn nodes(client: &Client, then: &Then) -> Result<(), CliError> {
+    let output = then.plain.output;
+    let (page, _) = page(client, None, &then.at, output).await?;
+    if output == Format::Json {
         return json(&lists::nodes(page.place, &page.nodes));
     }
     let row = |n: &NodeView| {

@@ -62,10 +62,14 @@ pub(crate) fn reason(reason: &RetireReason) -> &'static str {
     }
 }
 
+/// So many of something.
+pub(crate) fn count(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 /// Why nodes did not fit, in words.
 pub(crate) fn passed_over(over: &PassedOver) -> String {
-    let nodes = if over.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", over.nodes) };
-    format!("{nodes} ({})", over.reason)
+    format!("{} ({})", count(over.nodes, "node"), over.reason)
 }
 
 /// What an event says, in words.
@@ -124,7 +128,7 @@ pub(crate) fn words(event: &Event) -> String {
             let reasons: Vec<_> = e
                 .reasons
                 .iter()
-                .map(|r| format!("{} on {} nodes ({})", r.reason, r.nodes, r.remedy))
+                .map(|r| format!("{} on {} ({})", r.reason, count(r.nodes, "node"), r.remedy))
                 .collect();
             format!("{} of {}/{} fit nowhere: {}", e.waiting, e.app, e.workload, list(&reasons))
         }

@@ -2,7 +2,7 @@
 
 mod chain;
 
-use std::io::{BufWriter, IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use schemas::read::LogRequest;
 
@@ -15,6 +15,9 @@ use crate::look;
 
 /// How often progress is told, in ms.
 const EVERY_MS: u64 = 250;
+
+/// How much is written at once.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 pub(crate) async fn audit(client: &Client, audit: &Audit) -> Result<(), CliError> {
     match audit {
@@ -66,28 +69,32 @@ async fn export(client: &Client, wanted: &Filter, format: Export) -> Result<(), 
     let mut request = filter::request(client, wanted).await?;
     // What comes while this writes is not part of it, so that it ends.
     request.to = Some(request.to.map_or(head.place.position, |to| to.min(head.place.position)));
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let (mut count, mut progress) = (0_u64, Progress::new("exported"));
-    let failed = |error: std::io::Error| CliError::internal(format!("cannot write: {error}"));
+    let (mut text, mut count) = (String::new(), 0_u64);
+    let mut progress = Progress::new("exported");
     if format == Export::Csv {
-        writeln!(out, "{}", cloud_event::COLUMNS).map_err(failed)?;
+        text.push_str(cloud_event::COLUMNS);
+        text.push('\n');
     }
-    look::events(client, request, |text| {
-        let written = match format {
-            Export::Jsonl => writeln!(out, "{text}"),
-            Export::Csv => writeln!(out, "{}", cloud_event::row(&look::decode(text)?)),
+    look::events(client, request, |event| {
+        match format {
+            Export::Jsonl => text.push_str(event),
+            Export::Csv => text.push_str(&cloud_event::row(&look::decode(event)?)),
             Export::Cloudevents => {
-                let event = cloud_event::cloud_event(&look::decode(text)?, &head.genesis);
-                writeln!(out, "{event}")
+                let event = cloud_event::cloud_event(&look::decode(event)?, &head.genesis);
+                text.push_str(&event.to_string());
             }
-        };
-        written.map_err(failed)?;
+        }
+        text.push('\n');
+        if text.len() >= CHUNK_BYTES {
+            print!("{text}");
+            text.clear();
+        }
         count += 1;
         progress.step(count, 0);
         Ok(())
     })
     .await?;
-    out.flush().map_err(failed)?;
+    print!("{text}");
     progress.end();
     eprintln!("exported {count} events, as of r{}", head.place.position);
     Ok(())

@@ -310,7 +310,11 @@ impl WorkloadChanges {
                     let (to, now_on) = (&new.replica, on(&new.node));
                     line(format!("{old} {} → {to} {now_on}{how}", on(node)));
                 }
-                None => line(format!("+ {} {}{how}", new.replica, on(&new.node))),
+                None => {
+                    let instead = new.replaces.as_ref().map(|old| format!(", instead of {old}"));
+                    let instead = instead.unwrap_or_default();
+                    line(format!("+ {} {}{how}{instead}", new.replica, on(&new.node)));
+                }
             }
         }
         for (id, node) in self.ended.iter().filter(|(id, _)| !replaced.contains(id)) {

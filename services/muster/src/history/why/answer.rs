@@ -235,8 +235,8 @@ pub(crate) fn ending(of: &RunEnded, case: &Case<'_>, recorded_ms: u64) -> Vec<St
     said.push(match of.retry_ms {
         None => "by its restart policy no other run follows".to_owned(),
         Some(wait) if recorded_ms + wait > case.now_ms => {
-            let left = crate::table::ago(recorded_ms + wait - case.now_ms);
-            format!("by its restart policy run {} follows in {left}", of.run + 1)
+            let left = (recorded_ms + wait - case.now_ms).div_ceil(1_000);
+            format!("by its restart policy run {} follows in {left}s", of.run + 1)
         }
         Some(_) => format!("by its restart policy run {} follows", of.run + 1),
     });

@@ -51,29 +51,24 @@ fn became(case: &Case<'_>, id: &CommandId) -> Result<Part, Stop> {
         limit: Some(FOLLOWED),
         ..LogRequest::default()
     })?;
-    let (mut requested, mut placed, mut ready, mut retired, mut ended) = (0, 0, 0, 0, 0);
+    let mut counts = [0_u64; 5];
     for event in events {
-        match &event.event {
-            Event::ReplicasRequested(e) => requested += e.replicas.len(),
-            Event::ReplicasPlaced(e) => placed += e.replicas.len(),
-            Event::ReplicasRetired(e) => retired += e.replicas.len(),
-            Event::ReplicaReady(_) => ready += 1,
-            Event::RunEnded(_) => ended += 1,
-            _ => {}
-        }
+        let (i, more) = match &event.event {
+            Event::ReplicasRequested(e) => (0, e.replicas.len()),
+            Event::ReplicasPlaced(e) => (1, e.replicas.len()),
+            Event::ReplicaReady(_) => (2, 1),
+            Event::RunEnded(_) => (3, 1),
+            Event::ReplicasRetired(e) => (4, e.replicas.len()),
+            _ => continue,
+        };
+        counts[i] += u64::try_from(more).unwrap_or(u64::MAX);
     }
+    let what = ["requested", "placed", "ready", "ended by themselves", "told to end"];
+    let told = counts.iter().zip(what).filter(|(n, _)| **n > 0);
+    let told: Vec<String> = told.map(|(n, what)| format!("{n} {what}")).collect();
     let mut reasons = Vec::new();
-    let counted = [
-        (requested, "replicas requested"),
-        (placed, "placed"),
-        (ready, "times ready"),
-        (ended, "runs ended by themselves"),
-        (retired, "replicas told to end"),
-    ];
-    let counted: Vec<String> =
-        counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    if !counted.is_empty() {
-        reasons.push(counted.join(", "));
+    if !told.is_empty() {
+        reasons.push(format!("of replicas: {}", told.join(", ")));
     }
     let declares = |event: &&Envelope| {
         !matches!(

@@ -8,7 +8,7 @@ use schemas::read::LogRequest;
 use super::answer::{Answer, Case};
 use super::records::Stop;
 use crate::args::Aspect;
-use crate::tell;
+use crate::tell::{self, count};
 
 /// How many events after one are looked through for what followed from it.
 const AFTER: u64 = 500;
@@ -47,7 +47,8 @@ pub(crate) fn answer(
     };
     let closed =
         if view.admission == "open" { String::new() } else { format!(", {}", view.admission) };
-    let summary = format!("{node} is {}{closed}, with {} replicas", view.status, view.replicas);
+    let summary =
+        format!("{node} is {}{closed}, with {}", view.status, count(view.replicas, "replica"));
     let mut parts = Vec::new();
     if let Some(event) = heard {
         let title = match event.event {

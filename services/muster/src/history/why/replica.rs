@@ -145,24 +145,37 @@ impl<'a> Life<'a> {
         format!("{id} of {workload} ended{on} at r{position}, {ago} ago: {how}")
     }
 
-    /// What is worth knowing as it is now.
+    /// What is worth knowing as it is now, the most urgent first.
     fn all(&self) -> Result<Vec<Part>, Stop> {
         let mut parts = Vec::new();
         match self.view.map(|view| view.status.as_str()) {
             Some("pending") => parts.push(self.pending()?),
+            Some("unknown") => parts.extend(self.unknown()?),
             None | Some("ending") => parts.push(self.dead()?),
             Some("ready") if self.view.is_some_and(|view| view.run <= 1) => {}
             Some(_) if self.trouble.is_some() => parts.push(self.dead()?),
             Some(_) => {}
         }
+        parts.extend(self.successor_part()?);
         if self.placed.is_some() && self.view.is_some() {
             parts.push(self.here()?);
         }
         parts.push(self.exists()?);
-        if let Some(moved) = self.successor_part()? {
-            parts.push(moved);
-        }
         Ok(parts)
+    }
+
+    /// Why nobody knows how it is.
+    fn unknown(&self) -> Result<Option<Part>, Stop> {
+        let Some((_, placed)) = self.placed else { return Ok(None) };
+        let kinds = ["NodeLost", "NodeDeclaredLost"];
+        let lost = self.case.records.newest(&node_entity(&placed.node), &kinds, 1, 1)?;
+        let Some(event) = lost.first() else { return Ok(None) };
+        let reasons = vec![
+            format!("its node {} is lost: nobody knows whether it still runs there", placed.node),
+            "it ends once its replacement is ready; `muster remove-node` says that it is gone"
+                .to_owned(),
+        ];
+        self.case.part("Why it is unknown", reasons, event, None).map(Some)
     }
 
     fn exists(&self) -> Result<Part, Stop> {

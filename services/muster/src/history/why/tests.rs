@@ -226,6 +226,9 @@ fn a_replica_that_replaces_one_of_a_lost_node_goes_back_to_its_silence() {
     let root = exists.root.as_ref().expect("there is a root");
     assert!(root.actor.is_none() && root.text.contains("heartbeats"), "{root:?}");
 
+    let unknown = told.why("shop-web-a", None);
+    assert_eq!(unknown.parts[0].title, "Why it is unknown");
+    assert_eq!(unknown.parts[1].title, "Why it was replaced");
     let old = told.why("shop-web-a", Some(Aspect::Moved));
     says(part(&old, "Why it was replaced"), "shop-web-b takes its place: its node n1 was lost");
     let lost = told.why("node/n1", None);
@@ -396,7 +399,7 @@ fn a_command_that_was_refused_says_what_is_valid() {
     says(refused, "at workload: got wbe (not_found)");
     says(refused, "what is valid: one of web");
     let accepted = told.why("command/c-deploy", None);
-    says(part(&accepted, "What followed"), "1 replicas requested, 1 placed, 1 times ready");
+    says(part(&accepted, "What followed"), "of replicas: 1 requested, 1 placed, 1 ready");
     says(part(&accepted, "What followed"), "not come to an end");
 }
 

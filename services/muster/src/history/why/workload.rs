@@ -265,8 +265,7 @@ fn waiting(case: &Case<'_>, key: &AppKey, name: &WorkloadName) -> Result<Option<
 pub(super) fn unfit(event: &Envelope) -> Vec<String> {
     let Event::ReplicasUnplaced(e) = &event.event else { return Vec::new() };
     let reason = |unfit: &schemas::event::Unfit| {
-        let nodes =
-            if unfit.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", unfit.nodes) };
+        let nodes = tell::count(unfit.nodes, "node");
         format!("{nodes}: {}; what would help: {}", unfit.reason, unfit.remedy)
     };
     e.reasons.iter().map(reason).collect()
