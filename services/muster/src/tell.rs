@@ -128,7 +128,7 @@ pub(crate) fn words(event: &Event) -> String {
             let reasons: Vec<_> = e
                 .reasons
                 .iter()
-                .map(|r| format!("{} on {} ({})", r.reason, count(r.nodes, "node"), r.remedy))
+                .map(|r| format!("{} on {}", r.reason, count(r.nodes, "node")))
                 .collect();
             format!("{} of {}/{} fit nowhere: {}", e.waiting, e.app, e.workload, list(&reasons))
         }

@@ -96,7 +96,12 @@ pub(crate) fn meanings(text: &str) -> Vec<Object> {
 /// The first of those meanings that history has anything of.
 pub(crate) async fn find(client: &Client, text: &str) -> Result<Object, CliError> {
     for object in meanings(text) {
-        let Some(entity) = object.entity() else { return Ok(object) };
+        // A workload that is declared and has come to nothing has no event of its own.
+        let entity = match &object {
+            Object::Workload(app, _) => Some(app_entity(app)),
+            other => other.entity(),
+        };
+        let Some(entity) = entity else { return Ok(object) };
         let request = LogRequest { entity: Some(entity), limit: Some(1), ..LogRequest::default() };
         if !client.log(&request).await?.events.is_empty() {
             return Ok(object);

@@ -123,7 +123,10 @@ fn text(event: &Envelope, cause: Option<&Envelope>, caused: &[Envelope]) -> Stri
     let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<9} {value}\n"));
     line("writer", &format!("{}, term {}", header.writer, header.term));
     line("actor", &header.actor);
-    line("about", &event.event.about().entities.join(" "));
+    let entities = event.event.about().entities;
+    if !entities.is_empty() {
+        line("about", &entities.join(" "));
+    }
     if let Some(id) = &header.correlation {
         line("command", id.as_str());
     }

@@ -1,7 +1,7 @@
 //! What an answer is made of, and the chain from an event back to its root.
 
 use schemas::envelope::Envelope;
-use schemas::event::{Event, RunEnded, command_entity};
+use schemas::event::{Event, Evidence, RunEnded, command_entity};
 use schemas::id::{CommandId, ReplicaId, Writer};
 use schemas::read::StatePage;
 use serde::Serialize;
@@ -87,6 +87,9 @@ impl Link {
 
 /// What an event says; of many replicas in it, about one.
 fn words(event: &Event, focus: Option<&ReplicaId>) -> String {
+    if let Event::ReplicasUnplaced(e) = event {
+        return format!("{} of {}/{} fit nowhere", e.waiting, e.app, e.workload);
+    }
     let Some(id) = focus else { return tell::words(event) };
     let others = |count: usize| match count {
         0 | 1 => String::new(),
@@ -210,7 +213,8 @@ pub(crate) fn ending(of: &RunEnded, case: &Case<'_>, recorded_ms: u64) -> Vec<St
     said.push(format!("run {} of {} ended: {}", of.run, of.replica, found.cause));
     if found.out_of_memory {
         said.push(
-            "the kernel killed it for lack of memory: it reached its memory limit".to_owned(),
+            "it needs more than its limit, `memory_limit_bytes`, or keeps what it need not"
+                .to_owned(),
         );
     }
     // What a run ends with once it is stopped, is not what it ended for.
@@ -218,7 +222,7 @@ pub(crate) fn ending(of: &RunEnded, case: &Case<'_>, recorded_ms: u64) -> Vec<St
     said.push(match found.exit_code {
         Some(code @ 129..=192) => {
             let signal = code - 128;
-            format!("{stopped}exit code {code}: signal {signal}{}", signal_name(signal))
+            format!("{stopped}exit code {code}: signal {signal}{}", signal_name(signal, found))
         }
         Some(126) => format!("{stopped}exit code 126: its command cannot be executed"),
         Some(127) => format!("{stopped}exit code 127: its command is not in the image"),
@@ -243,11 +247,12 @@ pub(crate) fn ending(of: &RunEnded, case: &Case<'_>, recorded_ms: u64) -> Vec<St
     said
 }
 
-fn signal_name(signal: i64) -> &'static str {
+fn signal_name(signal: i64, found: &Evidence) -> &'static str {
     match signal {
         2 => " (SIGINT)",
         6 => " (SIGABRT: it gave up by itself)",
-        9 => " (SIGKILL: from outside, or for lack of memory)",
+        9 if found.out_of_memory => " (SIGKILL, by the kernel)",
+        9 => " (SIGKILL from outside, and not for lack of memory)",
         11 => " (SIGSEGV: it crashed)",
         15 => " (SIGTERM: it was asked to stop)",
         _ => "",

@@ -87,6 +87,7 @@ impl Told {
 
     fn why(&self, text: &str, aspect: Option<Aspect>) -> Answer {
         let known = |object: &Object| match object.entity() {
+            Some(_) if matches!(object, Object::Workload(..)) => true,
             Some(entity) => {
                 let about = |event: &Envelope| event.event.about().entities.contains(&entity);
                 self.events().iter().any(about)
@@ -257,8 +258,8 @@ fn a_replica_that_failed_is_dead_with_its_evidence() {
     assert!(answer.summary.contains("ended on n1"), "{}", answer.summary);
     let dead = part(&answer, "Why it died");
     assert_eq!(dead.chain[0].position, run);
-    says(dead, "lack of memory");
-    says(dead, "signal 9 (SIGKILL");
+    says(dead, "more than its limit");
+    says(dead, "signal 9 (SIGKILL, by the kernel)");
     says(dead, "│ allocating\u{fffd}[31m");
     // Who is asked for next says that it takes the place of the one that died.
     let deployed =
@@ -348,6 +349,25 @@ fn a_replica_that_fits_nowhere_names_what_fails_and_what_would_help() {
     );
     says(part(&told.why("shop/web", None), "Why replicas of web are pending"), "2 nodes: cpu");
     says(part(&told.why("shop", None), "Why replicas of web are pending"), "2 nodes: cpu");
+}
+
+#[test]
+fn a_workload_that_waits_for_another_says_for_which() {
+    let mut told = Told::new();
+    told.command("c-1", "app.deploy", None, "ana");
+    let of = |image| WorkloadSpec { replicas: 2, ..WorkloadSpec::of_image(image) };
+    let mut api = of("api:1");
+    api.depends_on.insert(workload("db"), schemas::spec::Condition::Healthy);
+    let workloads = [(workload("api"), api), (workload("db"), of("db:1"))].into();
+    let spec = AppSpec { name: app("shop").name, workloads };
+    let said = Said { writer: Writer::Controller, actor: "ana", command: Some("c-1"), cause: None };
+    told.say(&said, AppDeployed { app: app("shop"), revision: 1, spec });
+    let answer = told.why("shop/api", None);
+    says(
+        part(&answer, "Why api has not begun"),
+        "depends on db, which must be healthy and has 0 of 2",
+    );
+    assert_eq!(told.why("shop/nope", None).summary, "shop/nope is not declared");
 }
 
 #[test]
