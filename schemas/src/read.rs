@@ -37,7 +37,7 @@ pub struct LogRequest {
     pub limit: Option<u64>,
     /// Only of this entity: `app/main/shop`, `replica/<id>`, `node/<name>`, `command/<id>`.
     pub entity: Option<String>,
-    /// The newest `limit` events instead of the first ones; still in order.
+    /// The newest `limit` events instead of the first ones; still in order within a page.
     pub newest: bool,
     /// The last position. Default: the published head.
     pub to: Option<u64>,
@@ -81,7 +81,9 @@ pub struct LogPage {
     pub place: Place,
     /// The events as they were published, byte for byte.
     pub events: Vec<Box<RawValue>>,
-    /// Where the next page begins; none when this is the last.
+    /// Where the next page begins; none when this is the last, or `limit` was reached. A page that
+    /// has a next may be empty: only so much is looked at for one answer. With `newest`, where the
+    /// next page ends: the `to` of a request for what is older.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
 }

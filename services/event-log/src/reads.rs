@@ -1,60 +1,103 @@
 //! Reads: what event-log answers about history and state, never above the published head.
 
-use std::ops::ControlFlow;
+mod log;
+mod past;
+#[cfg(test)]
+mod tests;
 
 use bus::{Bus, Request};
 use cluster::view;
+use runtime::tasks::Tasks;
 use runtime::{Failure, Shutdown};
-use schemas::read::{
-    Head, LogPage, LogRequest, PAGE_BYTES_MAX, SnapshotPart, SnapshotRequest, StateRequest,
-};
+use schemas::place::Place;
+use schemas::read::{Head, PAGE_BYTES_MAX, SnapshotPart, SnapshotRequest, StateRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use tokio::sync::mpsc::{Receiver, channel};
 
-use crate::store::{FjallStore, Row, Store};
-use crate::view::View;
+use self::past::Past;
+use crate::store::{FjallStore, Store};
+use crate::view::{self as shown, View};
+
+pub(crate) use self::log::log;
 
 /// The endpoints, each on a subject of its own.
 const HEAD: &str = "muster.v1.api.head";
 const LOG: &str = "muster.v1.api.log";
 const STATE: &str = "muster.v1.api.state";
 const SNAPSHOT: &str = "muster.v1.api.snapshot";
+const MOMENT: &str = "muster.v1.api.moment";
+
+/// How many requests about history may wait. One that waits longer than its asker is lost work.
+const WAITING: usize = 64;
 
 /// Room that a page leaves for what is around its events.
 const PAGE_ROOM: usize = 8 * 1024;
 
-/// The most events that are looked up for one page of an entity's history.
-const HISTORY_MAX: usize = 2_000;
-
 pub(crate) type Answered = Result<Vec<u8>, (u16, String)>;
 
-/// Answers until asked to stop.
+/// Answers until asked to stop. What is about now never waits behind what is about history.
 pub(crate) async fn serve(
     bus: Bus,
     store: FjallStore,
     view: View,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let subjects = [HEAD, LOG, STATE, SNAPSHOT];
+    let subjects = [HEAD, LOG, STATE, SNAPSHOT, MOMENT];
     let mut served = bus.serve("muster-event-log", "history and state", &subjects).await?;
+    let (queue, arrived) = channel(WAITING);
+    let mut history = Tasks::default();
+    history.spawn("history", serve_history(store, view.clone(), arrived));
     loop {
         let request = tokio::select! {
             () = shutdown.requested() => return Ok(()),
             request = served.next() => request,
         };
         let Some(request) = request else { return Err("the connection to NATS is gone".into()) };
-        let answered = tokio::task::block_in_place(|| answer(&store, &view, &request));
-        request.respond(answered).await;
+        match now(&view, &request) {
+            Some(answered) => request.respond(answered).await,
+            None => {
+                if let Err(full) = queue.try_send(request) {
+                    let busy = "too many ask about history at once; ask again".to_owned();
+                    full.into_inner().respond(Err((503, busy))).await;
+                }
+            }
+        }
     }
 }
 
-fn answer(store: &FjallStore, view: &View, request: &Request) -> Answered {
+async fn serve_history(
+    store: FjallStore,
+    view: View,
+    mut arrived: Receiver<Request>,
+) -> Result<(), Failure> {
+    let past = Past::default();
+    while let Some(request) = arrived.recv().await {
+        let answered = tokio::task::block_in_place(|| history(&store, &view, &past, &request));
+        request.respond(answered).await;
+    }
+    Ok(())
+}
+
+/// The answer on what is true now; none when the request is about history.
+fn now(view: &View, request: &Request) -> Option<Answered> {
     match request.subject {
-        HEAD => encode(&head(view)),
+        HEAD => Some(encode(&head(view))),
+        STATE => match decode::<StateRequest>(request) {
+            Ok(wanted) if wanted.at.is_some() => None,
+            Ok(wanted) => Some(state(view, &wanted)),
+            Err(error) => Some(Err(error)),
+        },
+        _ => None,
+    }
+}
+
+fn history(store: &FjallStore, view: &View, past: &Past, request: &Request) -> Answered {
+    match request.subject {
         LOG => log(store, view, &decode(request)?),
-        STATE => state(view, &decode(request)?),
+        STATE => past.state(store, view, &decode(request)?),
         SNAPSHOT => snapshot(store, view, &decode(request)?),
+        MOMENT => past::moment(store, view, &decode(request)?),
         other => Err((404, format!("there is no {other}"))),
     }
 }
@@ -88,7 +131,7 @@ fn head(view: &View) -> Head {
 }
 
 /// Refuses one who asks for more than there is yet.
-fn reached(view: &View, at_least: Option<u64>) -> Result<schemas::place::Place, (u16, String)> {
+fn reached(view: &View, at_least: Option<u64>) -> Result<Place, (u16, String)> {
     let place = view.fold().place();
     match at_least {
         Some(wanted) if wanted > place.position => {
@@ -98,81 +141,25 @@ fn reached(view: &View, at_least: Option<u64>) -> Result<schemas::place::Place, 
     }
 }
 
-pub(crate) fn log(store: &impl Store, view: &View, request: &LogRequest) -> Answered {
-    let place = reached(view, request.at_least)?;
-    let limit =
-        request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut page = Page { events: Vec::new(), bytes: PAGE_ROOM, limit, next: None };
-    let (from, to) = (request.from.max(1), place.position);
-    match &request.entity {
-        Some(entity) => {
-            let most = limit.min(HISTORY_MAX);
-            let positions =
-                store.history(entity, from, to, most, request.newest).map_err(failed)?;
-            let full = positions.len() == most && limit > most;
-            for position in &positions {
-                let Some(row) = store.row(*position).map_err(failed)? else { continue };
-                if !page.takes(&row) {
-                    break;
-                }
-            }
-            if full && page.next.is_none() {
-                page.next = positions.last().map(|last| last + 1);
-            }
-        }
-        None => {
-            let count = request.limit.filter(|_| request.newest);
-            let from = count.map_or(from, |count| from.max((to + 1).saturating_sub(count)));
-            let mut take = |row: Row| match page.takes(&row) {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
-            };
-            store.scan(from, to, &mut take).map_err(failed)?;
-        }
-    }
-    encode(&LogPage { place, events: page.events, next: page.next })
-}
-
-/// A page of events that is being filled.
-struct Page {
-    events: Vec<Box<RawValue>>,
-    bytes: usize,
-    limit: usize,
-    next: Option<u64>,
-}
-
-impl Page {
-    /// Takes an event, or notes that the next page begins with it.
-    fn takes(&mut self, row: &Row) -> bool {
-        let full = self.bytes + row.bytes.len() > PAGE_BYTES_MAX && !self.events.is_empty();
-        if self.events.len() >= self.limit {
-            return false;
-        }
-        let text = String::from_utf8_lossy(&row.bytes).into_owned();
-        let Ok(event) = RawValue::from_string(text) else { return true };
-        if full {
-            self.next = Some(row.position());
-            return false;
-        }
-        self.bytes += row.bytes.len() + 1;
-        self.events.push(event);
-        true
-    }
-}
-
 fn state(view: &View, request: &StateRequest) -> Answered {
     reached(view, request.at_least)?;
     let fold = view.fold();
     encode(&view::page(fold.state(), fold.place(), request))
 }
 
-fn snapshot(store: &FjallStore, view: &View, request: &SnapshotRequest) -> Answered {
+pub(crate) fn snapshot(store: &impl Store, view: &View, request: &SnapshotRequest) -> Answered {
     let published = view.fold().place();
-    let found = store.snapshots().map_err(failed)?.into_iter().find(|meta| {
-        meta.fold_version == request.fold_version
-            && meta.place.position <= published.position
-            && request.position.is_none_or(|position| position == meta.place.position)
-    });
+    let most = request.at.unwrap_or(u64::MAX).min(published.position);
+    let mut found = None;
+    for meta in store.snapshots().map_err(failed)? {
+        let fits = meta.fold_version == request.fold_version
+            && meta.place.position <= most
+            && request.position.is_none_or(|position| position == meta.place.position);
+        if fits && shown::belongs(store, &meta).map_err(failed)? {
+            found = Some(meta);
+            break;
+        }
+    }
     let Some(meta) = found else { return encode(&SnapshotPart::none()) };
     // JSON is told as a text inside JSON: what is escaped takes more room than it had.
     let len = PAGE_BYTES_MAX / 2 - PAGE_ROOM;

@@ -185,6 +185,18 @@ pub trait Store {
         each: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) -> Result<(), StoreError>;
 
+    /// Hands the entries from `to` back to `from` to `each`, the last one first, until it breaks.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn scan_back(
+        &self,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
     /// How far a series has got.
     ///
     /// # Errors

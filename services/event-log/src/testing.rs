@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod folder;
 mod stream;
+#[cfg(test)]
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +22,8 @@ use crate::{entry, reads};
 #[cfg(test)]
 pub(crate) use self::folder::Folder;
 pub use self::stream::FakeStream;
+#[cfg(test)]
+pub(crate) use self::written::Written;
 pub use crate::store::fake::FakeStore;
 
 /// What event-log shows of a fake store: state, pages and snapshots, up to the published head.

@@ -29,22 +29,7 @@ pub(crate) enum ViewError {
 impl View {
     /// Begins from the newest snapshot that is good, or from nothing.
     pub(crate) fn open(store: &impl Store) -> Result<Self, StoreError> {
-        let head = store.head()?;
-        for meta in store.snapshots()? {
-            let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= head.position;
-            if !usable || !belongs(store, &meta)? {
-                continue;
-            }
-            let len = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
-            let bytes = store.snapshot_bytes(&meta, 0, len)?;
-            match Fold::restore(&bytes) {
-                Ok(fold) => return Ok(Self(Arc::new(Mutex::new(fold)))),
-                Err(error) => {
-                    tracing::warn!(%error, place = %meta.place, "skipping a bad snapshot")
-                }
-            }
-        }
-        Ok(Self::default())
+        Ok(Self(Arc::new(Mutex::new(restore(store, store.head()?.position)?))))
     }
 
     pub(crate) fn fold(&self) -> MutexGuard<'_, Fold> {
@@ -53,22 +38,43 @@ impl View {
 
     /// Folds what was published since.
     pub(crate) fn advance(&self, store: &impl Store, to: Place) -> Result<(), ViewError> {
-        let mut fold = self.fold();
-        let from = fold.cursor().position + 1;
-        let mut failed = None;
-        store.scan(from, to.position, &mut |row| match fold.push(&row.bytes) {
-            Ok(_) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        })?;
-        failed.map_or(Ok(()), |error| Err(error.into()))
+        push(store, &mut self.fold(), to.position)
     }
 }
 
+/// Folds on to a position.
+pub(crate) fn push(store: &impl Store, fold: &mut Fold, to: u64) -> Result<(), ViewError> {
+    let from = fold.cursor().position + 1;
+    let mut failed = None;
+    store.scan(from, to, &mut |row| match fold.push(&row.bytes) {
+        Ok(_) => ControlFlow::Continue(()),
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// The newest good snapshot at or below a position; nothing folded when there is none.
+pub(crate) fn restore(store: &impl Store, at: u64) -> Result<Fold, StoreError> {
+    for meta in store.snapshots()? {
+        let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= at;
+        if !usable || !belongs(store, &meta)? {
+            continue;
+        }
+        let len = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
+        let read = store.snapshot_bytes(&meta, 0, len).map_err(ViewError::from);
+        match read.and_then(|bytes| Ok(Fold::restore(&bytes)?)) {
+            Ok(fold) => return Ok(fold),
+            Err(error) => tracing::warn!(%error, place = %meta.place, "skipping a bad snapshot"),
+        }
+    }
+    Ok(Fold::new())
+}
+
 /// Whether a snapshot is one of this history: entries it was made from may have been moved aside.
-fn belongs(store: &impl Store, meta: &SnapshotMeta) -> Result<bool, StoreError> {
+pub(crate) fn belongs(store: &impl Store, meta: &SnapshotMeta) -> Result<bool, StoreError> {
     let row = store.row(meta.place.position)?;
     Ok(meta.place.position == 0 || row.is_some_and(|row| row.place == meta.place))
 }

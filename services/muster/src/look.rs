@@ -142,22 +142,36 @@ pub(crate) fn entity(object: &str) -> String {
     }
 }
 
-/// All events of a request, page by page, each handed to `each`. Says where the log ended.
+/// All events of a request in order, page by page, each handed to `each`. Says where the log ended.
+/// A page may be empty and still have a next.
 pub(crate) async fn events(
     client: &Client,
     mut request: LogRequest,
     mut each: impl FnMut(&str) -> Result<(), CliError>,
 ) -> Result<Place, CliError> {
-    loop {
+    // The newest come page by page from the end: they are in order once all are there.
+    let mut newest = Vec::new();
+    let at = loop {
         let page = client.log(&request).await?;
-        for event in &page.events {
-            each(event.get())?;
+        let found = u64::try_from(page.events.len()).unwrap_or(u64::MAX);
+        if request.newest {
+            newest.push(page.events);
+        } else {
+            for event in &page.events {
+                each(event.get())?;
+            }
         }
-        match page.next.filter(|_| !request.newest) {
+        request.limit = request.limit.map(|limit| limit.saturating_sub(found));
+        match page.next {
+            Some(next) if request.newest => request.to = Some(next),
             Some(next) => request.from = next,
-            None => return Ok(page.place),
+            None => break page.place,
         }
+    };
+    for event in newest.iter().rev().flatten() {
+        each(event.get())?;
     }
+    Ok(at)
 }
 
 pub(crate) fn decode(text: &str) -> Result<Envelope, CliError> {

@@ -164,6 +164,20 @@ impl Store for FakeStore {
         Ok(())
     }
 
+    fn scan_back(
+        &self,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        for row in super::rows(self, from, to)?.into_iter().rev() {
+            if each(row).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn series(&self, series: &Series) -> Result<Option<SeriesRow>, StoreError> {
         Ok(self.0.borrow().written.series.get(series).cloned())
     }

@@ -151,6 +151,23 @@ impl Store for FjallStore {
         Ok(())
     }
 
+    fn scan_back(
+        &self,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        if from > to {
+            return Ok(());
+        }
+        for guard in self.log.range(from.to_be_bytes()..=to.to_be_bytes()).rev() {
+            if each(entry(guard)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn series(&self, series: &Series) -> Result<Option<SeriesRow>, StoreError> {
         get(&self.series, series.as_str().as_bytes())
     }

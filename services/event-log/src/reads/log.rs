@@ -1,0 +1,138 @@
+//! `log`: events by position, by time, and by whom and what they are about.
+//!
+//! Only so much is looked at for one answer, so that nobody waits long behind a rare match; `next`
+//! says where to go on.
+
+use std::ops::ControlFlow;
+
+use schemas::envelope::Header;
+use schemas::read::{LogPage, LogRequest, PAGE_BYTES_MAX};
+use serde_json::value::RawValue;
+
+use super::{Answered, PAGE_ROOM, encode, failed, past, reached};
+use crate::store::{Row, Store, StoreError};
+use crate::view::View;
+
+/// The most events that are looked at for one page.
+const LOOKED_MAX: usize = 20_000;
+
+/// How many positions are asked of an index at once.
+const CHUNK: usize = 512;
+
+pub(crate) fn log(store: &impl Store, view: &View, request: &LogRequest) -> Answered {
+    let place = reached(view, request.at_least)?;
+    let mut search = Search::new(request);
+    search.narrow(store, place.position).map_err(failed)?;
+    let ran = match &request.entity {
+        Some(entity) => search.index(store, entity),
+        None => search.scan(store),
+    };
+    ran.map_err(failed)?;
+    let Search { mut events, next, .. } = search;
+    if request.newest {
+        events.reverse();
+    }
+    encode(&LogPage { place, events, next })
+}
+
+/// A page of events that is being filled.
+struct Search<'a> {
+    request: &'a LogRequest,
+    /// Between which positions to look.
+    from: u64,
+    to: u64,
+    limit: usize,
+    looked: usize,
+    bytes: usize,
+    events: Vec<Box<RawValue>>,
+    next: Option<u64>,
+}
+
+impl<'a> Search<'a> {
+    fn new(request: &'a LogRequest) -> Self {
+        let limit = request.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        let (from, to) = (request.from.max(1), request.to.unwrap_or(u64::MAX));
+        let (events, next) = (Vec::new(), None);
+        Self { request, from, to, limit, looked: 0, bytes: PAGE_ROOM, events, next }
+    }
+
+    /// Recorded times never decrease: what is between two times is between two positions.
+    fn narrow(&mut self, store: &impl Store, head: u64) -> Result<(), StoreError> {
+        self.to = self.to.min(head);
+        if let Some(since) = self.request.since_ms {
+            self.from = self.from.max(past::first(store, head, |recorded| recorded >= since)?);
+        }
+        if let Some(until) = self.request.until_ms {
+            let after = past::first(store, head, |recorded| recorded > until)?;
+            self.to = self.to.min(after.saturating_sub(1));
+        }
+        Ok(())
+    }
+
+    /// Looks at every entry.
+    fn scan(&mut self, store: &impl Store) -> Result<(), StoreError> {
+        let (from, to, newest) = (self.from, self.to, self.request.newest);
+        let mut each = |row: Row| self.look(&row);
+        match newest {
+            true => store.scan_back(from, to, &mut each),
+            false => store.scan(from, to, &mut each),
+        }
+    }
+
+    /// Looks at the entries that an index names.
+    fn index(&mut self, store: &impl Store, entity: &str) -> Result<(), StoreError> {
+        let newest = self.request.newest;
+        loop {
+            let chunk = self.limit.clamp(1, CHUNK);
+            let mut found = store.history(entity, self.from, self.to, chunk, newest)?;
+            if newest {
+                found.reverse();
+            }
+            for position in &found {
+                let Some(row) = store.row(*position)? else { continue };
+                if self.look(&row).is_break() {
+                    return Ok(());
+                }
+            }
+            match found.last() {
+                Some(last) if newest => self.to = last - 1,
+                Some(last) => self.from = last + 1,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes an entry if it is wanted. Breaks when the page is done.
+    fn look(&mut self, row: &Row) -> ControlFlow<()> {
+        if self.events.len() >= self.limit {
+            return ControlFlow::Break(());
+        }
+        let full = self.bytes + row.bytes.len() > PAGE_BYTES_MAX && !self.events.is_empty();
+        if full || self.looked == LOOKED_MAX {
+            self.next = Some(row.position());
+            return ControlFlow::Break(());
+        }
+        self.looked += 1;
+        if !wants(self.request, row) {
+            return ControlFlow::Continue(());
+        }
+        let text = String::from_utf8_lossy(&row.bytes).into_owned();
+        if let Ok(event) = RawValue::from_string(text) {
+            self.bytes += row.bytes.len() + 1;
+            self.events.push(event);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether an entry is one of those that a request names, its entity and times apart.
+fn wants(request: &LogRequest, row: &Row) -> bool {
+    let LogRequest { correlation, actor, kinds, .. } = request;
+    if correlation.is_none() && actor.is_none() && kinds.is_empty() {
+        return true;
+    }
+    let Ok((header, kind)) = Header::decode(&row.bytes) else { return false };
+    (correlation.is_none() || header.correlation == *correlation)
+        && actor.as_ref().is_none_or(|actor| header.actor == *actor)
+        && (kinds.is_empty() || kinds.contains(&kind))
+}
