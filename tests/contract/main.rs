@@ -124,7 +124,7 @@ fn every_command_has_a_sample_that_decodes_and_encodes_back() {
 #[test]
 fn every_event_has_a_sample_that_decodes_for_ever() {
     let samples = samples("event");
-    for (kind, by) in Event::TYPES {
+    for (kind, _) in Event::TYPES {
         assert!(samples.contains_key(*kind), "there is no sample of {kind}");
     }
     for (name, sample) in &samples {

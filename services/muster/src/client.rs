@@ -135,16 +135,7 @@ impl Client {
             Point::Position(position) => request.position = Some(position),
             Point::Time(ms) => request.time_ms = Some(ms),
         }
-        let moment: Moment = self.read("moment", &request).await?;
-        if let Some(position) = request.position.filter(|asked| *asked > moment.place.position) {
-            // It may be inside a batch; or nothing was recorded there yet.
-            let head = self.head().await?.place.position;
-            if position > head {
-                let text = format!("there is no r{position}: history has got to r{head}");
-                return Err(CliError::new(Code::NotFound, text));
-            }
-        }
-        Ok(moment)
+        self.read("moment", &request).await
     }
 
     /// The whole state, page by page.
