@@ -21,7 +21,7 @@ pub use about::{
     About, app_entity, command_entity, image_entity, node_entity, replica_entity, workload_entity,
 };
 pub use parts::{
-    Endpoint, Evidence, NodeDescription, Outcome, RequestedReplica, RetireReason, Unfit,
+    Endpoint, Evidence, NodeDescription, Outcome, PassedOver, RequestedReplica, RetireReason, Unfit,
 };
 
 /// The most entries in one event; a larger decision is split.
@@ -343,6 +343,9 @@ events! {
         replicas: Vec<ReplicaId>,
         /// How many nodes fitted, and why this one.
         chosen: String,
+        /// What kept them from the nodes that did not fit, as the round began.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        passed_over: Vec<PassedOver>,
     }
     /// Replicas of a workload fit nowhere.
     ReplicasUnplaced by By::Scheduler => {

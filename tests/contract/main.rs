@@ -126,10 +126,16 @@ fn every_command_has_a_sample_that_decodes_and_encodes_back() {
 #[test]
 fn every_event_has_a_sample_that_decodes_for_ever() {
     let samples = samples("event");
-    for (kind, by) in Event::TYPES {
-        let sample = samples.get(*kind).unwrap_or_else(|| panic!("there is no sample of {kind}"));
+    for (kind, _) in Event::TYPES {
+        assert!(samples.contains_key(*kind), "there is no sample of {kind}");
+    }
+    for (name, sample) in &samples {
+        // Fields that came later have a sample of their own: `ReplicasPlaced.passed-over`.
+        let kind = name.split('.').next().expect("a name");
+        let known = Event::TYPES.iter().find(|(known, _)| *known == kind);
+        let (_, by) = known.unwrap_or_else(|| panic!("{name} is of no known type"));
         let envelope = Envelope::decode(sample.trim().as_bytes()).expect("it decodes");
-        assert_eq!(envelope.event.kind(), *kind);
+        assert_eq!(envelope.event.kind(), kind);
         assert!(by.allows(&envelope.header.writer), "{kind} by {}", envelope.header.writer);
         assert_eq!(Envelope::decode(&envelope.encode()).expect("it decodes"), envelope);
         let about = envelope.event.about();

@@ -39,7 +39,7 @@ fn history_is_searched_undone_and_proven() {
     assert_eq!(found["items"][0]["type"], "ReplicaEnded", "{found}");
     let told = cluster.ok(&["bisect", "--good", &from, "--where", &gone]);
     assert!(
-        told.contains(&format!("became true at {bad}")) && told.contains("muster why"),
+        told.contains(&format!("became true at r{bad}")) && told.contains("muster why"),
         "{told}"
     );
     let never = cluster.muster(&["bisect", "--where", "size(nodes) > 7"]);
@@ -76,7 +76,7 @@ fn history_is_searched_undone_and_proven() {
     assert!(replicas.iter().all(|replica| replica["revision"] == 3), "{replicas:?}");
     assert!(cluster.ok(&["undo", &from]).contains("nothing to undo"));
     let history = cluster.ok(&["log"]);
-    assert!(history.contains(&format!("undo, back to {from}")), "{history}");
+    assert!(history.contains(&format!("undo, back to r{from}")), "{history}");
 
     // Proven, offline, and nothing else is.
     let proof = cluster.ok(&["audit", "prove", &bad.to_string()]);

@@ -10,6 +10,7 @@ mod cli;
 mod compose;
 mod dev;
 mod drain;
+mod history;
 mod life;
 mod metrics;
 mod multi_host;

@@ -1,11 +1,12 @@
 //! Fixtures that the test layers share: where the sources are, a cluster of real processes, and
-//! hosts to run it on.
+//! hosts to run it on; transcripts of documents.
 
 pub mod bitflip;
 pub mod cluster;
 pub mod engines;
 pub mod live_log;
 pub mod repair;
+pub mod transcript;
 
 use std::path::{Path, PathBuf};
 

@@ -58,6 +58,15 @@ pub enum Outcome {
     },
 }
 
+/// A reason why a node was passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct PassedOver {
+    /// What fails, in words: `cpu: 500 millis needed, at most 200 free`.
+    pub reason: String,
+    /// On how many nodes.
+    pub nodes: u64,
+}
+
 /// A reason why replicas fit nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Unfit {

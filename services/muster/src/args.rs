@@ -1,8 +1,11 @@
 //! What can be typed.
 
 mod act;
+mod dev;
 mod help;
+mod history;
 mod parse;
+mod when;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +13,10 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use schemas::id::{AppKey, AppName, NodeName, WorkloadName};
 
-pub(crate) use act::{AuditCommand, Bisect, Changes, Fork, Undo, Whatif, Workload};
-pub(crate) use parse::Since;
+pub(crate) use act::{Bisect, Changes, Fork, Undo, Whatif, Workload};
+pub(crate) use dev::Dev;
+pub(crate) use history::{Aspect, At, Audit, Blame, Diff, Export, Filter, Log, Show, Why};
+pub(crate) use when::{Point, When};
 
 /// A container orchestrator you can ask why, and that can go back.
 #[derive(Debug, Parser)]
@@ -67,12 +72,6 @@ pub(crate) enum Command {
     /// Find the first event that made something true
     #[command(after_help = act::BISECT)]
     Bisect(Bisect),
-    /// Prove what is in the log
-    #[command(after_help = act::AUDIT)]
-    Audit {
-        #[command(subcommand)]
-        command: AuditCommand,
-    },
     /// Print the command that a file becomes, or what Compose files may say
     #[command(after_help = help::CONFIG)]
     Config(Config),
@@ -93,25 +92,37 @@ pub(crate) enum Command {
     Apps(Look),
     /// List nodes
     #[command(after_help = help::NODES)]
-    Nodes(Plain),
+    Nodes(Then),
     /// Print the whole state as JSON
     #[command(after_help = help::STATE)]
     State(Look),
     /// Print history, one line an event
-    #[command(after_help = help::LOG)]
+    #[command(after_help = history::LOG)]
     Log(Log),
+    /// Print one event in full, or all of one command, with its cause and what it caused
+    #[command(after_help = history::SHOW)]
+    Show(Show),
+    /// Say who last set each field of an app's declaration
+    #[command(after_help = history::BLAME)]
+    Blame(Blame),
+    /// Say what changed between two moments
+    #[command(after_help = history::DIFF)]
+    Diff(Diff),
+    /// Check that history is whole, or write it out
+    #[command(after_help = history::AUDIT)]
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
+    },
     /// Print what replicas wrote, merged over all nodes
     #[command(after_help = help::LOGS)]
     Logs(Logs),
     /// Run a command in a replica; its exit code is this one's
     #[command(after_help = help::EXEC)]
     Exec(Exec),
-    /// Say why a replica, app, node or command is as it is
-    #[command(after_help = help::WHY)]
-    Why {
-        /// A replica's id, app/NAME, node/NAME or a command's id
-        object: String,
-    },
+    /// Say why a replica, app, workload, node or command is as it is
+    #[command(after_help = history::WHY)]
+    Why(Why),
     /// Fold the whole history again
     #[command(after_help = help::REPLAY)]
     Replay {
@@ -179,41 +190,6 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Dev {
-    /// How many nodes to run, all on this machine's engine; each offers an equal part of the machine
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) nodes: u16,
-    /// The folder for everything that must outlive the process. Default: ~/.local/state/muster/dev
-    #[arg(long, value_name = "DIR", env = "MUSTER_DEV_DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// The port of the nats-server; 0 takes a free one at the first start, and keeps it
-    #[arg(long, value_name = "P")]
-    pub(crate) nats_port: Option<u16>,
-    /// The address that it and published ports are served on
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(crate) listen: std::net::IpAddr,
-    /// The nats-server to run. Default: the one in PATH, else the one that `make setup` fetched
-    #[arg(long, value_name = "FILE", env = "MUSTER_NATS_SERVER")]
-    pub(crate) nats_server: Option<PathBuf>,
-    /// The engine: a socket's path, unix:///path or tcp://host:port
-    #[arg(long, value_name = "SOCK", env = "MUSTER_DOCKER_HOST")]
-    #[arg(default_value = "/var/run/docker.sock")]
-    pub(crate) docker_host: String,
-    /// The loopback address of /livez, /readyz and /metrics
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
-    pub(crate) admin_address: std::net::SocketAddr,
-    /// Open a fork that `muster fork` made, with simulated nodes: nothing is run
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["data_dir", "nodes", "docker_host"])]
-    pub(crate) fork: Option<PathBuf>,
-    /// Host paths below this folder may be mounted. May be given again
-    #[arg(long, value_name = "DIR")]
-    pub(crate) allow_mount: Vec<PathBuf>,
-    /// What the nodes' names begin with: clusters that share an engine must not share names
-    #[arg(long, value_name = "NAME", default_value = "n", value_parser = parse::node_prefix)]
-    pub(crate) node_prefix: String,
 }
 
 /// What every command that changes something may carry.
@@ -417,41 +393,24 @@ pub(crate) struct Look {
     /// Only this app: NAME or TENANT/NAME
     #[arg(value_parser = AppKey::parse)]
     pub(crate) app: Option<AppKey>,
+    #[command(flatten)]
+    pub(crate) at: At,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Then {
+    #[command(flatten)]
+    pub(crate) at: At,
+    #[command(flatten)]
+    pub(crate) plain: Plain,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plain {
     /// How to print
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub(crate) output: Format,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Log {
-    /// Only of this object: app/NAME, node/NAME, replica/ID, command/ID, or a replica's id alone
-    pub(crate) object: Option<String>,
-    /// The newest so many
-    #[arg(short = 'n', long, value_name = "N")]
-    pub(crate) newest: Option<u64>,
-    /// From this position on
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) from: u64,
-    /// Not older than this: 10m, 2h, or a moment as 2026-11-23T14:03:00Z
-    #[arg(long, value_name = "WHEN", value_parser = parse::since)]
-    pub(crate) since: Option<Since>,
-    /// Only events of this type, as ReplicaReady. May be given again
-    #[arg(long = "type", value_name = "TYPE", value_parser = parse::event_type)]
-    pub(crate) kinds: Vec<String>,
-    /// Only what this person or service is behind
-    #[arg(long, value_name = "NAME")]
-    pub(crate) actor: Option<String>,
-    /// Go on with what happens from now on
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// How to print: with --follow, JSON is one object a line
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }

@@ -4,10 +4,10 @@ mod condition;
 
 use cluster::Fold;
 use schemas::envelope::Envelope;
-use schemas::read::{LogRequest, MomentRequest};
+use schemas::read::LogRequest;
 use serde::Serialize;
 
-use crate::args::{Bisect, Format};
+use crate::args::{Bisect, Format, When};
 use crate::client::Client;
 use crate::error::{CliError, Code};
 use crate::{lists, look, tell};
@@ -31,13 +31,15 @@ struct Found {
 
 pub(crate) async fn bisect(client: &Client, args: &Bisect) -> Result<(), CliError> {
     let condition = Condition::parse(&args.condition).map_err(CliError::usage)?;
-    let request = MomentRequest { position: args.bad, time_ms: None };
-    let bad = runtime::history::moment(&client.bus, &request).await?.place.position;
-    if args.good >= bad {
-        let text = format!("--good {} is not before --bad {bad}", args.good);
-        return Err(CliError::usage(text));
+    let bad = client.moment(args.bad.unwrap_or(When::Now)).await?.place.position;
+    let good = match args.good {
+        Some(good) => client.moment(good).await?.place.position,
+        None => 0,
+    };
+    if good >= bad {
+        return Err(CliError::usage(format!("--good, r{good}, is not before --bad, r{bad}")));
     }
-    let good = fold(client, args.good).await?;
+    let good = fold(client, good).await?;
     ends_are(&condition, &good, &fold(client, bad).await?)?;
     let (good, bad) = narrow(client, &condition, good, bad).await?;
     let events = between(client, good.cursor().position + 1, bad).await?;
@@ -54,11 +56,11 @@ pub(crate) async fn bisect(client: &Client, args: &Bisect) -> Result<(), CliErro
 fn ends_are(condition: &Condition, good: &Fold, bad: &Fold) -> Result<(), CliError> {
     if condition.holds(good).map_err(CliError::usage)? {
         let text =
-            format!("it was true at {} already: take an earlier --good", good.place().position);
+            format!("it was true at r{} already: take an earlier --good", good.place().position);
         return Err(CliError::new(Code::No, text));
     }
     if !condition.holds(bad).map_err(CliError::usage)? {
-        let text = format!("it was not true at {}: nothing to find", bad.place().position);
+        let text = format!("it was not true at r{}: nothing to find", bad.place().position);
         return Err(CliError::new(Code::No, text));
     }
     Ok(())
@@ -152,7 +154,7 @@ fn tell_of(args: &Bisect, good: u64, bad: u64, decision: &[&String]) -> Result<(
         let (kind, r#where) = ("BisectResult", args.condition.clone());
         return look::json(&Found { kind, r#where, good, bad, items });
     }
-    println!("became true at {bad}; not yet at {good}. What happened there:");
+    println!("became true at r{bad}; not yet at r{good}. What happened there:");
     let mut events = Vec::new();
     for text in decision {
         let envelope: Envelope = look::decode(text)?;

@@ -7,11 +7,11 @@ use runtime::Shutdown;
 use schemas::command::{Command, Common};
 use schemas::id::CommandId;
 use schemas::proof::{Proof, ProofRequest};
-use schemas::read::{Head, LogPage, LogRequest, StatePage, StateRequest};
+use schemas::read::{Head, LogPage, LogRequest, Moment, MomentRequest, StatePage, StateRequest};
 use schemas::subject;
 use serde::{Deserialize, Serialize};
 
-use crate::args::To;
+use crate::args::{Point, To, When};
 use crate::context;
 use crate::error::{CliError, Code};
 
@@ -139,6 +139,17 @@ impl Client {
     /// The signed end of the log, and the proof that an event is in it.
     pub(crate) async fn proof(&self, request: &ProofRequest) -> Result<Proof, CliError> {
         self.read("proof", request).await
+    }
+
+    /// The place that a moment means, by the clock and in the zone of this machine.
+    pub(crate) async fn moment(&self, when: When) -> Result<Moment, CliError> {
+        let mut request = MomentRequest::default();
+        match when.point(runtime::clock::utc_ms(), &chrono::Local) {
+            Point::Now => {}
+            Point::Position(position) => request.position = Some(position),
+            Point::Time(ms) => request.time_ms = Some(ms),
+        }
+        self.read("moment", &request).await
     }
 
     /// The whole state, page by page.

@@ -10,10 +10,10 @@ use node_agent::engine::simulated::{self, Container};
 use schemas::event::NodeDescription;
 use schemas::id::NodeName;
 use schemas::place::Place;
-use schemas::read::{LogRequest, MomentRequest};
+use schemas::read::LogRequest;
 use serde::{Deserialize, Serialize};
 
-use crate::args::Fork;
+use crate::args::{Fork, When};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::look;
@@ -52,8 +52,7 @@ impl Forked {
 }
 
 pub(crate) async fn fork(client: &Client, args: &Fork) -> Result<(), CliError> {
-    let request = MomentRequest { position: args.at, time_ms: None };
-    let at = runtime::history::moment(&client.bus, &request).await?.place.position;
+    let at = client.moment(args.at.unwrap_or(When::Now)).await?.place.position;
     let mut copy = begin(&args.into)?;
     let request = LogRequest { to: Some(at), ..LogRequest::default() };
     let terminal = std::io::stderr().is_terminal();
@@ -67,7 +66,7 @@ pub(crate) async fn fork(client: &Client, args: &Fork) -> Result<(), CliError> {
     .await?;
     let from = finish(copy, &args.into)?;
     let into = args.into.display();
-    println!("a fork of history at {from} is in {into}: muster dev --fork {into}");
+    println!("a fork of history at r{} is in {into}: muster dev --fork {into}", from.position);
     Ok(())
 }
 

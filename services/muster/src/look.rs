@@ -7,27 +7,42 @@ use schemas::id::AppKey;
 use schemas::place::Place;
 use schemas::read::{LogRequest, NodeView, ReplicaView, StatePage, StateRequest};
 
-use crate::args::{Format, Look};
+use crate::args::{At, Format, Look, Then};
 use crate::client::Client;
 use crate::error::{CliError, Code};
 use crate::table::{ago, bytes, table};
-use crate::{colour, lists};
+use crate::{colour, history, lists};
 
-/// The state, of one app if wanted, which must be there then.
-async fn page(client: &Client, app: Option<&AppKey>) -> Result<StatePage, CliError> {
+/// The state now or at another moment, of one app if wanted, which must be there then. For people, what
+/// is not now says so first. Also says when it was so.
+async fn page(
+    client: &Client,
+    app: Option<&AppKey>,
+    at: &At,
+    output: Format,
+) -> Result<(StatePage, u64), CliError> {
+    let moment = history::moment(client, at).await?;
     let request = StateRequest {
         tenant: app.map(|app| app.tenant.clone()),
         app: app.map(|app| app.name.clone()),
+        at: moment.as_ref().map(|moment| moment.place.position),
         ..StateRequest::default()
     };
     let page = client.state(request).await?;
     match app {
         Some(app) if page.apps.is_empty() => {
-            let text = format!("there is no app {}: `muster apps` lists them", app.short());
-            Err(CliError::new(Code::NotFound, text))
+            let then = moment.map(|moment| format!(" {}", history::head(&moment)));
+            let (app, then) = (app.short(), then.unwrap_or_default());
+            let text = format!("there is no app {app}{then}: `muster apps` lists them");
+            return Err(CliError::new(Code::NotFound, text));
         }
-        _ => Ok(page),
+        _ => {}
     }
+    let Some(moment) = moment else { return Ok((page, runtime::clock::utc_ms())) };
+    if output == Format::Table {
+        println!("{}", history::head(&moment));
+    }
+    Ok((page, moment.recorded_ms))
 }
 
 /// Prints JSON.
@@ -39,11 +54,10 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<(), CliError> {
 }
 
 pub(crate) async fn ps(client: &Client, look: &Look) -> Result<(), CliError> {
-    let page = page(client, look.app.as_ref()).await?;
+    let (page, now) = page(client, look.app.as_ref(), &look.at, look.output).await?;
     if look.output == Format::Json {
         return json(&lists::replicas(page.place, &page.replicas));
     }
-    let now = runtime::clock::utc_ms();
     let row = |r: &ReplicaView| {
         vec![
             r.replica.to_string(),
@@ -67,7 +81,7 @@ pub(crate) async fn ps(client: &Client, look: &Look) -> Result<(), CliError> {
 }
 
 pub(crate) async fn apps(client: &Client, look: &Look) -> Result<(), CliError> {
-    let page = page(client, look.app.as_ref()).await?;
+    let (page, _) = page(client, look.app.as_ref(), &look.at, look.output).await?;
     if look.output == Format::Json {
         return json(&lists::apps(page.place, &page.apps));
     }
@@ -90,8 +104,9 @@ pub(crate) async fn apps(client: &Client, look: &Look) -> Result<(), CliError> {
     Ok(())
 }
 
-pub(crate) async fn nodes(client: &Client, output: Format) -> Result<(), CliError> {
-    let page = page(client, None).await?;
+pub(crate) async fn nodes(client: &Client, then: &Then) -> Result<(), CliError> {
+    let output = then.plain.output;
+    let (page, _) = page(client, None, &then.at, output).await?;
     if output == Format::Json {
         return json(&lists::nodes(page.place, &page.nodes));
     }
@@ -113,7 +128,8 @@ pub(crate) async fn nodes(client: &Client, output: Format) -> Result<(), CliErro
 }
 
 pub(crate) async fn state(client: &Client, look: &Look) -> Result<(), CliError> {
-    json(&lists::state(&page(client, look.app.as_ref()).await?))
+    let (page, _) = page(client, look.app.as_ref(), &look.at, Format::Json).await?;
+    json(&lists::state(&page))
 }
 
 /// The entity that a person means: `app/shop` is `app/main/shop`, a bare id is a replica.

@@ -9,7 +9,6 @@
 mod out;
 
 mod args;
-mod audit;
 mod backup;
 mod bisect;
 mod client;
@@ -38,13 +37,12 @@ mod target;
 mod tell;
 mod terminal;
 mod undo;
-mod why;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use args::{Args, AuditCommand, Command};
+use args::{Args, Audit, Command};
 use client::Client;
 use error::{CliError, Code};
 
@@ -90,8 +88,8 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         }
         Command::Schema { name, output } => return look::schema(name.as_deref(), *output),
         Command::Context { command } => return context::run(&args.to, command),
-        Command::Audit { command: AuditCommand::Check { proof, head, key } } => {
-            return audit::check(proof, head.as_deref(), key.as_deref());
+        Command::Audit { command: Audit::Check { proof, head, key } } => {
+            return history::check(proof, head.as_deref(), key.as_deref());
         }
         Command::Config(config) => return config::config(config),
         Command::Restore(wanted) => return backup::restore(wanted),
@@ -124,31 +122,30 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Note(note) => follow::note(&client, note).await,
         Command::Ps(look) => look::ps(&client, look).await,
         Command::Apps(look) => look::apps(&client, look).await,
-        Command::Nodes(look) => look::nodes(&client, look.output).await,
+        Command::Nodes(look) => look::nodes(&client, look).await,
         Command::State(look) => look::state(&client, look).await,
         Command::Log(log) => history::log(&client, log).await,
         Command::Logs(args) => logs::logs(&client, args, shutdown).await,
         Command::Exec(args) => exec::exec(&client, args, shutdown).await,
-        Command::Why { object } => why::why(&client, object).await,
         Command::Replay { verify, to, output } => {
             replay::replay(&client, *verify, *to, *output).await
         }
         Command::Whatif(args) => plan::whatif(&client, args).await,
-        Command::Audit { command: AuditCommand::Head } => audit::head(&client).await,
-        Command::Audit { command: AuditCommand::Prove { position } } => {
-            audit::prove(&client, *position).await
-        }
         Command::Fork(args) => fork::fork(&client, args).await,
         Command::Undo(args) => undo::undo(&client, args).await,
         Command::Bisect(args) => bisect::bisect(&client, args).await,
         Command::Backup(wanted) => backup::backup(&client, wanted).await,
+        Command::Show(show) => history::show(&client, show).await,
+        Command::Why(why) => history::why(&client, why).await,
+        Command::Blame(blame) => history::blame(&client, blame).await,
+        Command::Diff(diff) => history::diff(&client, diff).await,
+        Command::Audit { command } => history::audit(&client, command).await,
         Command::Wait(wait) => follow::wait(&client, wait).await,
         Command::Doctor(plain) => doctor::doctor(&client, plain.output).await,
         Command::Dev(_)
         | Command::Deploy(_)
         | Command::Plan(_)
         | Command::Config(_)
-        | Command::Audit { .. }
         | Command::Restore(_)
         | Command::Completion { .. }
         | Command::Schema { .. }

@@ -1,7 +1,7 @@
 //! Events in words.
 
 use schemas::envelope::Envelope;
-use schemas::event::{Event, Outcome, RetireReason};
+use schemas::event::{Event, Outcome, PassedOver, RetireReason};
 
 /// One line: position, time, writer, what happened, and who asked for it if that was another.
 pub(crate) fn line(envelope: &Envelope) -> String {
@@ -9,16 +9,38 @@ pub(crate) fn line(envelope: &Envelope) -> String {
     let writer = at.writer.to_string();
     let by = if at.actor == writer { String::new() } else { format!("  by {}", at.actor) };
     let (time, words) = (time(at.recorded_ms), words(&envelope.event));
-    format!("{:>6}  {time}  {writer:<14}  {words}{by}", at.position)
+    format!("{:>7}  {time}  {writer:<14}  {words}{by}", format!("r{}", at.position))
 }
 
-/// A moment, to the millisecond, in UTC.
+/// The same, beneath what it follows from.
+pub(crate) fn under(envelope: &Envelope, lines: &str) -> String {
+    let at = &envelope.header;
+    let by = match at.actor == at.writer.to_string() {
+        true => String::new(),
+        false => format!("  by {}", at.actor),
+    };
+    let (clock, words) = (format(at.recorded_ms, "%H:%M:%S"), words(&envelope.event));
+    format!("{clock}  {lines}r{}  {words}{by}", at.position)
+}
+
+/// A moment, to the millisecond, by the local clock: what is printed can be typed as `--at`.
 pub(crate) fn time(ms: u64) -> String {
-    let moment = i64::try_from(ms).ok().and_then(chrono::DateTime::from_timestamp_millis);
-    moment.map_or_else(|| "?".to_owned(), |m| m.format("%Y-%m-%d %H:%M:%S%.3f").to_string())
+    format(ms, "%Y-%m-%d %H:%M:%S%.3f")
 }
 
-fn list<T: ToString>(items: &[T]) -> String {
+/// A moment as seen from another: the time of day, and the date where it is another.
+pub(crate) fn clock(ms: u64, now_ms: u64) -> String {
+    let same = format(ms, "%F") == format(now_ms, "%F");
+    format(ms, if same { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" })
+}
+
+fn format(ms: u64, pattern: &str) -> String {
+    let utc = i64::try_from(ms).ok().and_then(chrono::DateTime::from_timestamp_millis);
+    let local = utc.map(|utc| utc.with_timezone(&chrono::Local));
+    local.map_or_else(|| "?".to_owned(), |local| local.format(pattern).to_string())
+}
+
+pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     const SHOWN: usize = 4;
     let mut text = items.iter().take(SHOWN).map(T::to_string).collect::<Vec<_>>().join(", ");
     if items.len() > SHOWN {
@@ -27,17 +49,27 @@ fn list<T: ToString>(items: &[T]) -> String {
     text
 }
 
-fn reason(reason: &RetireReason) -> &'static str {
+pub(crate) fn reason(reason: &RetireReason) -> &'static str {
     match reason {
         RetireReason::ScaledDown => "there are more than declared",
         RetireReason::Replaced => "another of the declared revision took its place",
         RetireReason::Deleted => "it is not declared any more",
         RetireReason::Drained => "its node is being drained",
         RetireReason::NodeLost => "its node was lost and another took its place",
-        RetireReason::NotNeeded => "the one it was to replace came back",
+        RetireReason::NotNeeded => "it is not needed: the one it was to replace stays",
         RetireReason::Failed => "it failed",
         RetireReason::NoImage => "its node cannot get its image and another took its place",
     }
+}
+
+/// So many of something.
+pub(crate) fn count(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// Why nodes did not fit, in words.
+pub(crate) fn passed_over(over: &PassedOver) -> String {
+    format!("{} ({})", count(over.nodes, "node"), over.reason)
 }
 
 /// What an event says, in words.
@@ -95,13 +127,16 @@ pub(crate) fn words(event: &Event) -> String {
         Event::NodeRemoved(e) => format!("{} removed", e.node),
         Event::NodeDeclaredLost(e) => format!("{} declared lost", e.node),
         Event::ReplicasPlaced(e) => {
-            format!("{} placed on {}: {}", list(&e.replicas), e.node, e.chosen)
+            let over: Vec<_> = e.passed_over.iter().map(passed_over).collect();
+            let over =
+                if over.is_empty() { String::new() } else { format!("; not {}", list(&over)) };
+            format!("{} placed on {}: {}{over}", list(&e.replicas), e.node, e.chosen)
         }
         Event::ReplicasUnplaced(e) => {
             let reasons: Vec<_> = e
                 .reasons
                 .iter()
-                .map(|r| format!("{} on {} nodes ({})", r.reason, r.nodes, r.remedy))
+                .map(|r| format!("{} on {}", r.reason, count(r.nodes, "node")))
                 .collect();
             format!("{} of {}/{} fit nowhere: {}", e.waiting, e.app, e.workload, list(&reasons))
         }
@@ -158,6 +193,7 @@ pub(crate) fn words(event: &Event) -> String {
     }
 }
 
-fn short(id: &str) -> &str {
+/// As much of an id as tells it from others.
+pub(crate) fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }

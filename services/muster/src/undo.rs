@@ -26,13 +26,10 @@ struct Undoing<'a> {
 }
 
 pub(crate) async fn undo(client: &Client, args: &Undo) -> Result<(), CliError> {
-    let head = client.head().await?.place;
-    if args.to > head.position {
-        let text = format!("history has got to {}, not to {}", head.position, args.to);
-        return Err(CliError::new(Code::NotFound, text));
-    }
-    let then = runtime::history::at(&client.bus, args.to).await?;
-    let now = runtime::history::at(&client.bus, head.position).await?;
+    let to = client.moment(args.to).await?.place.position;
+    let head = client.head().await?.place.position;
+    let then = runtime::history::at(&client.bus, to).await?;
+    let now = runtime::history::at(&client.bus, head).await?;
     are_known(&args.apps, &then, &now)?;
     let steps = steps::steps(then.state(), now.state(), &args.apps);
     let kept = steps::kept(then.state(), now.state(), &steps);
@@ -45,7 +42,7 @@ pub(crate) async fn undo(client: &Client, args: &Undo) -> Result<(), CliError> {
         return Ok(());
     }
     for step in steps {
-        send(client, step, &now, args).await?;
+        send(client, step, (to, &now), &args.patience).await?;
     }
     Ok(())
 }
@@ -64,7 +61,7 @@ fn are_known(apps: &[AppKey], then: &Fold, now: &Fold) -> Result<(), CliError> {
 fn tell(then: &Fold, steps: &[Step], kept: &[Kept]) {
     let to = then.place().position;
     if steps.is_empty() {
-        println!("nothing to undo: everything is declared as it was at {to}");
+        println!("nothing to undo: everything is declared as it was at r{to}");
         return;
     }
     if !kept.is_empty() {
@@ -73,7 +70,7 @@ fn tell(then: &Fold, steps: &[Step], kept: &[Kept]) {
             println!("  {}: {what}", app.short());
         }
     }
-    println!("To what was declared at {to}:");
+    println!("To what was declared at r{to}:");
     for step in steps {
         let app = step.app.short();
         match &step.change {
@@ -89,16 +86,21 @@ fn tell(then: &Fold, steps: &[Step], kept: &[Kept]) {
     }
 }
 
-async fn send(client: &Client, step: Step, now: &Fold, args: &Undo) -> Result<(), CliError> {
+async fn send(
+    client: &Client,
+    step: Step,
+    (to, now): (u64, &Fold),
+    patience: &Patience,
+) -> Result<(), CliError> {
     let command = match step.change {
         Change::Deploy { spec } => Command::Deploy(Deploy { app: spec }),
         Change::Delete => Command::DeleteApp(DeleteApp { app: step.app.name.clone() }),
     };
     let mut patience = Patience {
         // What somebody changed since it was looked at is not undone by this.
-        expect_position: args.patience.expect_position.or(Some(now.place().position)),
-        ..args.patience.clone()
+        expect_position: patience.expect_position.or(Some(now.place().position)),
+        ..patience.clone()
     };
-    patience.remark.reason.get_or_insert_with(|| format!("undo, back to {}", args.to));
+    patience.remark.reason.get_or_insert_with(|| format!("undo, back to r{to}"));
     follow::on_app(client, command, &step.app, &patience).await
 }

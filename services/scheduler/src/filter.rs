@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cluster::state::{App, Lacking, Load, Need, Node, NodeStatus, volumes_of};
-use schemas::event::Unfit;
+use schemas::event::{PassedOver, Unfit};
 use schemas::id::NodeName;
 use schemas::spec::WorkloadSpec;
 
@@ -153,6 +153,23 @@ pub fn explain(wanted: &Wanted<'_>, per_node: &[Vec<Obstacle>]) -> Vec<Unfit> {
             remedy: "start a node-agent on a machine with an engine".to_owned(),
         }];
     }
+    counted(per_node)
+        .map(|(nodes, obstacle)| {
+            let (reason, remedy) = told(wanted, obstacle);
+            Unfit { reason, nodes, remedy }
+        })
+        .collect()
+}
+
+/// What keeps a replica from the nodes it does not fit, told once a reason.
+#[must_use]
+pub fn passed_over(wanted: &Wanted<'_>, per_node: &[Vec<Obstacle>]) -> Vec<PassedOver> {
+    let reasons = counted(per_node);
+    reasons.map(|(nodes, found)| PassedOver { reason: told(wanted, found).0, nodes }).collect()
+}
+
+/// Each kind of obstacle, and on how many nodes it is.
+fn counted(per_node: &[Vec<Obstacle>]) -> impl Iterator<Item = (u64, &Obstacle)> {
     let mut reasons: BTreeMap<String, (u64, &Obstacle)> = BTreeMap::new();
     for obstacle in per_node.iter().flatten() {
         let entry = reasons.entry(kind(obstacle)).or_insert((0, obstacle));
@@ -160,13 +177,7 @@ pub fn explain(wanted: &Wanted<'_>, per_node: &[Vec<Obstacle>]) -> Vec<Unfit> {
         // Of several nodes that have too little, the one with most is nearest to having enough.
         entry.1 = entry.1.max(obstacle);
     }
-    reasons
-        .into_values()
-        .map(|(nodes, obstacle)| {
-            let (reason, remedy) = told(wanted, obstacle);
-            Unfit { reason, nodes, remedy }
-        })
-        .collect()
+    reasons.into_values()
 }
 
 fn kind(obstacle: &Obstacle) -> String {

@@ -5,14 +5,15 @@
 //! replicas, not with their product.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use cluster::State;
 use cluster::state::{Cause, Lacking, Load, Replica};
-use schemas::event::Unfit;
+use schemas::event::{PassedOver, Unfit};
 use schemas::id::{AppKey, Digest, NodeName, ReplicaId, Tenant, WorkloadName};
 use schemas::spec::{Strategy, WorkloadSpec};
 
-use crate::filter::{Candidate, Obstacle, Wanted, explain, obstacles};
+use crate::filter::{Candidate, Obstacle, Wanted, explain, obstacles, passed_over};
 
 /// What a round decided.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub struct Placed {
     pub cause: Cause,
     /// Why this node.
     pub chosen: String,
+    /// Why not the nodes that did not fit.
+    pub passed_over: Arc<[PassedOver]>,
 }
 
 /// Replicas that fit nowhere.
@@ -143,6 +146,7 @@ fn place_group<'a>(
             None => {}
         }
     }
+    let over: Arc<[PassedOver]> = passed_over(&wanted, &against).into();
     let mut waiting = 0;
     for (id, replica) in group {
         let Some((score, node)) = order.pop_first() else {
@@ -155,7 +159,8 @@ fn place_group<'a>(
             load.add(&replica.need);
         }
         crowd.add(state, node, replica);
-        let placed = Placed { id: (*id).clone(), cause: replica.cause.clone(), chosen };
+        let (cause, passed_over) = (replica.cause.clone(), over.clone());
+        let placed = Placed { id: (*id).clone(), cause, chosen, passed_over };
         round.placed.entry((app.tenant.clone(), node.clone())).or_default().push(placed);
         if binds_volumes(spec, known) {
             // The first replica decides where its volumes live; the next round sees that.
@@ -281,8 +286,17 @@ impl<'a> Crowd<'a> {
 
     fn why(&self, score: Score) -> String {
         match self.strategy {
-            Strategy::Spread => format!("{} of the workload here before", score.1),
-            Strategy::BinPack => format!("fullest, with {} permille free", score.1),
+            Strategy::Spread if self.label.is_some() => format!(
+                "where {} is the same there were {} of the workload, and nowhere fewer",
+                self.label.unwrap_or_default(),
+                score.0
+            ),
+            Strategy::Spread => {
+                format!("it had {} of the workload, and none of them had fewer", score.1)
+            }
+            Strategy::BinPack => {
+                format!("it was the fullest of them, with {} permille free", score.1)
+            }
         }
     }
 }

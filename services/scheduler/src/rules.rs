@@ -74,14 +74,15 @@ fn decided(state: &State, round: Round, now: Now) -> Decision {
     let mut decision = Decision::default();
     let actor = Writer::Scheduler.to_string();
     for ((tenant, node), placed) in round.placed {
-        for (cause, chosen, replicas) in alike(placed) {
+        for (first, replicas) in alike(placed) {
             for part in replicas.chunks(ENTRIES_MAX) {
                 let event = ReplicasPlaced {
                     node: node.clone(),
                     replicas: part.to_vec(),
-                    chosen: chosen.clone(),
+                    chosen: first.chosen.clone(),
+                    passed_over: first.passed_over.to_vec(),
                 };
-                decision.events.push(draft(event, Some(&tenant), &actor, &cause, now));
+                decision.events.push(draft(event, Some(&tenant), &actor, &first.cause, now));
             }
         }
     }
@@ -103,15 +104,13 @@ fn decided(state: &State, round: Round, now: Now) -> Decision {
     decision
 }
 
-/// Placements that follow from one event make one event.
-fn alike(placed: Vec<Placed>) -> Vec<(cluster::state::Cause, String, Vec<ReplicaId>)> {
-    let mut groups: BTreeMap<u64, (cluster::state::Cause, String, Vec<ReplicaId>)> =
-        BTreeMap::new();
+/// Placements that follow from one event make one event, with the reason of the first.
+fn alike(placed: Vec<Placed>) -> Vec<(Placed, Vec<ReplicaId>)> {
+    let mut groups: BTreeMap<u64, (Placed, Vec<ReplicaId>)> = BTreeMap::new();
     for one in placed {
-        let group = groups
-            .entry(one.cause.position)
-            .or_insert_with(|| (one.cause.clone(), one.chosen.clone(), Vec::new()));
-        group.2.push(one.id);
+        let id = one.id.clone();
+        let group = groups.entry(one.cause.position).or_insert_with(|| (one, Vec::new()));
+        group.1.push(id);
     }
     groups.into_values().collect()
 }

@@ -71,8 +71,10 @@ pub(crate) fn place(history: &mut History) -> u64 {
         }
         for ((_, node), placed) in round.placed {
             let replicas = placed.into_iter().map(|placed| placed.id).collect();
-            history
-                .add(&Writer::Scheduler, ReplicasPlaced { node, replicas, chosen: String::new() });
+            history.add(
+                &Writer::Scheduler,
+                ReplicasPlaced { node, replicas, chosen: String::new(), passed_over: Vec::new() },
+            );
         }
     }
 }

@@ -107,7 +107,12 @@ mod tests {
             },
         );
         let chosen = String::new();
-        let placed = ReplicasPlaced { node: node("n1"), replicas: vec![id], chosen };
+        let placed = ReplicasPlaced {
+            node: node("n1"),
+            replicas: vec![id],
+            chosen,
+            passed_over: Vec::new(),
+        };
         history.add(&schemas::id::Writer::Scheduler, placed);
         history
     }

@@ -84,7 +84,12 @@ impl World {
             };
             let free = [node("n1"), node("n2")].into_iter().find(open);
             let Some(node) = only.or(free) else { continue };
-            let event = ReplicasPlaced { node, replicas: vec![id], chosen: String::new() };
+            let event = ReplicasPlaced {
+                node,
+                replicas: vec![id],
+                chosen: String::new(),
+                passed_over: Vec::new(),
+            };
             self.history.add(&Writer::Scheduler, event);
         }
         self.run_agents();

@@ -69,7 +69,7 @@ fn started(name: &str, run: u32, container: u16, on: u16) -> RunStarted {
 
 fn placed(on: &str, name: &str) -> ReplicasPlaced {
     let replicas = vec![replica(&id(name))];
-    ReplicasPlaced { node: node(on), replicas, chosen: String::new() }
+    ReplicasPlaced { node: node(on), replicas, chosen: String::new(), passed_over: Vec::new() }
 }
 
 fn retired(name: &str) -> ReplicasRetired {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemas::id::{AppKey, NodeName, WorkloadName};
 use schemas::spec::Strategy;
 
+use super::when::{When, when};
 use super::{Format, Patience};
 
 pub(super) const UNDO: &str = "\
@@ -43,17 +44,11 @@ Examples:
   muster fork --at r184 --into incident
   muster dev --fork incident";
 
-pub(super) const AUDIT: &str = "\
-Examples:
-  muster audit head > head.json
-  muster audit prove r184 > proof.json
-  muster audit check proof.json --key 3f…";
-
 #[derive(Debug, clap::Args)]
 pub(crate) struct Undo {
-    /// The moment to go back to, as a position: r184 or 184
-    #[arg(value_parser = position)]
-    pub(crate) to: u64,
+    /// The moment to go back to: r184, -10m, 14:03, 'yesterday 14:03', 2026-11-23T14:03:00Z
+    #[arg(value_parser = when, allow_hyphen_values = true)]
+    pub(crate) to: When,
     /// Only this app. May be given again
     #[arg(long = "app", value_name = "APP", value_parser = AppKey::parse)]
     pub(crate) apps: Vec<AppKey>,
@@ -69,12 +64,12 @@ pub(crate) struct Undo {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bisect {
-    /// A position at which it was not yet true. Default: before the first event
-    #[arg(long, value_name = "A", value_parser = position, default_value = "0")]
-    pub(crate) good: u64,
-    /// A position at which it was true. Default: now
-    #[arg(long, value_name = "B", value_parser = position)]
-    pub(crate) bad: Option<u64>,
+    /// A moment at which it was not yet true. Default: before the first event
+    #[arg(long, value_name = "A", value_parser = when, allow_hyphen_values = true)]
+    pub(crate) good: Option<When>,
+    /// A moment at which it was true. Default: now
+    #[arg(long, value_name = "B", value_parser = when, allow_hyphen_values = true)]
+    pub(crate) bad: Option<When>,
     /// What became true
     #[arg(long = "where", value_name = "EXPR")]
     pub(crate) condition: String,
@@ -85,36 +80,12 @@ pub(crate) struct Bisect {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Fork {
-    /// The last position to copy: r184 or 184. Default: everything
-    #[arg(long, value_name = "POSITION", value_parser = position)]
-    pub(crate) at: Option<u64>,
+    /// Up to this moment: r184, -10m, 14:03. Default: now
+    #[arg(long, value_name = "WHEN", value_parser = when, allow_hyphen_values = true)]
+    pub(crate) at: Option<When>,
     /// The folder to make it in
     #[arg(long, value_name = "DIR")]
     pub(crate) into: PathBuf,
-}
-
-/// What can be proven.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Print the signed end of the log: whoever keeps it can check every proof that leads to it
-    Head,
-    /// Print the proof that an event is in the log, as JSON
-    Prove {
-        /// The event's position
-        #[arg(value_parser = position)]
-        position: u64,
-    },
-    /// Check a proof. Needs no cluster
-    Check {
-        /// What `prove` printed; `-` reads standard input
-        proof: PathBuf,
-        /// The head that one trusts, as `head` printed it
-        #[arg(long, value_name = "FILE")]
-        head: Option<PathBuf>,
-        /// The key that one trusts
-        #[arg(long, value_name = "HEX")]
-        key: Option<String>,
-    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -152,12 +123,6 @@ pub(crate) struct Changes {
 pub(crate) struct Workload {
     pub(crate) app: AppKey,
     pub(crate) name: WorkloadName,
-}
-
-/// A position, with or without an r before it.
-fn position(text: &str) -> Result<u64, String> {
-    let digits = text.strip_prefix('r').unwrap_or(text);
-    digits.parse().map_err(|_| "write a position, as r184".to_owned())
 }
 
 fn new_node(text: &str) -> Result<(NodeName, NodeName), String> {
@@ -209,11 +174,5 @@ mod tests {
         assert!(placed("shop/web=tight").is_err_and(|text| text.contains("bin_pack")));
         assert!(scaled("web=3").is_err_and(|text| text.contains("shop/web=3")));
         assert!(new_node("n9").is_err_and(|text| text.contains("n9=n1")));
-    }
-
-    #[test]
-    fn a_position_may_have_an_r() {
-        assert_eq!((position("r184"), position("184")), (Ok(184), Ok(184)));
-        assert!(position("yesterday").is_err_and(|text| text.contains("r184")));
     }
 }

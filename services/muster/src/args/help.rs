@@ -89,28 +89,25 @@ Example:
 pub(super) const PS: &str = "\
 Examples:
   muster ps
+  muster ps --at 02:13
   muster ps shop -o json | jq -r '.items[] | select(.state != \"ready\") | .replica'";
 
 pub(super) const APPS: &str = "\
-Example:
-  muster apps -o json";
+Examples:
+  muster apps -o json
+  muster apps --at 'yesterday 14:03'";
 
 pub(super) const NODES: &str = "\
 CPU and memory are what replicas reserve, of what the node offers.
 
-Example:
-  muster nodes";
+Examples:
+  muster nodes
+  muster nodes --at -10m";
 
 pub(super) const STATE: &str = "\
-Example:
-  muster state shop";
-
-pub(super) const LOG: &str = "\
 Examples:
-  muster log -f
-  muster log app/shop --since 2h
-  muster log --type RunEnded --type NodeLost -n 20
-  muster log --actor ana -o json";
+  muster state shop
+  muster state --at r184";
 
 pub(super) const LOGS: &str = "\
 Lines come straight from the nodes and are stored nowhere on the way. Of a run that has ended, its last
@@ -128,11 +125,6 @@ Leaves a trace in history: who ran what, and where. Exits as the command does.
 Examples:
   muster exec shop-web-k3v9q -- ls /data
   muster exec -it shop/web -- sh";
-
-pub(super) const WHY: &str = "\
-Examples:
-  muster why shop-web-k3v9q
-  muster why app/shop";
 
 pub(super) const REPLAY: &str = "\
 Examples:

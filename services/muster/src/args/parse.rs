@@ -7,35 +7,6 @@ use schemas::id::{NodeName, WorkloadName};
 
 use super::Tail;
 
-/// A moment that a reader names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Since {
-    /// So long ago, in ms.
-    Ago(u64),
-    /// In ms since 1970.
-    At(u64),
-}
-
-impl Since {
-    /// The moment, in ms since 1970.
-    pub(crate) fn at_ms(self, now_ms: u64) -> u64 {
-        match self {
-            Self::Ago(ms) => now_ms.saturating_sub(ms),
-            Self::At(ms) => ms,
-        }
-    }
-}
-
-pub(super) fn since(text: &str) -> Result<Since, String> {
-    if let Ok(ago) = duration(text) {
-        return Ok(Since::Ago(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
-    }
-    let moment = chrono::DateTime::parse_from_rfc3339(text)
-        .map_err(|_| "write 10m, 2h, 3d, or a moment as 2026-11-23T14:03:00Z".to_owned())?;
-    let ms = u64::try_from(moment.timestamp_millis());
-    ms.map(Since::At).map_err(|_| "history begins after 1970".to_owned())
-}
-
 pub(super) fn tail(text: &str) -> Result<Tail, String> {
     match text {
         "all" => Ok(Tail::All),
@@ -104,15 +75,6 @@ mod tests {
         assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
         assert!(duration("5 parsecs").is_err_and(|text| text.contains("parsecs")));
         assert!(duration("18446744073709551615d").is_err());
-    }
-
-    #[test]
-    fn moments_are_ago_or_by_the_calendar() {
-        assert_eq!(since("10m"), Ok(Since::Ago(600_000)));
-        assert_eq!(since("1970-01-01T00:00:01.5Z"), Ok(Since::At(1_500)));
-        assert_eq!(since("1970-01-01T01:00:00+01:00"), Ok(Since::At(0)));
-        assert!(since("yesterday").is_err_and(|text| text.contains("10m")));
-        assert_eq!(Since::Ago(1_000).at_ms(5_000), 4_000);
     }
 
     #[test]

@@ -46,7 +46,8 @@ fn go(history: &mut History) -> (Vec<(String, usize)>, Vec<String>) {
     for ((_, node), placed) in round.placed {
         went.push((node.to_string(), placed.len()));
         let replicas = placed.into_iter().map(|placed| placed.id).collect();
-        let event = ReplicasPlaced { node, replicas, chosen: String::new() };
+        let event =
+            ReplicasPlaced { node, replicas, chosen: String::new(), passed_over: Vec::new() };
         history.add(&Writer::Scheduler, event);
     }
     assert_eq!(history.fold.state().anomalies(), 0);
@@ -306,4 +307,18 @@ fn a_cluster_without_nodes_says_so() {
     let mut history = cluster(&[]);
     want(&mut history, &spec(100), 1);
     check(&mut history, &[], &["nodes: there is none (0)"]);
+}
+
+#[test]
+fn a_placement_says_what_kept_it_from_the_other_nodes() {
+    let mut history = History::default();
+    history.node("n1", 4, 4).node("n2", 1, 4).node("n3", 4, 4);
+    history.add(&Writer::Controller, NodeCordoned { node: node("n3"), drain: false });
+    want(&mut history, &spec(2_000), 1);
+    let round = round(history.fold.state(), 1_000, history.now_ms);
+    let placed = round.placed.values().flatten().next().expect("it fits on one");
+    let told: Vec<(&str, u64)> =
+        placed.passed_over.iter().map(|over| (over.reason.as_str(), over.nodes)).collect();
+    let cpu = ("cpu: 2000 millis needed, at most 1000 free", 1);
+    assert_eq!(told, [("admission: the node is cordoned", 1), cpu]);
 }

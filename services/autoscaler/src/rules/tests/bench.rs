@@ -170,7 +170,12 @@ impl Bench {
         };
         self.history.add(&Writer::Controller, requested);
         let replicas = vec![id.clone()];
-        let placed = ReplicasPlaced { node: on.clone(), replicas, chosen: String::new() };
+        let placed = ReplicasPlaced {
+            node: on.clone(),
+            replicas,
+            chosen: String::new(),
+            passed_over: Vec::new(),
+        };
         self.history.add(&Writer::Scheduler, placed);
         let agent = Writer::Agent(on);
         let container = id.to_string();

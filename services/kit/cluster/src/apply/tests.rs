@@ -39,7 +39,7 @@ fn requested(ids: &[&str]) -> ReplicasRequested {
 
 fn placed(on: &str, ids: &[&str]) -> ReplicasPlaced {
     let replicas = ids.iter().map(|id| replica(id)).collect();
-    ReplicasPlaced { node: node(on), replicas, chosen: String::new() }
+    ReplicasPlaced { node: node(on), replicas, chosen: String::new(), passed_over: Vec::new() }
 }
 
 fn retired(ids: &[&str]) -> ReplicasRetired {

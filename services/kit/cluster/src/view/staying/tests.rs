@@ -19,7 +19,12 @@ fn draining(spec: &WorkloadSpec) -> History {
     history.add(&Writer::Controller, AppDeployed { app: app("shop"), revision: 1, spec: deployed });
     request(&mut history, spec, "shop-web-a", None);
     let replicas = vec![replica("shop-web-a")];
-    let placed = ReplicasPlaced { node: node("n1"), replicas, chosen: String::new() };
+    let placed = ReplicasPlaced {
+        node: node("n1"),
+        replicas,
+        chosen: String::new(),
+        passed_over: Vec::new(),
+    };
     history.add(&Writer::Scheduler, placed);
     assert_eq!(stay(&history), Vec::<String>::new(), "it does not drain yet");
     history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: true });

@@ -1,4 +1,4 @@
-//! `muster audit`: signed heads, proofs that an event is in the log, and checking them without a cluster.
+//! Signed heads, proofs that an event is in the log, and checking them without a cluster.
 
 use std::io::Read as _;
 use std::path::Path;

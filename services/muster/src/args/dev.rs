@@ -1,0 +1,38 @@
+//! What `muster dev` takes.
+
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dev {
+    /// How many nodes to run, all on this machine's engine; each offers an equal part of the machine
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) nodes: u16,
+    /// The folder for everything that must outlive the process. Default: ~/.local/state/muster/dev
+    #[arg(long, value_name = "DIR", env = "MUSTER_DEV_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The port of the nats-server; 0 takes a free one at the first start, and keeps it
+    #[arg(long, value_name = "P")]
+    pub(crate) nats_port: Option<u16>,
+    /// The address that it and published ports are served on
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) listen: std::net::IpAddr,
+    /// The nats-server to run. Default: the one in PATH, else the one that `make setup` fetched
+    #[arg(long, value_name = "FILE", env = "MUSTER_NATS_SERVER")]
+    pub(crate) nats_server: Option<PathBuf>,
+    /// The engine: a socket's path, unix:///path or tcp://host:port
+    #[arg(long, value_name = "SOCK", env = "MUSTER_DOCKER_HOST")]
+    #[arg(default_value = "/var/run/docker.sock")]
+    pub(crate) docker_host: String,
+    /// The loopback address of /livez, /readyz and /metrics
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) admin_address: std::net::SocketAddr,
+    /// Open a fork that `muster fork` made, with simulated nodes: nothing is run
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data_dir", "nodes", "docker_host"])]
+    pub(crate) fork: Option<PathBuf>,
+    /// Host paths below this folder may be mounted. May be given again
+    #[arg(long, value_name = "DIR")]
+    pub(crate) allow_mount: Vec<PathBuf>,
+    /// What the nodes' names begin with: clusters that share an engine must not share names
+    #[arg(long, value_name = "NAME", default_value = "n", value_parser = super::parse::node_prefix)]
+    pub(crate) node_prefix: String,
+}
