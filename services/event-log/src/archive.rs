@@ -174,7 +174,8 @@ impl Archive {
     }
 
     fn write_manifest(&self) -> Result<(), Failure> {
-        write_whole(&self.folder, MANIFEST, &serde_json::to_vec_pretty(&self.manifest)?)
+        let text = serde_json::to_string_pretty(&self.manifest)? + "\n";
+        write_whole(&self.folder, MANIFEST, text.as_bytes())
     }
 }
 

@@ -78,7 +78,7 @@ impl FjallStore {
                 path: path.clone(),
                 source: source.into(),
             };
-            let (broken, torn) = files::check(&path).map_err(unreadable)?;
+            let (broken, torn) = files::check(folder).map_err(unreadable)?;
             if let Some(broken) = broken.into_iter().next() {
                 return Err(broken.into());
             }

@@ -2,8 +2,8 @@
 //!
 //! fjall reads a journal up to the first thing that does not fit, takes that for its end, and cuts
 //! the file there: one flipped bit silently loses everything behind it. Here a journal is read to
-//! its real end. What does not fit and has a whole batch behind it is damage; what does not fit and
-//! has nothing behind it is the batch that a power cut tore, which was never promised to anyone.
+//! its real end. What does not fit and has a whole batch behind it is damage, if that was promised to
+//! anyone; what does not fit and has nothing behind it is the batch that a power cut tore.
 //!
 //! A batch: start (tag, number of items, sequence), its items, end (tag, checksum, trailer). The
 //! checksum covers the items only, so the order of the sequences is checked here as well.
