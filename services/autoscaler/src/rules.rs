@@ -121,7 +121,10 @@ impl Autoscaler {
                 let measured = self.measure(state, key, name, &autoscale, now_ms);
                 let step = watch.step(workload, &measured, now_ms);
                 watched.insert(name.clone(), watch);
-                let Some(step) = step.filter(|_| !self.sent.contains_key(key)) else { continue };
+                // While commands are refused for lack of room, a receipt would only keep this very
+                // step from being asked for later.
+                let may_ask = state.cluster.intake_closed.is_none() && !self.sent.contains_key(key);
+                let Some(step) = step.filter(|_| may_ask) else { continue };
                 let request = Request::new(key, name, app.changed_at, self.term, step);
                 if !state.receipts.contains(&request.id) {
                     let (at_ms, wait_ms) = (now_ms, AGAIN_MS);

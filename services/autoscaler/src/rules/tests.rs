@@ -3,7 +3,7 @@
 mod bench;
 mod properties;
 
-use schemas::event::{NodeLost, WorkloadScaled};
+use schemas::event::{IntakeClosed, IntakeOpened, NodeLost, WorkloadScaled};
 use schemas::id::Writer;
 
 use super::*;
@@ -23,6 +23,17 @@ fn more_use_for_the_whole_window_brings_more_replicas_and_says_why() {
     );
     assert_eq!(bench.pass(600_000, spread(83)), [""; 0]);
     assert_eq!(bench.anomalies(), 0);
+}
+
+#[test]
+fn while_disks_are_full_nothing_is_asked_and_afterwards_it_is() {
+    let mut bench = Bench::of(1, autoscale(1, 10));
+    let (disk, free_bytes) = ("log".to_owned(), 1);
+    let closed = IntakeClosed { disk: disk.clone(), free_bytes, needed_bytes: 2 };
+    bench.history.add(&Writer::EventLog, closed);
+    assert_eq!(bench.pass(120_000, spread(83)), [""; 0]);
+    bench.history.add(&Writer::EventLog, IntakeOpened { disk, free_bytes: 3 });
+    assert_eq!(bench.steps(5_000, spread(83)), ["1 → 2"]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::process::{Kind, Log, verify};
 use crate::run::{Checked, Run};
 
 /// The disk, in MiB.
-const DISK_MIB: u64 = 512;
+const DISK_MIB: u64 = 1_024;
 
 /// How long event-log works before the next cut, at most, in ms.
 const WORKS_MS: u64 = 500;
@@ -98,6 +98,7 @@ impl Disk {
 
     /// Stops event-log in its tracks, copies its disk, lets it go on, and looks at the copy.
     async fn cut(&mut self, run: &mut Run, checked: &mut Checked) -> Result<Cut, Failure> {
+        self.load.resume();
         self.load.until_answered(20).await?;
         tokio::time::sleep(Duration::from_millis(run.dice.below(WORKS_MS))).await;
         self.log.signal("STOP")?;
@@ -110,6 +111,8 @@ impl Disk {
         self.log.signal("CONT")?;
         copied?;
         let published = published?;
+        // What is written while the copy is looked at would only fill the disk.
+        self.load.pause().await?;
 
         let mount = Mount::image(&image, &run.folder().join("cut"))?;
         let lost = self.look(mount.at(), &answered, &published, checked).await;
