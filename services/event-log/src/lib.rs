@@ -6,6 +6,7 @@
 //! Not here: any decision about the cluster. This service knows in which order events happened and
 //! who may state them, and nothing of what they are for.
 
+pub mod packed;
 pub mod start;
 pub mod store;
 pub mod witness;

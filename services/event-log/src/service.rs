@@ -1,6 +1,5 @@
 //! The pump: carries messages between the bus, the disk and the sequencer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Bus, Expect, FollowError, PublishError};
@@ -16,6 +15,7 @@ use schemas::{stream, subject};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::Config;
+use crate::packed::Packed;
 use crate::reads;
 use crate::sequencer::{
     Asked, Input, Message, Outcome, Output, Sequencer, Setup, Streamed, Window,
@@ -53,7 +53,8 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let store = FjallStore::open(&folder)?;
     let witness = Witness::open(&folder)?;
-    let view = View::open(&store)?;
+    let packed = Packed::of(&folder);
+    let view = View::open(&store, Some(&packed))?;
     let Some(bus) = config.settings.connect(&Role::EventLog, &shutdown).await? else {
         return Ok(());
     };
@@ -77,6 +78,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         bus,
         store,
         view,
+        packed,
         witness,
         sequencer,
         admin,
@@ -105,6 +107,7 @@ struct Pump {
     bus: Bus,
     store: FjallStore,
     view: View,
+    packed: Packed,
     witness: Witness,
     sequencer: Sequencer<FjallStore, View>,
     admin: Admin,
@@ -292,10 +295,13 @@ impl Pump {
         if busy || fold.place().position < newest + self.snapshot_every {
             return;
         }
-        let (store, fold) = (self.store.clone(), Arc::new(fold.clone()));
+        let (store, packed, fold) = (self.store.clone(), self.packed.clone(), fold.clone());
         self.snapshot = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = view::write_snapshot(&store, &fold) {
                 tracing::error!(error = runtime::process::chain(&error), "no snapshot was written");
+            }
+            if let Err(error) = packed.catch_up(&store, fold.place().position) {
+                tracing::error!(error = runtime::process::chain(&error), "the log was not packed");
             }
         }));
     }

@@ -1,5 +1,6 @@
 //! What tests have in place of a disk and a server, here and in the simulator of the whole system.
 
+mod bare;
 #[cfg(test)]
 mod folder;
 mod stream;
@@ -17,6 +18,7 @@ use crate::store::Store;
 use crate::view::{self, View};
 use crate::{entry, reads};
 
+pub use self::bare::Bare;
 #[cfg(test)]
 pub(crate) use self::folder::Folder;
 pub use self::stream::FakeStream;
@@ -37,7 +39,7 @@ impl Shown {
     ///
     /// When the store cannot be read.
     pub fn open(store: &FakeStore) -> Result<Self, String> {
-        let view = View::open(store).map_err(|error| error.to_string())?;
+        let view = View::open(store, None).map_err(|error| error.to_string())?;
         Ok(Self { store: store.clone(), view })
     }
 

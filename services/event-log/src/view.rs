@@ -7,6 +7,7 @@ use cluster::{FOLD_VERSION, Fold, FoldError};
 use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
 
+use crate::packed::Packed;
 use crate::sequencer::Bindings;
 use crate::store::{SnapshotMeta, Store, StoreError};
 
@@ -27,8 +28,8 @@ pub(crate) enum ViewError {
 }
 
 impl View {
-    /// Begins from the newest snapshot that is good, or from nothing.
-    pub(crate) fn open(store: &impl Store) -> Result<Self, StoreError> {
+    /// Begins from the newest snapshot that is good, or else from what is packed.
+    pub(crate) fn open(store: &impl Store, packed: Option<&Packed>) -> Result<Self, StoreError> {
         let head = store.head()?;
         for meta in store.snapshots()? {
             let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= head.position;
@@ -44,7 +45,8 @@ impl View {
                 }
             }
         }
-        Ok(Self::default())
+        let fold = packed.map_or_else(|| Ok(Fold::new()), |packed| packed.fold(store))?;
+        Ok(Self(Arc::new(Mutex::new(fold))))
     }
 
     pub(crate) fn fold(&self) -> MutexGuard<'_, Fold> {
