@@ -18,7 +18,7 @@ use crate::store::Store;
 use crate::view::{self, View};
 use crate::{entry, reads};
 
-pub use self::bare::Bare;
+pub use self::bare::{Bare, BareRow};
 #[cfg(test)]
 pub(crate) use self::folder::Folder;
 pub use self::stream::FakeStream;

@@ -342,8 +342,8 @@ impl<'de> VariantAccess<'de> for Items<'_, 'de> {
     type Error = BadValue;
 
     fn unit_variant(self) -> Result<(), BadValue> {
-        let value = <() as de::Deserialize>::deserialize(&mut *self.0)?;
-        self.ends(value)
+        <() as de::Deserialize>::deserialize(&mut *self.0)?;
+        self.ends(())
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, BadValue> {

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+/// A key and a value.
+pub type BareRow = ([u8; 8], Vec<u8>);
+
 /// One keyspace, and groups of rows with one sync each.
 pub struct Bare {
     database: Database,
@@ -35,7 +38,7 @@ impl Bare {
     /// When the engine fails.
     pub fn write(
         &mut self,
-        rows: &[([u8; 8], Vec<u8>)],
+        rows: &[BareRow],
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         for (key, value) in rows {

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-use event_log::store::{FjallStore, Store as _};
-use event_log::testing::Bare;
+use event_log::store::FjallStore;
+use event_log::testing::{Bare, BareRow};
 use runtime::Failure;
 
 use super::driver::Driver;
@@ -151,7 +151,7 @@ fn open_loop(args: &Args, folder: &Path, rate: u64) -> Result<Row, Failure> {
 
 impl Driver {
     /// What is stored from a position on, as keys and values.
-    fn rows(&self, from: u64) -> Result<Vec<([u8; 8], Vec<u8>)>, Failure> {
+    fn rows(&self, from: u64) -> Result<Vec<BareRow>, Failure> {
         let store: &FjallStore = self.store();
         let rows = event_log::store::rows(store, from, head(store)?)?;
         Ok(rows.into_iter().map(|row| (row.position().to_be_bytes(), row.bytes.to_vec())).collect())

@@ -64,19 +64,27 @@ impl State {
             return;
         }
         for id in &e.replicas {
-            let Some(mut replica) = self.replicas.get(id).cloned() else { continue };
-            if let Some(node) = &replica.node {
-                self.anomaly(at, format!("{id} is on {node} and was placed on {} too", e.node));
-                continue;
-            }
-            self.touched.apps.insert(replica.app.clone());
-            replica.node = Some(e.node.clone());
-            replica.phase = Phase::Placed;
-            replica.since_ms = at.recorded_ms;
-            replica.cause = cause_of(at, &replica);
-            let (app, workload) = (replica.app.clone(), replica.workload.clone());
-            self.index.add(id, &replica);
-            self.replicas.insert(id.clone(), replica);
+            let (touched, index) = (&mut self.touched.apps, &mut self.index);
+            let bound = self.replicas.update(id, |replica| {
+                if let Some(node) = &replica.node {
+                    return Err(node.clone());
+                }
+                replica.node = Some(e.node.clone());
+                replica.phase = Phase::Placed;
+                replica.since_ms = at.recorded_ms;
+                replica.cause = cause_of(at, replica);
+                index.bind(id, &e.node, &replica.need);
+                touched.insert(replica.app.clone());
+                Ok((replica.app.clone(), replica.workload.clone()))
+            });
+            let (app, workload) = match bound {
+                None => continue,
+                Some(Err(node)) => {
+                    self.anomaly(at, format!("{id} is on {node} and was placed on {} too", e.node));
+                    continue;
+                }
+                Some(Ok(of)) => of,
+            };
             self.settle_volumes(&app, id, &e.node);
             self.clear_unplaced(&app, &workload);
         }
