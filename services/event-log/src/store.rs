@@ -8,6 +8,8 @@
 mod fjall;
 
 #[cfg(any(test, feature = "testing"))]
+pub mod bare;
+#[cfg(any(test, feature = "testing"))]
 pub mod fake;
 
 use std::collections::{BTreeMap, BTreeSet};

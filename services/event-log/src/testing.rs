@@ -1,6 +1,5 @@
 //! What tests have in place of a disk and a server, here and in the simulator of the whole system.
 
-mod bare;
 #[cfg(test)]
 mod folder;
 mod stream;
@@ -18,10 +17,10 @@ use crate::store::Store;
 use crate::view::{self, View};
 use crate::{entry, reads};
 
-pub use self::bare::{Bare, BareRow};
 #[cfg(test)]
 pub(crate) use self::folder::Folder;
 pub use self::stream::FakeStream;
+pub use crate::store::bare::{Bare, BareRow};
 pub use crate::store::fake::FakeStore;
 
 /// What event-log shows of a fake store: state, pages and snapshots, up to the published head.

@@ -5,6 +5,7 @@
 
 mod append;
 mod driver;
+mod jetstream;
 mod replay;
 
 use std::path::{Path, PathBuf};
@@ -40,12 +41,12 @@ impl Drop for Folder {
 }
 
 /// Durable appends.
-pub(crate) fn append(args: &Args) -> Result<Vec<Row>, Failure> {
-    append::measure(args)
+pub(crate) async fn append(args: &Args) -> Result<Vec<Row>, Failure> {
+    append::measure(args).await
 }
 
 /// A long history: written once, and read in every way.
-pub(crate) fn long(args: &Args) -> Result<Vec<Row>, Failure> {
+pub(crate) async fn long(args: &Args) -> Result<Vec<Row>, Failure> {
     let folder = Folder::make(args, "log")?;
     let mut rows = Vec::new();
     let since = Since::now();
@@ -65,7 +66,7 @@ pub(crate) fn long(args: &Args) -> Result<Vec<Row>, Failure> {
     drop(store);
     rows.push(size(&folder.0, events, "with every index")?);
     rows.push(size(&folder.0.join("packed"), events, "packed, beside it")?);
-    rows.extend(replay::measure(args, &folder.0)?);
+    rows.extend(replay::measure(args, &folder.0).await?);
     Ok(rows)
 }
 

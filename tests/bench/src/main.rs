@@ -89,8 +89,8 @@ async fn measure(name: &str, args: &Args) -> Result<Vec<Row>, Failure> {
     match name {
         "place" => Ok(place::measure(args)),
         "fold" => memory::measure(args),
-        "append" => log::append(args),
-        "log" => log::long(args),
+        "append" => log::append(args).await,
+        "log" => log::long(args).await,
         "receipt" => receipt::measure(args).await,
         "deploy" => deploy::measure(args).await,
         "heal" => heal::measure(args).await,

@@ -10,6 +10,7 @@ use event_log::testing::{Bare, BareRow};
 use runtime::Failure;
 
 use super::driver::Driver;
+use super::jetstream::JetStream;
 use super::{Folder, head};
 use crate::Args;
 use crate::clock::{Since, per_second};
@@ -20,6 +21,9 @@ const GROUPS: [usize; 4] = [1, 16, 64, 256];
 /// Groups in each repetition.
 const TIMES: usize = 200;
 
+/// Groups that JetStream is given in each.
+const JETSTREAM_TIMES: usize = 50;
+
 /// Requests a second that arrive, whoever waits, and the most that are taken in one group.
 const RATES: [u64; 3] = [200, 2_000, 10_000];
 const GROUP_MAX: u64 = 256;
@@ -27,19 +31,11 @@ const GROUP_MAX: u64 = 256;
 /// How long each rate is held.
 const HELD_US: u64 = 2_000_000;
 
-/// What one repetition at one size gave.
-#[derive(Default)]
-struct Sample {
-    ours: Vec<u64>,
-    bare: Vec<u64>,
-    events: u64,
-}
-
-pub(super) fn measure(args: &Args) -> Result<Vec<Row>, Failure> {
+pub(super) async fn measure(args: &Args) -> Result<Vec<Row>, Failure> {
     let folder = Folder::make(args, "append")?;
     let mut rows = Vec::new();
     for group in GROUPS {
-        rows.extend(groups_of(args, &folder.0.join(group.to_string()), group)?);
+        rows.extend(groups_of(args, &folder.0.join(group.to_string()), group).await?);
     }
     for rate in RATES {
         rows.push(open_loop(args, &folder.0.join(format!("rate-{rate}")), rate)?);
@@ -47,67 +43,106 @@ pub(super) fn measure(args: &Args) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-fn groups_of(args: &Args, folder: &Path, group: usize) -> Result<Vec<Row>, Failure> {
-    std::fs::create_dir_all(folder)?;
-    let mut driver = Driver::open(folder)?;
-    let mut bare = Bare::open(&folder.join("bare"))?;
-    let mut file = File::create(folder.join("file"))?;
-    let (mut ours, mut beside) = (Vec::new(), Vec::new());
-    let (mut worst, mut synced, mut alone) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..args.repeat {
-        driver.prepare(group * TIMES)?;
-        let mut sample = Sample::default();
-        let mut syncs = Vec::new();
-        for _ in 0..TIMES {
-            let before = driver.position();
-            sample.ours.push(driver.append(group)?);
-            let stored = driver.rows(before + 1)?;
-            sample.events += stored.len() as u64;
-            let since = Since::now();
-            bare.write(&stored)?;
-            sample.bare.push(since.us());
-            let bytes: Vec<u8> = stored.iter().flat_map(|(_, value)| value.clone()).collect();
-            let since = Since::now();
-            file.write_all(&bytes)?;
-            file.sync_data()?;
-            syncs.push(since.us());
-        }
-        ours.push(per_second(sample.events, sample.ours.iter().sum()));
-        beside.push(per_second(sample.events, sample.bare.iter().sum()));
-        alone.push(per_second(TIMES as u64, syncs.iter().sum()));
-        sample.ours.sort_unstable();
-        syncs.sort_unstable();
-        worst.push(percentile(&sample.ours, 99));
-        synced.push(percentile(&syncs, 99));
+/// What is measured side by side.
+struct Sides {
+    driver: Driver,
+    bare: Bare,
+    file: File,
+    jetstream: JetStream,
+}
+
+/// What one repetition gave.
+#[derive(Default)]
+struct Sample {
+    /// Events in it.
+    events: u64,
+    /// Microseconds of each group: the log, the bare database, the bare file.
+    groups: [Vec<u64>; 3],
+    /// What JetStream took a second.
+    jetstream: u64,
+}
+
+impl Sides {
+    async fn open(folder: &Path) -> Result<Self, Failure> {
+        std::fs::create_dir_all(folder)?;
+        Ok(Self {
+            driver: Driver::open(folder)?,
+            bare: Bare::open(&folder.join("bare"))?,
+            file: File::create(folder.join("file"))?,
+            jetstream: JetStream::start(true).await?,
+        })
     }
-    let most = Spread::of(synced.iter().map(|us| us * 3 + 5_000));
-    let row = |what: String, ours, name: &str, beside, goal| Row {
-        what,
+
+    /// Some groups of so many requests, each on every side in turn.
+    async fn round(&mut self, group: usize) -> Result<Sample, Failure> {
+        self.driver.prepare(group * TIMES)?;
+        let begin = self.driver.position() + 1;
+        let mut sample = Sample::default();
+        for _ in 0..TIMES {
+            let before = self.driver.position();
+            sample.groups[0].push(self.driver.append(group)?);
+            let rows = self.driver.rows(before + 1)?;
+            sample.events += rows.len() as u64;
+            let since = Since::now();
+            self.bare.write(&rows)?;
+            sample.groups[1].push(since.us());
+            let bytes: Vec<u8> = rows.into_iter().flat_map(|(_, value)| value).collect();
+            let since = Since::now();
+            self.file.write_all(&bytes)?;
+            self.file.sync_data()?;
+            sample.groups[2].push(since.us());
+        }
+        let rows = event_log::store::rows(self.driver.store(), begin, self.driver.position())?;
+        let few = &rows[..rows.len().min(group * JETSTREAM_TIMES)];
+        sample.jetstream = self.jetstream.publish(few, group).await?;
+        for side in &mut sample.groups {
+            side.sort_unstable();
+        }
+        Ok(sample)
+    }
+}
+
+impl Sample {
+    fn rate(&self, side: usize) -> u64 {
+        per_second(self.events, self.groups[side].iter().sum())
+    }
+
+    fn worst(&self, side: usize) -> u64 {
+        percentile(&self.groups[side], 99)
+    }
+}
+
+async fn groups_of(args: &Args, folder: &Path, group: usize) -> Result<Vec<Row>, Failure> {
+    let mut sides = Sides::open(folder).await?;
+    let mut samples = Vec::new();
+    for _ in 0..args.repeat {
+        samples.push(sides.round(group).await?);
+    }
+    let spread = |of: &dyn Fn(&Sample) -> u64| Spread::of(samples.iter().map(of));
+    let row = |name: &str, beside, goal| Row {
+        what: format!("events durable, {group} requests a group"),
         unit: Unit::PerSecond,
-        ours: Spread::of(ours),
-        beside: Some((name.to_owned(), Spread::of(beside))),
+        ours: spread(&|sample| sample.rate(0)),
+        beside: Some((name.to_owned(), beside)),
         goal,
     };
+    let one_by_one = |sample: &Sample| per_second(TIMES as u64, sample.groups[2].iter().sum());
     Ok(vec![
         row(
-            format!("events durable, {group} requests a group"),
-            ours.clone(),
             "bare database, the same rows without indexes",
-            beside,
+            spread(&|sample| sample.rate(1)),
             Some(Goal::AtLeastYardstick(70)),
         ),
-        row(
-            format!("events durable, {group} requests a group"),
-            ours,
-            "one sync an event",
-            alone,
-            None,
-        ),
+        row("one sync an event", spread(&one_by_one), None),
+        row("JetStream, sync always, as many in flight", spread(&|sample| sample.jetstream), None),
         Row {
             what: format!("p99 of a group of {group} requests"),
             unit: Unit::Microseconds,
-            ours: Spread::of(worst),
-            beside: Some(("3 × p99 of one fdatasync of its bytes + 5 ms".to_owned(), most)),
+            ours: spread(&|sample| sample.worst(0)),
+            beside: Some((
+                "3 × p99 of one fdatasync of its bytes + 5 ms".to_owned(),
+                spread(&|sample| 3 * sample.worst(2) + 5_000),
+            )),
             goal: Some(Goal::TimesYardstick(100)),
         },
     ])

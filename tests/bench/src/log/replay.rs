@@ -11,6 +11,7 @@ use schemas::envelope::Envelope;
 use schemas::place::Place;
 
 use super::head;
+use super::jetstream::JetStream;
 use crate::Args;
 use crate::clock::{Since, per_second};
 use crate::figure::{Goal, Row, Spread, Unit};
@@ -18,7 +19,10 @@ use crate::figure::{Goal, Row, Spread, Unit};
 /// How far behind what is asked for the snapshot is that it is folded from.
 const TAIL: u64 = 25_000;
 
-pub(super) fn measure(args: &Args, folder: &Path) -> Result<Vec<Row>, Failure> {
+/// How many events JetStream is given.
+const JETSTREAM_EVENTS: u64 = 100_000;
+
+pub(super) async fn measure(args: &Args, folder: &Path) -> Result<Vec<Row>, Failure> {
     let (mut bare, mut checked) = (Vec::new(), Vec::new());
     let (mut yard, mut warm, mut cold) = (Vec::new(), Vec::new(), Vec::new());
     let events = head(&FjallStore::open(folder)?)?;
@@ -73,6 +77,7 @@ pub(super) fn measure(args: &Args, folder: &Path) -> Result<Vec<Row>, Failure> {
     if !cold.is_empty() {
         rows.push(row("full replay, cold", cold, scanned, &yard, None));
     }
+    rows.push(jetstream(args, &store).await?);
     rows.extend(starts(args, &store, folder, &fold)?);
     Ok(rows)
 }
@@ -137,6 +142,29 @@ fn scan_and_fold(store: &FjallStore) -> Result<Fold, Failure> {
         Some(error) => Err(error.into()),
         None => Ok(replay.at(place)),
     }
+}
+
+/// The beginning of the history, folded as it comes from an ordered consumer.
+async fn jetstream(args: &Args, store: &FjallStore) -> Result<Row, Failure> {
+    let some = event_log::store::rows(store, 1, JETSTREAM_EVENTS)?;
+    let jetstream = JetStream::start(false).await?;
+    jetstream.publish(&some, 4_096).await?;
+    let (mut ours, mut there) = (Vec::new(), Vec::new());
+    for _ in 0..args.repeat {
+        let mut fold = Fold::new();
+        let push = |bytes: &[u8]| Ok(fold.push(bytes).map(|_| ())?);
+        there.push(jetstream.read(some.len(), push).await?);
+        let since = Since::now();
+        let fold = follow(store, Fold::new(), some.len() as u64)?;
+        ours.push(per_second(fold.cursor().position, since.us()));
+    }
+    Ok(Row {
+        what: format!("replay from the store, chain checked, the first {} events", some.len()),
+        unit: Unit::PerSecond,
+        ours: Spread::of(ours),
+        beside: Some(("from an ordered consumer of JetStream".to_owned(), Spread::of(there))),
+        goal: None,
+    })
 }
 
 /// What is quick because it does not begin at the beginning.
