@@ -16,7 +16,8 @@ use schemas::place::Basis;
 
 use crate::state::{ANOMALIES_MAX, Anomaly, Cause, Leader, State};
 
-/// What the fold looks at of an event's frame.
+/// What the fold looks at of an event's frame. It is what packed segments hold: one field more is
+/// another form of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At<'a> {
     /// Where it stands.
