@@ -187,15 +187,24 @@ impl Header {
 }
 
 impl Envelope {
+    /// Reads the header and the type, and leaves what it says as it is.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not an envelope.
+    pub fn frame(bytes: &[u8]) -> Result<(Header, String, &RawValue), DecodeError> {
+        let wire: Wire<&RawValue> =
+            serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
+        Ok(wire.split())
+    }
+
     /// Reads an event.
     ///
     /// # Errors
     ///
     /// When the bytes are not an event that this release can read.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let wire: Wire<&RawValue> =
-            serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
-        let (header, kind, data) = wire.split();
+        let (header, kind, data) = Self::frame(bytes)?;
         let position = header.position;
         if header.schema != SCHEMA {
             return Err(DecodeError::Schema { schema: header.schema, position });

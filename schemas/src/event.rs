@@ -10,7 +10,7 @@ mod parts;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::command::Problem;
 use crate::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, WorkloadName, Writer};
@@ -67,6 +67,18 @@ macro_rules! events {
             pub fn decode(kind: &str, data: &str) -> Option<Result<Self, serde_json::Error>> {
                 Some(match kind {
                     $(stringify!($name) => serde_json::from_str(data).map(Self::$name),)*
+                    _ => return None,
+                })
+            }
+
+            /// Reads the data of a type from whatever form it is kept in. `None` when this release
+            /// does not know the type.
+            pub fn read<'de, D: Deserializer<'de>>(
+                kind: &str,
+                data: D,
+            ) -> Option<Result<Self, D::Error>> {
+                Some(match kind {
+                    $(stringify!($name) => $name::deserialize(data).map(Self::$name),)*
                     _ => return None,
                 })
             }

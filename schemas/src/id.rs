@@ -48,6 +48,28 @@ pub fn is_name(text: &str) -> bool {
         && bytes.iter().all(inner)
 }
 
+/// Reads a text and makes something of it, without a copy in between.
+pub(crate) fn from_text<'de, D: Deserializer<'de>, T, E: fmt::Display>(
+    deserializer: D,
+    make: fn(&str) -> Result<T, E>,
+) -> Result<T, D::Error> {
+    struct Text<T, E>(fn(&str) -> Result<T, E>);
+
+    impl<T, E: fmt::Display> serde::de::Visitor<'_> for Text<T, E> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text")
+        }
+
+        fn visit_str<X: serde::de::Error>(self, text: &str) -> Result<T, X> {
+            (self.0)(text).map_err(X::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(make))
+}
+
 /// Declares an identifier: a checked text, cheap to clone.
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $valid:expr, $check:expr) => {
@@ -106,8 +128,7 @@ macro_rules! identifier {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = Cow::<str>::deserialize(deserializer)?;
-                Self::new(&text).map_err(serde::de::Error::custom)
+                from_text(deserializer, Self::new)
             }
         }
 
@@ -268,8 +289,7 @@ impl Serialize for AppKey {
 
 impl<'de> Deserialize<'de> for AppKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        from_text(deserializer, Self::parse)
     }
 }
 
@@ -357,8 +377,7 @@ impl Serialize for Writer {
 
 impl<'de> Deserialize<'de> for Writer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        from_text(deserializer, Self::parse)
     }
 }
 

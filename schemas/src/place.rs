@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::id::hex;
+use crate::id::{from_text, hex};
 
 /// The hash of the log up to and including one entry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -30,7 +30,12 @@ impl Hash {
     /// Reads 64 hex digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => Some(b - b'0'),
+            b'a'..=b'f' => Some(b - b'a' + 10),
+            b'A'..=b'F' => Some(b - b'A' + 10),
+            _ => None,
+        };
         let bytes = text.as_bytes();
         let mut hash = [0; 32];
         if bytes.len() != 64 {
@@ -63,8 +68,7 @@ impl Serialize for Hash {
 
 impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("a hash is 64 hex digits"))
+        from_text(deserializer, |text| Self::parse(text).ok_or("a hash is 64 hex digits"))
     }
 }
 

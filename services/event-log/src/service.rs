@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::audit;
 use crate::config::Config;
+use crate::packed::Packed;
 use crate::proof::Prover;
 use crate::room::Disks;
 use crate::scrub;
@@ -68,7 +69,8 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         tracing::warn!("{notice}");
     }
     tokio::task::block_in_place(|| index::fill(&store))?;
-    let view = View::open(&store)?;
+    let packed = Packed::of(&folder);
+    let view = View::open(&store, Some(&packed))?;
     let Some(bus) = config.settings.connect(&Role::EventLog, &shutdown).await? else {
         return Ok(());
     };
@@ -99,6 +101,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         bus,
         store,
         view,
+        packed,
         witness,
         sequencer,
         admin,
@@ -147,6 +150,7 @@ struct Pump {
     bus: Bus,
     store: FjallStore,
     view: View,
+    packed: Packed,
     witness: Witness,
     sequencer: Sequencer<FjallStore, View>,
     admin: Admin,
@@ -349,10 +353,13 @@ impl Pump {
             return;
         }
         self.snapshot_at = position;
-        let (store, fold) = (self.store.clone(), fold.clone());
+        let (store, packed, fold) = (self.store.clone(), self.packed.clone(), fold.clone());
         self.snapshot = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = view::write_snapshot(&store, &fold) {
                 tracing::error!(error = runtime::process::chain(&error), "no snapshot was written");
+            }
+            if let Err(error) = packed.catch_up(&store, fold.place().position) {
+                tracing::error!(error = runtime::process::chain(&error), "the log was not packed");
             }
         }));
     }

@@ -11,6 +11,8 @@ mod frozen;
 mod journal;
 
 #[cfg(any(test, feature = "testing"))]
+pub mod bare;
+#[cfg(any(test, feature = "testing"))]
 pub mod fake;
 
 use std::collections::{BTreeMap, BTreeSet};

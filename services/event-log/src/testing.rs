@@ -24,6 +24,7 @@ pub use self::folder::Folder;
 pub use self::stream::FakeStream;
 #[cfg(test)]
 pub(crate) use self::written::Written;
+pub use crate::store::bare::{Bare, BareRow};
 pub use crate::store::fake::FakeStore;
 pub use crate::store::write_without_sync;
 
@@ -42,7 +43,7 @@ impl Shown {
     ///
     /// When the store cannot be read.
     pub fn open(store: &FakeStore) -> Result<Self, String> {
-        let view = View::open(store).map_err(|error| error.to_string())?;
+        let view = View::open(store, None).map_err(|error| error.to_string())?;
         Ok(Self { store: store.clone(), view })
     }
 

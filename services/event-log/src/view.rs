@@ -9,6 +9,7 @@ use cluster::{FOLD_VERSION, Fold, FoldError};
 use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
 
+use crate::packed::Packed;
 use crate::sequencer::Bindings;
 use crate::store::{SnapshotMeta, Store, StoreError};
 
@@ -40,9 +41,13 @@ pub(crate) enum ViewError {
 }
 
 impl View {
-    /// Begins from the newest snapshot that is good, or from nothing.
-    pub(crate) fn open(store: &impl Store) -> Result<Self, StoreError> {
-        Ok(Self(Arc::new(Mutex::new(restore(store, store.head()?.position)?))))
+    /// Begins from the newest snapshot that is good, or else from what is packed.
+    pub(crate) fn open(store: &impl Store, packed: Option<&Packed>) -> Result<Self, StoreError> {
+        let mut fold = restore(store, store.head()?.position)?;
+        if let Some(packed) = packed.filter(|_| fold.place().position == 0) {
+            fold = packed.fold(store)?;
+        }
+        Ok(Self(Arc::new(Mutex::new(fold))))
     }
 
     pub(crate) fn fold(&self) -> MutexGuard<'_, Fold> {

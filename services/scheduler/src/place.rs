@@ -4,13 +4,15 @@
 //! after each placement only the chosen node moves in the order. Cost grows with nodes plus
 //! replicas, not with their product.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use cluster::State;
-use cluster::state::{Cause, Lacking, Load, Replica};
+use cluster::state::{Cause, Lacking, Load, Node, Replica};
 use schemas::event::{PassedOver, Unfit};
-use schemas::id::{AppKey, Digest, NodeName, ReplicaId, Tenant, WorkloadName};
+use schemas::id::{AppKey, NodeName, ReplicaId, Tenant, WorkloadName};
 use schemas::spec::{Strategy, WorkloadSpec};
 
 use crate::filter::{Candidate, Obstacle, Wanted, explain, obstacles, passed_over};
@@ -35,7 +37,7 @@ pub struct Placed {
     pub cause: Cause,
     /// Why this node.
     pub chosen: String,
-    /// Why not the nodes that did not fit.
+    /// What kept it from other nodes as the round began.
     pub passed_over: Arc<[PassedOver]>,
 }
 
@@ -56,16 +58,40 @@ type Score = (u64, u64, u64, u64);
 /// Places everything that awaits a node, as far as it fits, up to `max` replicas.
 #[must_use]
 pub fn round(state: &State, max: usize, now_ms: u64) -> Round {
-    let mut round = Round::default();
-    let mut loads: BTreeMap<&NodeName, Load> = state
-        .nodes
-        .iter()
-        .map(|(name, _)| (name, state.index.loads.get(name).cloned().unwrap_or_default()))
-        .collect();
-    for ((app, workload, _), group) in groups(state, max) {
-        place_group(state, &app, &workload, &group, &mut loads, &mut round, now_ms);
+    let mut placing = Placing {
+        state,
+        now_ms,
+        spots: spots(state),
+        placed: BTreeMap::new(),
+        of_workload: BTreeMap::new(),
+        round: Round::default(),
+    };
+    for group in groups(state, max) {
+        placing.place(&group);
     }
+    let Placing { spots, placed, mut round, .. } = placing;
+    let named = |(tenant, at): (&Tenant, usize)| (tenant.clone(), spots[at].name.clone());
+    round.placed = placed.into_iter().map(|(key, placed)| (named(key), placed)).collect();
     round
+}
+
+/// A node as it is after what was placed on it in this round. Nodes go by their index, which is the
+/// order of their names.
+struct Spot<'a> {
+    name: &'a NodeName,
+    node: &'a Node,
+    load: Cow<'a, Load>,
+}
+
+fn spots(state: &State) -> Vec<Spot<'_>> {
+    let mut loads = state.index.loads.iter().peekable();
+    let spot = |(name, node)| {
+        while loads.next_if(|(other, _)| *other < name).is_some() {}
+        let load = loads.next_if(|(other, _)| *other == name);
+        let load = load.map_or_else(Cow::default, |(_, load)| Cow::Borrowed(load));
+        Spot { name, node, load }
+    };
+    state.nodes.iter().map(spot).collect()
 }
 
 /// The node of the replica that another replaces, until that one is told to end.
@@ -74,133 +100,155 @@ fn replaced_on<'a>(state: &'a State, replica: &Replica) -> Option<&'a NodeName> 
     replaced.node.as_ref().filter(|_| replaced.retired.is_none())
 }
 
-type Group<'a> = Vec<(&'a ReplicaId, &'a Replica)>;
+/// Replicas that are alike: of one workload and spec, for the same node if they are for one, and with
+/// those they replace on the same node if it is counted how many are on one.
+struct Group<'a> {
+    app: &'a AppKey,
+    workload: &'a WorkloadName,
+    instead_on: Option<&'a NodeName>,
+    replicas: Vec<(&'a ReplicaId, &'a Replica)>,
+    /// The position that the first of them was requested at.
+    first: u64,
+}
 
-/// What replicas have in common that are alike: the workload and the spec, the node if they are for
-/// one, and the node that has those they replace if it is counted how many are on one.
-type Alike = (AppKey, WorkloadName, (Digest, Option<NodeName>, Option<NodeName>));
-
-/// Replicas that are alike. Those of the higher priority come first, then those requested first.
-fn groups(state: &State, max: usize) -> Vec<(Alike, Group<'_>)> {
+/// What awaits a node, by what is alike. Those of the higher priority come first, then those
+/// requested first.
+fn groups(state: &State, max: usize) -> Vec<Group<'_>> {
     let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();
-    for id in &state.index.pending {
-        let Some(replica) = state.replicas.get(id) else { continue };
+    for (id, replica) in pending(state) {
+        let Replica { app, workload, spec, only_node, .. } = replica;
         let counted = state.spec_of(replica).is_some_and(|s| s.placement.max_per_node.is_some());
-        let instead_on = replaced_on(state, replica).filter(|_| counted).cloned();
-        let alike = (replica.spec.clone(), replica.only_node.clone(), instead_on);
-        let key = (replica.app.clone(), replica.workload.clone(), alike);
-        groups.entry(key).or_default().push((id, replica));
+        let instead_on = replaced_on(state, replica).filter(|_| counted);
+        let new = || Group { app, workload, instead_on, replicas: Vec::new(), first: u64::MAX };
+        let alike = (app, workload, spec, only_node, instead_on);
+        let group = groups.entry(alike).or_insert_with(new);
+        group.replicas.push((id, replica));
+        group.first = group.first.min(replica.cause.position);
     }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, group)| {
-        let priority = group.first().and_then(|(_, r)| state.spec_of(r)).map_or(0, |s| s.priority);
-        let first = group.iter().map(|(_, replica)| replica.cause.position).min();
-        (std::cmp::Reverse(priority), first)
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|group| {
+        let first = group.replicas.first();
+        let priority = first.and_then(|(_, r)| state.spec_of(r)).map_or(0, |s| s.priority);
+        (Reverse(priority), group.first)
     });
     let mut left = max;
-    for (_, group) in &mut groups {
-        group.truncate(left);
-        left -= group.len();
+    for group in &mut groups {
+        group.replicas.truncate(left);
+        left -= group.replicas.len();
     }
-    groups.retain(|(_, group)| !group.is_empty());
+    groups.retain(|group| !group.replicas.is_empty());
     groups
 }
 
-fn place_group<'a>(
-    state: &'a State,
-    app: &AppKey,
-    name: &WorkloadName,
-    group: &Group<'_>,
-    loads: &mut BTreeMap<&'a NodeName, Load>,
-    round: &mut Round,
-    now_ms: u64,
-) {
-    let Some((_, first)) = group.first() else { return };
-    let (Some(known), Some(spec)) = (state.apps.get(app), state.spec_of(first)) else { return };
-    let declared = known.workloads.get(name).filter(|workload| workload.spec == first.spec);
-    let wanted = Wanted {
-        app: known,
-        spec,
-        need: &first.need,
-        only_node: first.only_node.as_ref(),
-        lacking: declared.map(|workload| &workload.lacking),
-        now_ms,
-    };
-    let instead_on = replaced_on(state, first);
-    let mut crowd = Crowd::of(state, app, name, spec, round);
-    let judged = |node: &'a NodeName, loads: &BTreeMap<&NodeName, Load>, crowd: &Crowd<'a>| {
-        let (found, load) = (state.nodes.get(node)?, loads.get(node)?);
-        let replaced = crowd.replaced_on(node) + u64::from(instead_on == Some(node));
-        let of_workload = crowd.on(node);
-        let candidate = Candidate { name: node, node: found, load, of_workload, replaced };
-        Some((obstacles(&wanted, &candidate), crowd.score(&candidate)))
-    };
-    let mut order: BTreeSet<(Score, &'a NodeName)> = BTreeSet::new();
-    let mut against: Vec<Vec<Obstacle>> = Vec::new();
-    for (node, _) in state.nodes.iter() {
-        match judged(node, loads, &crowd) {
-            Some((found, score)) if found.is_empty() => {
-                order.insert((score, node));
-            }
-            Some((found, _)) => against.push(found),
-            None => {}
-        }
+/// The replicas that await a node. Many are found by going through all, few one by one.
+fn pending(state: &State) -> Vec<(&ReplicaId, &Replica)> {
+    let pending = &state.index.pending;
+    if pending.len().saturating_mul(16) < state.replicas.len() {
+        return pending.iter().filter_map(|id| Some((id, state.replicas.get(id)?))).collect();
     }
-    let over: Arc<[PassedOver]> = passed_over(&wanted, &against).into();
-    let mut waiting = 0;
-    for (id, replica) in group {
-        let Some((score, node)) = order.pop_first() else {
-            waiting += 1;
-            continue;
-        };
-        let chosen =
-            format!("{} of {} nodes fit; {}", order.len() + 1, state.nodes.len(), crowd.why(score));
-        if let Some(load) = loads.get_mut(node) {
-            load.add(&replica.need);
-        }
-        crowd.add(state, node, replica);
-        let (cause, passed_over) = (replica.cause.clone(), over.clone());
-        let placed = Placed { id: (*id).clone(), cause, chosen, passed_over };
-        round.placed.entry((app.tenant.clone(), node.clone())).or_default().push(placed);
-        if binds_volumes(spec, known) {
-            // The first replica decides where its volumes live; the next round sees that.
-            break;
-        }
-        // A group that spreads over a label is re-ordered whole: one placement moves every node
-        // that has the same value.
-        if crowd.spreads_over_label() {
-            let nodes: Vec<_> = order.iter().map(|(_, node)| *node).chain([node]).collect();
-            order.clear();
-            for node in nodes {
-                rejoin(judged(node, loads, &crowd), node, &mut order, &mut against);
-            }
-        } else {
-            rejoin(judged(node, loads, &crowd), node, &mut order, &mut against);
-        }
-    }
-    if waiting > 0 {
-        let reasons = explain(&wanted, &against);
-        let lacking = state.nodes.iter().filter_map(|(node, _)| wanted.lacking(node));
-        let again = lacking.map(|lacking| lacking.at_ms + Lacking::PASSED_OVER_MS);
-        round.again_at_ms = round.again_at_ms.into_iter().chain(again).min();
-        let unplaced = Unplaced { waiting, reasons, cause: first.cause.clone() };
-        let told = round.unplaced.entry((app.clone(), name.clone()));
-        told.and_modify(|told| told.waiting += waiting).or_insert(unplaced);
-    }
+    let all = state.replicas.iter();
+    all.filter(|(_, replica)| replica.node.is_none()).collect()
 }
 
-fn rejoin<'a>(
-    judged: Option<(Vec<Obstacle>, Score)>,
-    node: &'a NodeName,
-    order: &mut BTreeSet<(Score, &'a NodeName)>,
-    against: &mut Vec<Vec<Obstacle>>,
-) {
-    match judged {
-        Some((found, score)) if found.is_empty() => {
-            order.insert((score, node));
+/// A round that is being made.
+struct Placing<'a> {
+    state: &'a State,
+    now_ms: u64,
+    spots: Vec<Spot<'a>>,
+    placed: BTreeMap<(&'a Tenant, usize), Vec<Placed>>,
+    /// Where replicas of each workload went, and whether they replace one there.
+    of_workload: BTreeMap<(&'a AppKey, &'a WorkloadName), Vec<(usize, bool)>>,
+    round: Round,
+}
+
+/// Nodes that fit, the best first.
+type Order = BinaryHeap<Reverse<(Score, usize)>>;
+
+impl<'a> Placing<'a> {
+    fn place(&mut self, group: &Group<'a>) {
+        let Group { app, workload: name, .. } = *group;
+        let Some((_, first)) = group.replicas.first() else { return };
+        let state = self.state;
+        let (Some(known), Some(spec)) = (state.apps.get(app), state.spec_of(first)) else { return };
+        let declared = known.workloads.get(name).filter(|workload| workload.spec == first.spec);
+        let wanted = Wanted {
+            app: known,
+            spec,
+            need: &first.need,
+            only_node: first.only_node.as_ref(),
+            lacking: declared.map(|workload| &workload.lacking),
+            now_ms: self.now_ms,
+        };
+        let mut crowd = Crowd::of(self, app, name, spec);
+        crowd.instead_on = group.instead_on.and_then(|node| self.at(node));
+        let mut against: Vec<Vec<Obstacle>> = Vec::new();
+        let mut order: Order = self.fitting(0..self.spots.len(), &wanted, &crowd, &mut against);
+        let over: Arc<[PassedOver]> = passed_over(&wanted, &against).into();
+        let mut waiting = 0;
+        for (id, replica) in &group.replicas {
+            let Some(Reverse((score, at))) = order.pop() else {
+                waiting += 1;
+                continue;
+            };
+            let (fit, nodes) = (order.len() + 1, self.spots.len());
+            let chosen = format!("{fit} of {nodes} nodes fit; {}", crowd.why(score));
+            self.spots[at].load.to_mut().add(&replica.need);
+            let replaces = replaced_on(state, replica) == Some(self.spots[at].name);
+            crowd.add(at, self.spots[at].node, replaces);
+            self.of_workload.entry((app, name)).or_default().push((at, replaces));
+            let (cause, passed_over) = (replica.cause.clone(), over.clone());
+            let placed = Placed { id: (*id).clone(), cause, chosen, passed_over };
+            self.placed.entry((&app.tenant, at)).or_default().push(placed);
+            if binds_volumes(spec, known) {
+                // The first replica decides where its volumes live; the next round sees that.
+                break;
+            }
+            // A group that spreads over a label is re-ordered whole: one placement moves every node
+            // that has the same value.
+            if crowd.label.is_some() {
+                let nodes = order.drain().map(|Reverse((_, node))| node).chain([at]);
+                let nodes: Vec<usize> = nodes.collect();
+                order = self.fitting(nodes, &wanted, &crowd, &mut against);
+            } else {
+                order.extend(self.fitting([at], &wanted, &crowd, &mut against));
+            }
         }
-        Some((found, _)) => against.push(found),
-        None => {}
+        if waiting > 0 {
+            let reasons = explain(&wanted, &against);
+            let lacking = state.nodes.iter().filter_map(|(node, _)| wanted.lacking(node));
+            let again = lacking.map(|lacking| lacking.at_ms + Lacking::PASSED_OVER_MS);
+            self.round.again_at_ms = self.round.again_at_ms.into_iter().chain(again).min();
+            let unplaced = Unplaced { waiting, reasons, cause: first.cause.clone() };
+            let told = self.round.unplaced.entry((app.clone(), name.clone()));
+            told.and_modify(|told| told.waiting += waiting).or_insert(unplaced);
+        }
+    }
+
+    fn at(&self, node: &NodeName) -> Option<usize> {
+        self.spots.binary_search_by(|spot| spot.name.cmp(node)).ok()
+    }
+
+    /// The nodes among these that fit, and what is against the others.
+    fn fitting(
+        &self,
+        nodes: impl IntoIterator<Item = usize>,
+        wanted: &Wanted<'_>,
+        crowd: &Crowd<'a>,
+        against: &mut Vec<Vec<Obstacle>>,
+    ) -> Order {
+        let judged = |at: usize| {
+            let Spot { name, node, load } = &self.spots[at];
+            let of_workload = crowd.by_node[at];
+            let replaced = crowd.replaced[at] + u64::from(crowd.instead_on == Some(at));
+            let candidate = Candidate { name, node, load, of_workload, replaced };
+            let found = obstacles(wanted, &candidate);
+            if found.is_empty() {
+                return Some(Reverse((crowd.score(&candidate), at)));
+            }
+            against.push(found);
+            None
+        };
+        nodes.into_iter().filter_map(judged).collect()
     }
 }
 
@@ -212,71 +260,57 @@ fn binds_volumes(spec: &WorkloadSpec, app: &cluster::state::App) -> bool {
 struct Crowd<'a> {
     strategy: Strategy,
     label: Option<&'a str>,
-    by_node: BTreeMap<NodeName, u64>,
-    by_value: BTreeMap<Option<String>, u64>,
+    by_node: Vec<u64>,
+    by_value: BTreeMap<Option<&'a str>, u64>,
     /// How many on a node are replaced by one that is there too.
-    replaced: BTreeMap<NodeName, u64>,
+    replaced: Vec<u64>,
+    /// Where those are that the next ones replace.
+    instead_on: Option<usize>,
 }
 
 impl<'a> Crowd<'a> {
     fn of(
-        state: &State,
-        app: &AppKey,
-        name: &WorkloadName,
+        placing: &Placing<'a>,
+        app: &'a AppKey,
+        name: &'a WorkloadName,
         spec: &'a WorkloadSpec,
-        round: &Round,
     ) -> Self {
         let placement = &spec.placement;
+        let spots = &placing.spots;
         let mut crowd = Self {
             strategy: placement.strategy,
             label: placement.spread_over.as_deref(),
-            by_node: BTreeMap::new(),
+            by_node: vec![0; spots.len()],
             by_value: BTreeMap::new(),
-            replaced: BTreeMap::new(),
+            replaced: vec![0; spots.len()],
+            instead_on: None,
         };
-        for (_, replica) in state.replicas_of(app, name) {
-            if let Some(node) = replica.node.as_ref().filter(|_| replica.retired.is_none()) {
-                crowd.add(state, node, replica);
-            }
-        }
-        for ((_, node), placed) in &round.placed {
-            for placed in placed {
-                let replica = state.replicas.get(&placed.id);
-                if let Some(same) = replica.filter(|r| r.app == *app && r.workload == *name) {
-                    crowd.add(state, node, same);
-                }
-            }
+        let there = placing.state.replicas_of(app, name);
+        let there = there.filter(|(_, replica)| replica.retired.is_none());
+        let there = there.filter_map(|(_, replica)| {
+            let node = replica.node.as_ref()?;
+            let replaces = replaced_on(placing.state, replica) == Some(node);
+            Some((placing.at(node)?, replaces))
+        });
+        let come = placing.of_workload.get(&(app, name)).into_iter().flatten().copied();
+        for (at, replaces) in there.chain(come) {
+            crowd.add(at, spots[at].node, replaces);
         }
         crowd
     }
 
-    fn add(&mut self, state: &State, node: &NodeName, replica: &Replica) {
-        *self.by_node.entry(node.clone()).or_default() += 1;
-        if replaced_on(state, replica) == Some(node) {
-            *self.replaced.entry(node.clone()).or_default() += 1;
+    fn add(&mut self, at: usize, node: &'a Node, replaces: bool) {
+        self.by_node[at] += 1;
+        self.replaced[at] += u64::from(replaces);
+        if let Some(label) = self.label {
+            *self.by_value.entry(node.label(label)).or_default() += 1;
         }
-        if let (Some(label), Some(known)) = (self.label, state.nodes.get(node)) {
-            *self.by_value.entry(known.label(label).map(str::to_owned)).or_default() += 1;
-        }
-    }
-
-    fn on(&self, node: &NodeName) -> u64 {
-        self.by_node.get(node).copied().unwrap_or(0)
-    }
-
-    fn replaced_on(&self, node: &NodeName) -> u64 {
-        self.replaced.get(node).copied().unwrap_or(0)
-    }
-
-    fn spreads_over_label(&self) -> bool {
-        self.label.is_some()
     }
 
     fn score(&self, at: &Candidate<'_>) -> Score {
-        let value = self.label.map_or(0, |label| {
-            let value = at.node.label(label).map(str::to_owned);
-            self.by_value.get(&value).copied().unwrap_or(0)
-        });
+        let value = self
+            .label
+            .map_or(0, |label| self.by_value.get(&at.node.label(label)).copied().unwrap_or(0));
         let full = fullness_permille(at);
         match self.strategy {
             Strategy::Spread => (value, at.of_workload, full, at.load.replicas),
@@ -285,16 +319,15 @@ impl<'a> Crowd<'a> {
     }
 
     fn why(&self, score: Score) -> String {
-        match self.strategy {
-            Strategy::Spread if self.label.is_some() => format!(
-                "where {} is the same there were {} of the workload, and nowhere fewer",
-                self.label.unwrap_or_default(),
+        match (self.strategy, self.label) {
+            (Strategy::Spread, Some(label)) => format!(
+                "where {label} is the same there were {} of the workload, and nowhere fewer",
                 score.0
             ),
-            Strategy::Spread => {
+            (Strategy::Spread, None) => {
                 format!("it had {} of the workload, and none of them had fewer", score.1)
             }
-            Strategy::BinPack => {
+            (Strategy::BinPack, _) => {
                 format!("it was the fullest of them, with {} permille free", score.1)
             }
         }

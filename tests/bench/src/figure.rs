@@ -90,6 +90,8 @@ pub(crate) fn percentile(sorted: &[u64], percent: usize) -> u64 {
 pub(crate) enum Goal {
     /// At most so many hundredths of the yardstick.
     TimesYardstick(u64),
+    /// At least so many hundredths of the yardstick.
+    AtLeastYardstick(u64),
     /// At most so much.
     AtMost(u64),
 }
@@ -142,6 +144,7 @@ impl Row {
         Some(match self.goal? {
             Goal::AtMost(most) => self.ours.median <= most,
             Goal::TimesYardstick(percent) => self.ratio_percent()? <= percent,
+            Goal::AtLeastYardstick(percent) => self.ratio_percent()? >= percent,
         })
     }
 
@@ -149,6 +152,7 @@ impl Row {
         Some(match self.goal? {
             Goal::AtMost(most) => format!("at most {}", self.unit.show(most)),
             Goal::TimesYardstick(percent) => format!("at most {} ×", decimal(percent, 100, 2)),
+            Goal::AtLeastYardstick(percent) => format!("at least {} ×", decimal(percent, 100, 2)),
         })
     }
 

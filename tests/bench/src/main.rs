@@ -14,9 +14,11 @@ mod engine;
 mod figure;
 mod heal;
 mod idle;
+mod log;
 mod memory;
 mod place;
 mod receipt;
+mod script;
 mod world;
 
 use std::process::ExitCode;
@@ -51,6 +53,12 @@ struct Args {
     /// How many replicas the first figure deploys
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=400))]
     replicas: u32,
+    /// How many events the long history has
+    #[arg(long, default_value_t = 10_000_000)]
+    events: u64,
+    /// Where logs are written and deleted again; the folder for temporary files, if not given
+    #[arg(long, value_name = "DIR")]
+    folder: Option<std::path::PathBuf>,
     #[arg(skip)]
     shutdown: Option<Shutdown>,
 }
@@ -65,9 +73,11 @@ impl Args {
     }
 }
 
-const FIGURES: [(&str, &str); 7] = [
+const FIGURES: [(&str, &str); 9] = [
     ("place", "placements in memory, at 1,000 and 5,000 nodes"),
     ("fold", "memory of a replica in the fold, and how fast history is replayed"),
+    ("append", "durable appends, at group sizes and at rates"),
+    ("log", "a history of --events: replay, size, start, reads"),
     ("receipt", "a command until its durable receipt"),
     ("deploy", "a command until all of its replicas run"),
     ("heal", "a killed container until its next run"),
@@ -79,6 +89,8 @@ async fn measure(name: &str, args: &Args) -> Result<Vec<Row>, Failure> {
     match name {
         "place" => Ok(place::measure(args)),
         "fold" => memory::measure(args),
+        "append" => log::append(args).await,
+        "log" => log::long(args).await,
         "receipt" => receipt::measure(args).await,
         "deploy" => deploy::measure(args).await,
         "heal" => heal::measure(args).await,

@@ -1,6 +1,6 @@
 //! What a replica takes of memory in the fold, and how fast a history is folded again.
 
-use cluster::Fold;
+use cluster::{At, Fold};
 use runtime::Failure;
 use schemas::envelope::Envelope;
 
@@ -18,7 +18,7 @@ pub(crate) fn measure(args: &Args) -> Result<Vec<Row>, Failure> {
     world::place(&mut history);
     world::start(&mut history);
     let events = u64::try_from(history.entries.len())?;
-    let (mut folded, mut decoded) = (Vec::new(), Vec::new());
+    let (mut folded, mut decoded, mut unchecked) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..args.repeat {
         let since = Since::now();
         let mut fold = Fold::new();
@@ -34,6 +34,17 @@ pub(crate) fn measure(args: &Args) -> Result<Vec<Row>, Failure> {
             std::hint::black_box(Envelope::decode(entry)?);
         }
         decoded.push(per_second(events, since.us()));
+        let since = Since::now();
+        let mut replay = Fold::new().replay();
+        for entry in &history.entries {
+            let Envelope { header, event } = Envelope::decode(entry)?;
+            replay.apply(&At::from(&header), &event);
+        }
+        let fold = replay.at(history.fold.place());
+        unchecked.push(per_second(events, since.us()));
+        if fold.state().hash() != history.fold.state().hash() {
+            return Err("a history folded without its chain has another state".into());
+        }
     }
     Ok(vec![
         memory(&history.fold, args.repeat)?,
@@ -41,6 +52,13 @@ pub(crate) fn measure(args: &Args) -> Result<Vec<Row>, Failure> {
             what: format!("replay of {events} events: chain, decode, fold"),
             unit: Unit::PerSecond,
             ours: Spread::of(folded),
+            beside: Some(("decoding them only".to_owned(), Spread::of(decoded.clone()))),
+            goal: None,
+        },
+        Row {
+            what: format!("replay of {events} events: decode, fold"),
+            unit: Unit::PerSecond,
+            ours: Spread::of(unchecked),
             beside: Some(("decoding them only".to_owned(), Spread::of(decoded))),
             goal: None,
         },

@@ -232,7 +232,7 @@ fn a_spoiled_snapshot_is_skipped_for_an_older_one() {
     let page: StatePage = decoded(Past::default().state(&store, &view, &request));
     assert_eq!((page.place.position, page.apps.len()), (45, 22));
     store.spoil_snapshot(61);
-    let opened = View::open(&store).expect("readable");
+    let opened = View::open(&store, None).expect("readable");
     assert_eq!(opened.fold().place().position, 21);
 }
 

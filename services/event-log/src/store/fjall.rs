@@ -1,4 +1,5 @@
-//! The store on fjall: the only file that names the engine.
+//! The store on fjall: the only file that names the engine, but for the bare one that benchmarks measure
+//! it beside.
 //!
 //! Every commit asks for a full sync, because fjall's own default only reaches the page cache. A
 //! key is written once in a commit: two writes of one key in one batch have no order. Nothing is

@@ -33,7 +33,7 @@ fn snapshots_of_other_versions_are_not_used_and_not_forgotten() {
         foreign(&store, newer, log.place());
     }
     // The newest are of others: mine is the one to begin from, and the next one is soon due.
-    assert_eq!(View::open(&store).expect("readable").fold().place(), mine);
+    assert_eq!(View::open(&store, None).expect("readable").fold().place(), mine);
     assert_eq!(newest_snapshot(&store), mine.position);
     for _ in 0..4 {
         log.grow(10);
@@ -62,7 +62,7 @@ fn a_bad_snapshot_is_skipped_for_an_older_one() {
     let len = usize::try_from(older.bytes).expect("small");
     let bytes = store.snapshot_bytes(&older, 0, len).expect("readable");
     store.put_snapshot(&SnapshotMeta { bytes: older.bytes, ..bad }, &bytes).expect("room");
-    assert_eq!(View::open(&store).expect("readable").fold().place(), good);
+    assert_eq!(View::open(&store, None).expect("readable").fold().place(), good);
 }
 
 fn meta(position: u64, fold_version: u32) -> SnapshotMeta {

@@ -9,15 +9,44 @@ mod command;
 mod node;
 mod replica;
 
-use schemas::envelope::{Envelope, Header};
+use schemas::envelope::Header;
 use schemas::event::Event;
+use schemas::id::{CommandId, Writer};
+use schemas::place::Basis;
 
 use crate::state::{ANOMALIES_MAX, Anomaly, Cause, Leader, State};
 
+/// What the fold looks at of an event's frame. It is what packed segments hold: one field more is
+/// another form of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At<'a> {
+    /// Where it stands.
+    pub position: u64,
+    /// When it was recorded.
+    pub recorded_ms: u64,
+    /// Who wrote it.
+    pub writer: &'a Writer,
+    /// What its writer had folded.
+    pub basis: Option<Basis>,
+    /// The command at its root.
+    pub correlation: Option<&'a CommandId>,
+}
+
+impl<'a> From<&'a Header> for At<'a> {
+    fn from(header: &'a Header) -> Self {
+        Self {
+            position: header.position,
+            recorded_ms: header.recorded_ms,
+            writer: &header.writer,
+            basis: header.basis,
+            correlation: header.correlation.as_ref(),
+        }
+    }
+}
+
 /// Applies one event.
-pub(crate) fn apply(state: &mut State, envelope: &Envelope) {
-    let at = &envelope.header;
-    match &envelope.event {
+pub(crate) fn apply(state: &mut State, at: &At<'_>, event: &Event) {
+    match event {
         Event::SequencerTaken(e) => {
             if let Some(genesis) = &e.genesis {
                 state.cluster.genesis.clone_from(genesis);
@@ -93,7 +122,7 @@ pub(crate) fn apply(state: &mut State, envelope: &Envelope) {
 
 impl State {
     /// Counts an impossible event.
-    pub(crate) fn anomaly(&mut self, at: &Header, what: String) {
+    pub(crate) fn anomaly(&mut self, at: &At<'_>, what: String) {
         self.cluster.anomalies += 1;
         if self.cluster.anomalous.len() < ANOMALIES_MAX {
             self.cluster.anomalous.push(Anomaly { position: at.position, what });
@@ -102,8 +131,8 @@ impl State {
 }
 
 /// The cause that an event is for what follows from it.
-pub(crate) fn cause(at: &Header) -> Cause {
-    Cause { correlation: at.correlation.clone(), position: at.position }
+pub(crate) fn cause(at: &At<'_>) -> Cause {
+    Cause { correlation: at.correlation.cloned(), position: at.position }
 }
 
 #[cfg(test)]

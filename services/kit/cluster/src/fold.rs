@@ -5,7 +5,7 @@ use schemas::event::Event;
 use schemas::place::{Hash, Place};
 use serde::{Deserialize, Serialize};
 
-use crate::apply::apply;
+use crate::apply::{At, apply};
 use crate::state::State;
 
 /// The version of the fold. Raised by any change to what a state is or how an event changes it;
@@ -129,10 +129,10 @@ impl Fold {
     ///
     /// When the entry is not the next one of this history; nothing has changed then.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Applied>, FoldError> {
-        let (header, envelope) = decode(bytes)?;
-        let takes = matches!(&envelope, Some(e) if matches!(e.event, Event::SequencerTaken(_)));
+        let (header, event) = decode(bytes)?;
+        let takes = matches!(event, Some(Event::SequencerTaken(_)));
         self.check_chain(&header, takes)?;
-        let alone = matches!(&envelope, Some(e) if matches!(e.event, Event::PositionVoided(_)));
+        let alone = matches!(event, Some(Event::PositionVoided(_)));
         if takes {
             self.open.clear();
             self.open_batch = None;
@@ -140,7 +140,7 @@ impl Fold {
             self.check_batch(&header)?;
         }
 
-        if envelope.is_none() && !header.ignorable && self.blocked.is_none() {
+        if event.is_none() && !header.ignorable && self.blocked.is_none() {
             self.blocked = Some(format!("an event at position {}", header.position));
         }
         self.cursor = Place {
@@ -148,13 +148,15 @@ impl Fold {
             position: header.position,
             hash: header.prev_hash.extend(bytes),
         };
+        let batch = header.batch.clone();
+        let envelope = event.map(|event| Envelope { header, event });
         if alone {
             let applied = self.finish(vec![envelope]);
             return Ok(Some(applied));
         }
         self.open.push(envelope);
-        if !header.batch.ends() {
-            self.open_batch = Some(header.batch);
+        if !batch.ends() {
+            self.open_batch = Some(batch);
             return Ok(None);
         }
         self.open_batch = None;
@@ -165,8 +167,9 @@ impl Fold {
     fn finish(&mut self, entries: Vec<Option<Envelope>>) -> Applied {
         let events: Vec<Envelope> = entries.into_iter().flatten().collect();
         for envelope in &events {
-            apply(&mut self.state, envelope);
+            apply(&mut self.state, &At::from(&envelope.header), &envelope.event);
         }
+        self.state.settle();
         if self.open.is_empty() {
             self.place = self.cursor;
         }
@@ -240,10 +243,37 @@ impl Fold {
     }
 }
 
+/// A fold that is given events of finished batches which were checked before: it only applies.
+#[derive(Clone, Debug)]
+pub struct Replay(Fold);
+
+impl Fold {
+    /// Goes on from the end of the last batch with what was checked before.
+    #[must_use]
+    pub fn replay(self) -> Replay {
+        let place = self.place;
+        Replay(Self { cursor: place, open: Vec::new(), open_batch: None, ..self })
+    }
+}
+
+impl Replay {
+    /// Applies the next event.
+    pub fn apply(&mut self, at: &At<'_>, event: &Event) {
+        apply(&mut self.0.state, at, event);
+    }
+
+    /// All that leads to `place` was applied.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Fold {
+        self.0.state.settle();
+        Fold { place, cursor: place, ..self.0 }
+    }
+}
+
 /// The header, and the event unless its type is unknown.
-fn decode(bytes: &[u8]) -> Result<(Header, Option<Envelope>), FoldError> {
+fn decode(bytes: &[u8]) -> Result<(Header, Option<Event>), FoldError> {
     match Envelope::decode(bytes) {
-        Ok(envelope) => Ok((envelope.header.clone(), Some(envelope))),
+        Ok(Envelope { header, event }) => Ok((header, Some(event))),
         Err(DecodeError::UnknownType { .. } | DecodeError::Schema { .. }) => {
             let (header, _) = Header::decode(bytes)?;
             Ok((header, None))

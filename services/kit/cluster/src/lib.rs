@@ -16,5 +16,6 @@ pub mod view;
 
 mod apply;
 
-pub use fold::{Applied, FOLD_VERSION, Fold, FoldError};
+pub use apply::At;
+pub use fold::{Applied, FOLD_VERSION, Fold, FoldError, Replay};
 pub use state::State;

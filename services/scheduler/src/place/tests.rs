@@ -1,8 +1,10 @@
 //! Rounds of placement, as data: nodes, what is wanted, where it goes.
 
 use cluster::history::{History, app, node, workload};
+use proptest::prelude::{ProptestConfig, any, prop, prop_assert_eq, proptest};
+use proptest::strategy::Strategy as _;
 use schemas::event::{
-    AppDeployed, NodeCordoned, ReplicasPlaced, ReplicasRequested, ReplicasRetired,
+    AppDeployed, NodeCordoned, NodeLabelled, ReplicasPlaced, ReplicasRequested, ReplicasRetired,
     RequestedReplica, RetireReason,
 };
 use schemas::id::Writer;
@@ -321,4 +323,100 @@ fn a_placement_says_what_kept_it_from_the_other_nodes() {
         placed.passed_over.iter().map(|over| (over.reason.as_str(), over.nodes)).collect();
     let cpu = ("cpu: 2000 millis needed, at most 1000 free", 1);
     assert_eq!(told, [("admission: the node is cordoned", 1), cpu]);
+}
+
+/// The rule as it reads: every replica looks at every node, and takes the best that fits.
+fn plainly(state: &State, max: usize) -> BTreeMap<ReplicaId, NodeName> {
+    let mut went = BTreeMap::new();
+    let mut loads = state.index.loads.clone();
+    for group in groups(state, max) {
+        let (_, first) = group.replicas[0];
+        let known = state.apps.get(group.app).expect("it is there");
+        let spec = state.spec_of(first).expect("it is there");
+        let (need, only_node) = (&first.need, first.only_node.as_ref());
+        let wanted = Wanted { app: known, spec, need, only_node, lacking: None, now_ms: 0 };
+        for (id, _) in &group.replicas {
+            let of = state.replicas_of(group.app, group.workload).filter_map(|(id, replica)| {
+                let there = replica.node.as_ref().filter(|_| replica.retired.is_none());
+                there.or_else(|| went.get(id))
+            });
+            let of: Vec<&NodeName> = of.collect();
+            let value = |node: &NodeName| {
+                let label = spec.placement.spread_over.as_deref();
+                label.map(|label| state.nodes.get(node).and_then(|node| node.label(label)))
+            };
+            let fitting = state.nodes.iter().filter_map(|(name, node)| {
+                let load = &loads[name];
+                let of_workload = of.iter().filter(|other| **other == name).count() as u64;
+                let at = Candidate { name, node, load, of_workload, replaced: 0 };
+                let alike = of.iter().filter(|other| value(other) == value(name)).count();
+                let alike = if spec.placement.spread_over.is_some() { alike } else { 0 };
+                let full = fullness_permille(&at);
+                let score = match spec.placement.strategy {
+                    Strategy::Spread => (alike, of_workload, full, load.replicas),
+                    Strategy::BinPack => (alike, 1_000 - full, u64::MAX - load.replicas, 0),
+                };
+                obstacles(&wanted, &at).is_empty().then_some((score, name))
+            });
+            if let Some((_, node)) = fitting.min() {
+                loads.get_mut(node).expect("it is there").add(need);
+                went.insert((*id).clone(), node.clone());
+            }
+        }
+    }
+    went
+}
+
+fn any_spec() -> impl proptest::strategy::Strategy<Value = WorkloadSpec> {
+    let flag = any::<bool>;
+    let of = (1_u64..20, flag(), flag(), flag(), 0_i32..3, flag());
+    of.prop_map(|(cpu, packs, over, port, priority, only)| {
+        let mut spec = spec(cpu * 100);
+        let placement = &mut spec.placement;
+        placement.strategy = if packs { Strategy::BinPack } else { Strategy::Spread };
+        placement.spread_over = over.then(|| "zone".to_owned());
+        placement.max_per_node = (port && packs).then_some(2);
+        if only {
+            let attribute = "label.zone".to_owned();
+            placement.constraints.push(Constraint { attribute, value: "z1".into(), equal: over });
+        }
+        spec.priority = priority;
+        spec
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_round_is_what_the_plain_rule_gives(
+        nodes in prop::collection::vec((1_u64..5, 0_u8..3), 1..8),
+        wants in prop::collection::vec((any_spec(), 1_u64..12), 1..6),
+        max in 1_usize..40,
+    ) {
+        let mut history = History::default();
+        for (i, (cores, zone)) in nodes.iter().enumerate() {
+            let name = format!("n{i}");
+            history.node(&name, *cores, 8);
+            let labels = [("zone".to_owned(), format!("z{zone}"))].into();
+            history.add(&Writer::Controller, NodeLabelled { node: node(&name), labels });
+        }
+        for (spec, count) in wants {
+            want(&mut history, &spec, count);
+            let expected = plainly(history.fold.state(), max);
+            let round = round(history.fold.state(), max, history.now_ms);
+            let mut went = BTreeMap::new();
+            for ((_, node), placed) in &round.placed {
+                went.extend(placed.iter().map(|placed| (placed.id.clone(), node.clone())));
+            }
+            prop_assert_eq!(went, expected);
+            for ((_, node), placed) in round.placed {
+                let replicas = placed.into_iter().map(|placed| placed.id).collect();
+                let (chosen, passed_over) = (String::new(), Vec::new());
+                let event = ReplicasPlaced { node, replicas, chosen, passed_over };
+                history.add(&Writer::Scheduler, event);
+            }
+            prop_assert_eq!(history.fold.state().anomalies(), 0);
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! Apps and their workloads.
 
-use schemas::envelope::Header;
 use schemas::event::{
     AppConverged, AppDeleteStarted, AppDeleted, AppDeployed, AppStalled, ImageResolved,
     ReplicasUnplaced, WorkloadRestarted, WorkloadScaled,
@@ -8,11 +7,11 @@ use schemas::event::{
 use schemas::id::{AppKey, Digest, WorkloadName};
 use schemas::spec::{Mode, WorkloadSpec};
 
-use super::cause;
+use super::{At, cause};
 use crate::state::{App, AppStatus, State, Workload};
 
 impl State {
-    pub(crate) fn app_deployed(&mut self, at: &Header, e: &AppDeployed) {
+    pub(crate) fn app_deployed(&mut self, at: &At<'_>, e: &AppDeployed) {
         let expected = self.apps.get(&e.app).map_or(1, |app| app.revision + 1);
         if e.revision != expected {
             self.anomaly(at, format!("{} went to revision {}", e.app, e.revision));
@@ -48,16 +47,16 @@ impl State {
         self.touched.apps.insert(e.app.clone());
     }
 
-    pub(crate) fn app_converged(&mut self, at: &Header, e: &AppConverged) {
+    pub(crate) fn app_converged(&mut self, at: &At<'_>, e: &AppConverged) {
         self.set_status(at, &e.app, AppStatus::Converged);
     }
 
-    pub(crate) fn app_stalled(&mut self, at: &Header, e: &AppStalled) {
+    pub(crate) fn app_stalled(&mut self, at: &At<'_>, e: &AppStalled) {
         let status = AppStatus::Stalled { workload: e.workload.clone(), reason: e.reason.clone() };
         self.set_status(at, &e.app, status);
     }
 
-    pub(crate) fn app_delete_started(&mut self, at: &Header, e: &AppDeleteStarted) {
+    pub(crate) fn app_delete_started(&mut self, at: &At<'_>, e: &AppDeleteStarted) {
         self.set_status(at, &e.app, AppStatus::Deleting);
         self.apps.update(&e.app, |app| {
             app.changed_at = at.position;
@@ -70,7 +69,7 @@ impl State {
         });
     }
 
-    pub(crate) fn app_deleted(&mut self, at: &Header, e: &AppDeleted) {
+    pub(crate) fn app_deleted(&mut self, at: &At<'_>, e: &AppDeleted) {
         if self.index.by_workload.keys().any(|(app, _)| *app == e.app) {
             self.anomaly(at, format!("{} was deleted before its replicas ended", e.app));
         }
@@ -79,7 +78,7 @@ impl State {
         }
     }
 
-    fn set_status(&mut self, at: &Header, key: &AppKey, status: AppStatus) {
+    fn set_status(&mut self, at: &At<'_>, key: &AppKey, status: AppStatus) {
         let done = self.apps.update(key, |app| {
             app.status = status;
             app.since_ms = at.recorded_ms;
@@ -90,7 +89,7 @@ impl State {
         self.touched.apps.insert(key.clone());
     }
 
-    pub(crate) fn workload_scaled(&mut self, at: &Header, e: &WorkloadScaled) {
+    pub(crate) fn workload_scaled(&mut self, at: &At<'_>, e: &WorkloadScaled) {
         self.change_workload(at, &e.app, &e.workload, |workload| {
             workload.replicas = e.to;
             workload.lacking.clear();
@@ -98,7 +97,7 @@ impl State {
         });
     }
 
-    pub(crate) fn workload_restarted(&mut self, at: &Header, e: &WorkloadRestarted) {
+    pub(crate) fn workload_restarted(&mut self, at: &At<'_>, e: &WorkloadRestarted) {
         self.change_workload(at, &e.app, &e.workload, |workload| {
             workload.generation = e.generation;
             workload.begin_anew();
@@ -108,7 +107,7 @@ impl State {
 
     fn change_workload(
         &mut self,
-        at: &Header,
+        at: &At<'_>,
         key: &AppKey,
         name: &WorkloadName,
         change: impl FnOnce(&mut Workload),
@@ -182,7 +181,7 @@ impl State {
     }
 }
 
-fn declare(app: &mut App, at: &Header, name: &WorkloadName, spec: &WorkloadSpec) {
+fn declare(app: &mut App, at: &At<'_>, name: &WorkloadName, spec: &WorkloadSpec) {
     let digest = spec.digest();
     let replicas = count(app, name, spec);
     app.specs.insert(digest.clone(), spec.clone());

@@ -1,16 +1,16 @@
 //! Receipts.
 
 use schemas::command::Problem;
-use schemas::envelope::Header;
 use schemas::id::CommandId;
 
+use super::At;
 use crate::state::{RECEIPTS_MAX, Receipt, State};
 
 impl State {
     /// A command was answered.
     pub(crate) fn receipt(
         &mut self,
-        at: &Header,
+        at: &At<'_>,
         command: &CommandId,
         sequence: u64,
         problem: Option<Problem>,

@@ -1,14 +1,13 @@
 //! Nodes.
 
-use schemas::envelope::Header;
 use schemas::event::{NodeCordoned, NodeDescribed, NodeLabelled, NodeRemoved, NodeUncordoned};
 use schemas::id::{NodeName, ReplicaId};
 
-use super::cause;
+use super::{At, cause};
 use crate::state::{Admission, App, Node, NodeStatus, State};
 
 impl State {
-    pub(crate) fn node_described(&mut self, at: &Header, e: &NodeDescribed) {
+    pub(crate) fn node_described(&mut self, at: &At<'_>, e: &NodeDescribed) {
         let known = self.nodes.update(&e.node, |node| {
             node.description.clone_from(&e.description);
             node.described_at = at.position;
@@ -30,22 +29,22 @@ impl State {
         self.touched.room = true;
     }
 
-    pub(crate) fn node_cordoned(&mut self, at: &Header, e: &NodeCordoned) {
+    pub(crate) fn node_cordoned(&mut self, at: &At<'_>, e: &NodeCordoned) {
         let to = if e.drain { Admission::Draining } else { Admission::Cordoned };
         self.change_node(at, &e.node, |node| node.admission = to);
     }
 
-    pub(crate) fn node_uncordoned(&mut self, at: &Header, e: &NodeUncordoned) {
+    pub(crate) fn node_uncordoned(&mut self, at: &At<'_>, e: &NodeUncordoned) {
         self.change_node(at, &e.node, |node| node.admission = Admission::Open);
         self.touched.room = true;
     }
 
-    pub(crate) fn node_labelled(&mut self, at: &Header, e: &NodeLabelled) {
+    pub(crate) fn node_labelled(&mut self, at: &At<'_>, e: &NodeLabelled) {
         self.change_node(at, &e.node, |node| node.labels.clone_from(&e.labels));
         self.touched.room = true;
     }
 
-    pub(crate) fn node_suspected(&mut self, at: &Header, name: &NodeName) {
+    pub(crate) fn node_suspected(&mut self, at: &At<'_>, name: &NodeName) {
         self.change_node(at, name, |node| {
             if node.status == NodeStatus::Ready {
                 node.status = NodeStatus::Suspected;
@@ -53,12 +52,12 @@ impl State {
         });
     }
 
-    pub(crate) fn node_lost(&mut self, at: &Header, name: &NodeName) {
+    pub(crate) fn node_lost(&mut self, at: &At<'_>, name: &NodeName) {
         self.change_node(at, name, |node| node.status = NodeStatus::Lost);
         self.date_replicas(at, name);
     }
 
-    pub(crate) fn node_returned(&mut self, at: &Header, name: &NodeName) {
+    pub(crate) fn node_returned(&mut self, at: &At<'_>, name: &NodeName) {
         let lost = self.nodes.get(name).is_some_and(|node| node.status == NodeStatus::Lost);
         self.change_node(at, name, |node| node.status = NodeStatus::Ready);
         self.touched.room = true;
@@ -68,7 +67,7 @@ impl State {
     }
 
     /// How the replicas of a node are known has changed.
-    fn date_replicas(&mut self, at: &Header, node: &NodeName) {
+    fn date_replicas(&mut self, at: &At<'_>, node: &NodeName) {
         let ids: Vec<ReplicaId> = self.replicas_on(node).map(|(id, _)| id.clone()).collect();
         for id in &ids {
             self.replicas.update(id, |replica| replica.since_ms = at.recorded_ms);
@@ -76,7 +75,7 @@ impl State {
     }
 
     /// Lawful for a node that has been removed meanwhile: nothing is left to change.
-    fn change_node(&mut self, at: &Header, name: &NodeName, change: impl FnOnce(&mut Node)) {
+    fn change_node(&mut self, at: &At<'_>, name: &NodeName, change: impl FnOnce(&mut Node)) {
         self.nodes.update(name, |node| {
             change(node);
             node.cause = cause(at);

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use schemas::envelope::Header;
 use schemas::event::{
     Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced, ReplicasRequested,
     ReplicasRetired, RunEnded, RunFailed, RunStarted,
 };
 use schemas::id::{NodeName, ReplicaId, Writer};
 
-use super::cause;
+use super::{At, cause};
 use crate::state::{Lacking, Need, Phase, Replica, State, volumes_of};
 
 impl State {
-    pub(crate) fn replicas_requested(&mut self, at: &Header, e: &ReplicasRequested) {
+    pub(crate) fn replicas_requested(&mut self, at: &At<'_>, e: &ReplicasRequested) {
         let spec = self.apps.get(&e.app).and_then(|app| app.specs.get(&e.spec));
         let Some(need) = spec.map(Need::of) else {
             self.anomaly(at, format!("replicas of unknown {}/{} requested", e.app, e.workload));
@@ -59,25 +58,33 @@ impl State {
     }
 
     /// Lawful for a replica that has ended, or a node that was removed, since the scheduler looked.
-    pub(crate) fn replicas_placed(&mut self, at: &Header, e: &ReplicasPlaced) {
+    pub(crate) fn replicas_placed(&mut self, at: &At<'_>, e: &ReplicasPlaced) {
         if !self.nodes.contains(&e.node) {
             self.touched.room = true;
             return;
         }
         for id in &e.replicas {
-            let Some(mut replica) = self.replicas.get(id).cloned() else { continue };
-            if let Some(node) = &replica.node {
-                self.anomaly(at, format!("{id} is on {node} and was placed on {} too", e.node));
-                continue;
-            }
-            self.touched.apps.insert(replica.app.clone());
-            replica.node = Some(e.node.clone());
-            replica.phase = Phase::Placed;
-            replica.since_ms = at.recorded_ms;
-            replica.cause = cause_of(at, &replica);
-            let (app, workload) = (replica.app.clone(), replica.workload.clone());
-            self.index.add(id, &replica);
-            self.replicas.insert(id.clone(), replica);
+            let (touched, index) = (&mut self.touched.apps, &mut self.index);
+            let bound = self.replicas.update(id, |replica| {
+                if let Some(node) = &replica.node {
+                    return Err(node.clone());
+                }
+                replica.node = Some(e.node.clone());
+                replica.phase = Phase::Placed;
+                replica.since_ms = at.recorded_ms;
+                replica.cause = cause_of(at, replica);
+                index.bind(id, &e.node, &replica.need);
+                touched.insert(replica.app.clone());
+                Ok((replica.app.clone(), replica.workload.clone()))
+            });
+            let (app, workload) = match bound {
+                None => continue,
+                Some(Err(node)) => {
+                    self.anomaly(at, format!("{id} is on {node} and was placed on {} too", e.node));
+                    continue;
+                }
+                Some(Ok(of)) => of,
+            };
             self.settle_volumes(&app, id, &e.node);
             self.clear_unplaced(&app, &workload);
         }
@@ -86,7 +93,7 @@ impl State {
     }
 
     /// More than the node has is a bug of the scheduler, unless the node said anew what it has.
-    fn check_load(&mut self, at: &Header, node: &NodeName) {
+    fn check_load(&mut self, at: &At<'_>, node: &NodeName) {
         let (Some(load), Some(known)) = (self.index.loads.get(node), self.nodes.get(node)) else {
             return;
         };
@@ -125,7 +132,7 @@ impl State {
     }
 
     /// Lawful for a replica that has ended meanwhile. One without a node has thereby ended.
-    pub(crate) fn replicas_retired(&mut self, at: &Header, e: &ReplicasRetired) {
+    pub(crate) fn replicas_retired(&mut self, at: &At<'_>, e: &ReplicasRetired) {
         for id in &e.replicas {
             let Some(replica) = self.replicas.get(id) else { continue };
             let Some(node) = replica.node.clone() else {
@@ -144,7 +151,7 @@ impl State {
         self.touched.apps.insert(e.app.clone());
     }
 
-    pub(crate) fn run_failed(&mut self, at: &Header, e: &RunFailed) {
+    pub(crate) fn run_failed(&mut self, at: &At<'_>, e: &RunFailed) {
         self.observe(at, &e.replica, |replica| {
             replica.phase = Phase::Waiting;
             replica.run = e.run;
@@ -183,7 +190,7 @@ impl State {
         self.replicas.get(id).and_then(lacked).unwrap_or(false)
     }
 
-    pub(crate) fn run_started(&mut self, at: &Header, e: &RunStarted) {
+    pub(crate) fn run_started(&mut self, at: &At<'_>, e: &RunStarted) {
         self.observe(at, &e.replica, |replica| {
             replica.phase = Phase::Running;
             replica.run = e.run;
@@ -198,7 +205,7 @@ impl State {
         }
     }
 
-    pub(crate) fn run_ended(&mut self, at: &Header, e: &RunEnded) {
+    pub(crate) fn run_ended(&mut self, at: &At<'_>, e: &RunEnded) {
         self.observe(at, &e.replica, |replica| {
             replica.phase = Phase::Waiting;
             replica.run = e.run;
@@ -208,7 +215,7 @@ impl State {
         });
     }
 
-    pub(crate) fn replica_ready(&mut self, at: &Header, e: &ReplicaReady) {
+    pub(crate) fn replica_ready(&mut self, at: &At<'_>, e: &ReplicaReady) {
         self.observe(at, &e.replica, |replica| {
             replica.phase = Phase::Ready;
             replica.ready_ms = Some(at.recorded_ms);
@@ -229,7 +236,7 @@ impl State {
         }
     }
 
-    pub(crate) fn replica_unready(&mut self, at: &Header, e: &ReplicaUnready) {
+    pub(crate) fn replica_unready(&mut self, at: &At<'_>, e: &ReplicaUnready) {
         self.observe(at, &e.replica, |replica| {
             replica.phase = Phase::Running;
             replica.ready_ms = None;
@@ -237,8 +244,12 @@ impl State {
         });
     }
 
-    pub(crate) fn replica_ended(&mut self, at: &Header, e: &ReplicaEnded) {
-        let Some(replica) = self.observed(at, &e.replica) else { return };
+    pub(crate) fn replica_ended(&mut self, at: &At<'_>, e: &ReplicaEnded) {
+        let Some(replica) = self.replicas.get(&e.replica) else { return };
+        if !may_tell(at, replica) {
+            self.not_its_own(at, &e.replica);
+            return;
+        }
         let (app, name) = (replica.app.clone(), replica.workload.clone());
         let (spec, generation) = (replica.spec.clone(), replica.generation);
         let retired = replica.retired.is_some();
@@ -260,31 +271,31 @@ impl State {
         self.forget_replica(&e.replica);
     }
 
-    /// A replica that an agent may speak of, or nothing when it has ended meanwhile (lawful).
-    fn observed(&mut self, at: &Header, id: &ReplicaId) -> Option<&Replica> {
-        let replica = self.replicas.get(id)?;
-        let fits = match (&at.writer, &replica.node) {
-            (Writer::Agent(speaks), Some(node)) => speaks == node,
-            _ => false,
-        };
-        if !fits {
-            self.anomaly(at, format!("{} told of {id}, which is not its own", at.writer));
-            return None;
-        }
-        self.replicas.get(id)
-    }
-
-    fn observe(&mut self, at: &Header, id: &ReplicaId, change: impl FnOnce(&mut Replica)) {
-        let Some(app) = self.observed(at, id).map(|replica| replica.app.clone()) else { return };
-        self.replicas.update(id, |replica| {
+    /// Changes a replica that an agent speaks of. One that has ended meanwhile is lawful.
+    fn observe(&mut self, at: &At<'_>, id: &ReplicaId, change: impl FnOnce(&mut Replica)) {
+        let touched = &mut self.touched.apps;
+        let known = self.replicas.update(id, |replica| {
+            if !may_tell(at, replica) {
+                return false;
+            }
             let before = replica.phase;
             change(replica);
             // One that is ending stays what it is, whatever is still heard of it.
             if replica.phase != before && replica.retired.is_none() {
                 replica.since_ms = at.recorded_ms;
             }
+            if !touched.contains(&replica.app) {
+                touched.insert(replica.app.clone());
+            }
+            true
         });
-        self.touched.apps.insert(app);
+        if known == Some(false) {
+            self.not_its_own(at, id);
+        }
+    }
+
+    fn not_its_own(&mut self, at: &At<'_>, id: &ReplicaId) {
+        self.anomaly(at, format!("{} told of {id}, which is not its own", at.writer));
     }
 
     /// Takes a replica out of the state: nothing of it runs any more.
@@ -299,9 +310,14 @@ impl State {
     }
 }
 
+/// Whether it is the agent of the replica's node that speaks.
+fn may_tell(at: &At<'_>, replica: &Replica) -> bool {
+    matches!((at.writer, &replica.node), (Writer::Agent(speaks), Some(node)) if speaks == node)
+}
+
 /// What follows from a replica goes back to the command that first asked for it, unless the event
 /// names another.
-fn cause_of(at: &Header, replica: &Replica) -> crate::state::Cause {
+fn cause_of(at: &At<'_>, replica: &Replica) -> crate::state::Cause {
     let mut cause = cause(at);
     if cause.correlation.is_none() {
         cause.correlation.clone_from(&replica.cause.correlation);

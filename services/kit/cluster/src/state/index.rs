@@ -81,12 +81,15 @@ impl Index {
             None => {
                 self.pending.insert(id.clone());
             }
-            Some(node) => {
-                self.pending.remove(id);
-                self.by_node.entry(node.clone()).or_default().insert(id.clone());
-                self.loads.entry(node.clone()).or_default().add(&replica.need);
-            }
+            Some(node) => self.bind(id, node, &replica.need),
         }
+    }
+
+    /// Notes the node of a replica that is known.
+    pub(crate) fn bind(&mut self, id: &ReplicaId, node: &NodeName, need: &Need) {
+        self.pending.remove(id);
+        self.by_node.entry(node.clone()).or_default().insert(id.clone());
+        self.loads.entry(node.clone()).or_default().add(need);
     }
 
     /// Forgets a replica.

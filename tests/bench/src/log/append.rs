@@ -1,0 +1,194 @@
+//! Durable appends, beside a bare database that is given the same rows in the same groups, and
+//! beside one sync an event.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use event_log::store::FjallStore;
+use event_log::testing::{Bare, BareRow};
+use runtime::Failure;
+
+use super::driver::Driver;
+use super::jetstream::JetStream;
+use super::{Folder, head};
+use crate::Args;
+use crate::clock::{Since, per_second};
+use crate::figure::{Goal, Row, Spread, Unit, percentile};
+
+const GROUPS: [usize; 4] = [1, 16, 64, 256];
+
+/// Groups in each repetition.
+const TIMES: usize = 200;
+
+/// Groups that JetStream is given in each.
+const JETSTREAM_TIMES: usize = 50;
+
+/// Requests a second that arrive, whoever waits, and the most that are taken in one group.
+const RATES: [u64; 3] = [200, 2_000, 10_000];
+const GROUP_MAX: u64 = 256;
+
+/// How long each rate is held.
+const HELD_US: u64 = 2_000_000;
+
+pub(super) async fn measure(args: &Args) -> Result<Vec<Row>, Failure> {
+    let folder = Folder::make(args, "append")?;
+    let mut rows = Vec::new();
+    for group in GROUPS {
+        rows.extend(groups_of(args, &folder.0.join(group.to_string()), group).await?);
+    }
+    for rate in RATES {
+        rows.push(open_loop(args, &folder.0.join(format!("rate-{rate}")), rate)?);
+    }
+    Ok(rows)
+}
+
+/// What is measured side by side.
+struct Sides {
+    driver: Driver,
+    bare: Bare,
+    file: File,
+    jetstream: JetStream,
+}
+
+/// What one repetition gave.
+#[derive(Default)]
+struct Sample {
+    /// Events in it.
+    events: u64,
+    /// Microseconds of each group: the log, the bare database, the bare file.
+    groups: [Vec<u64>; 3],
+    /// What JetStream took a second.
+    jetstream: u64,
+}
+
+impl Sides {
+    async fn open(folder: &Path) -> Result<Self, Failure> {
+        std::fs::create_dir_all(folder)?;
+        Ok(Self {
+            driver: Driver::open(folder)?,
+            bare: Bare::open(&folder.join("bare"))?,
+            file: File::create(folder.join("file"))?,
+            jetstream: JetStream::start(true).await?,
+        })
+    }
+
+    /// Some groups of so many requests, each on every side in turn.
+    async fn round(&mut self, group: usize) -> Result<Sample, Failure> {
+        self.driver.prepare(group * TIMES)?;
+        let begin = self.driver.position() + 1;
+        let mut sample = Sample::default();
+        for _ in 0..TIMES {
+            let before = self.driver.position();
+            sample.groups[0].push(self.driver.append(group)?);
+            let rows = self.driver.rows(before + 1)?;
+            sample.events += rows.len() as u64;
+            let since = Since::now();
+            self.bare.write(&rows)?;
+            sample.groups[1].push(since.us());
+            let bytes: Vec<u8> = rows.into_iter().flat_map(|(_, value)| value).collect();
+            let since = Since::now();
+            self.file.write_all(&bytes)?;
+            self.file.sync_data()?;
+            sample.groups[2].push(since.us());
+        }
+        let rows = event_log::store::rows(self.driver.store(), begin, self.driver.position())?;
+        let few = &rows[..rows.len().min(group * JETSTREAM_TIMES)];
+        sample.jetstream = self.jetstream.publish(few, group).await?;
+        for side in &mut sample.groups {
+            side.sort_unstable();
+        }
+        Ok(sample)
+    }
+}
+
+impl Sample {
+    fn rate(&self, side: usize) -> u64 {
+        per_second(self.events, self.groups[side].iter().sum())
+    }
+
+    fn worst(&self, side: usize) -> u64 {
+        percentile(&self.groups[side], 99)
+    }
+}
+
+async fn groups_of(args: &Args, folder: &Path, group: usize) -> Result<Vec<Row>, Failure> {
+    let mut sides = Sides::open(folder).await?;
+    let mut samples = Vec::new();
+    for _ in 0..args.repeat {
+        samples.push(sides.round(group).await?);
+    }
+    let spread = |of: &dyn Fn(&Sample) -> u64| Spread::of(samples.iter().map(of));
+    let row = |name: &str, beside, goal| Row {
+        what: format!("events durable, {group} requests a group"),
+        unit: Unit::PerSecond,
+        ours: spread(&|sample| sample.rate(0)),
+        beside: Some((name.to_owned(), beside)),
+        goal,
+    };
+    let one_by_one = |sample: &Sample| per_second(TIMES as u64, sample.groups[2].iter().sum());
+    Ok(vec![
+        row(
+            "bare database, the same rows without indexes",
+            spread(&|sample| sample.rate(1)),
+            Some(Goal::AtLeastYardstick(70)),
+        ),
+        row("one sync an event", spread(&one_by_one), None),
+        row("JetStream, sync always, as many in flight", spread(&|sample| sample.jetstream), None),
+        Row {
+            what: format!("p99 of a group of {group} requests"),
+            unit: Unit::Microseconds,
+            ours: spread(&|sample| sample.worst(0)),
+            beside: Some((
+                "3 × p99 of one fdatasync of its bytes + 5 ms".to_owned(),
+                spread(&|sample| 3 * sample.worst(2) + 5_000),
+            )),
+            goal: Some(Goal::TimesYardstick(100)),
+        },
+    ])
+}
+
+/// Requests arrive at their own pace; what is there when a group is done makes the next.
+fn open_loop(args: &Args, folder: &Path, rate: u64) -> Result<Row, Failure> {
+    std::fs::create_dir_all(folder)?;
+    let mut driver = Driver::open(folder)?;
+    let (mut middle, mut worst) = (Vec::new(), Vec::new());
+    let count = rate * HELD_US / 1_000_000;
+    for _ in 0..args.repeat {
+        driver.prepare(usize::try_from(count)?)?;
+        let mut waited = Vec::new();
+        let since = Since::now();
+        let mut done = 0;
+        while done < count {
+            let arrived = (since.us() * rate / 1_000_000 + 1).min(count);
+            let group = (arrived - done).min(GROUP_MAX);
+            if group == 0 {
+                std::thread::sleep(std::time::Duration::from_micros(20));
+                continue;
+            }
+            driver.append(usize::try_from(group)?)?;
+            let now = since.us();
+            waited.extend((done..done + group).map(|i| now - i * 1_000_000 / rate));
+            done += group;
+        }
+        waited.sort_unstable();
+        middle.push(percentile(&waited, 50));
+        worst.push(percentile(&waited, 99));
+    }
+    Ok(Row {
+        what: format!("p50 of a request until durable, {rate} arriving a second"),
+        unit: Unit::Microseconds,
+        ours: Spread::of(middle),
+        beside: Some(("p99".to_owned(), Spread::of(worst))),
+        goal: None,
+    })
+}
+
+impl Driver {
+    /// What is stored from a position on, as keys and values.
+    fn rows(&self, from: u64) -> Result<Vec<BareRow>, Failure> {
+        let store: &FjallStore = self.store();
+        let rows = event_log::store::rows(store, from, head(store)?)?;
+        Ok(rows.into_iter().map(|row| (row.position().to_be_bytes(), row.bytes.to_vec())).collect())
+    }
+}
