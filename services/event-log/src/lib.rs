@@ -17,6 +17,7 @@ pub mod service;
 
 mod entry;
 mod index;
+mod others;
 mod reads;
 mod verify;
 mod view;

@@ -11,6 +11,7 @@ use schemas::read::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::sync::watch::Receiver;
 
 use crate::store::{FjallStore, Row, Store};
 use crate::view::View;
@@ -27,26 +28,52 @@ const PAGE_ROOM: usize = 8 * 1024;
 /// The most events that are looked up for one page of an entity's history.
 const HISTORY_MAX: usize = 2_000;
 
+/// How long until it is tried again to be found on the bus.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+
 pub(crate) type Answered = Result<Vec<u8>, (u16, String)>;
 
-/// Answers until asked to stop.
+/// Answers until asked to stop, while this instance is the one that does.
 pub(crate) async fn serve(
     bus: Bus,
     store: FjallStore,
     view: View,
+    mut serves: Receiver<bool>,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let subjects = [HEAD, LOG, STATE, SNAPSHOT];
-    let mut served = bus.serve("muster-event-log", "history and state", &subjects).await?;
     loop {
-        let request = tokio::select! {
+        tokio::select! {
             () = shutdown.requested() => return Ok(()),
-            request = served.next() => request,
+            gone = becomes(&mut serves, true) => if gone { return Ok(()) },
+        }
+        let mut served = match bus.serve("muster-event-log", "history and state", &subjects).await {
+            Ok(served) => served,
+            Err(error) => {
+                tracing::warn!(%error, "reads are not answered yet");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
         };
-        let Some(request) = request else { return Err("the connection to NATS is gone".into()) };
-        let answered = tokio::task::block_in_place(|| answer(&store, &view, &request));
-        request.respond(answered).await;
+        loop {
+            let request = tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                _ = becomes(&mut serves, false) => break,
+                request = served.next() => request,
+            };
+            let Some(request) = request else {
+                return Err("the connection to NATS is gone".into());
+            };
+            let answered = tokio::task::block_in_place(|| answer(&store, &view, &request));
+            request.respond(answered).await;
+        }
+        served.stop().await;
     }
+}
+
+/// Waits until the switch is in a position; whether nobody holds it any more.
+async fn becomes(switch: &mut Receiver<bool>, position: bool) -> bool {
+    switch.wait_for(|now| *now == position).await.is_err()
 }
 
 fn answer(store: &FjallStore, view: &View, request: &Request) -> Answered {

@@ -43,7 +43,13 @@ fn reason(reason: &RetireReason) -> &'static str {
 /// What an event says, in words.
 pub(crate) fn words(event: &Event) -> String {
     match event {
-        Event::SequencerTaken(e) => format!("event-log {} took the sequence", short(&e.instance)),
+        Event::SequencerTaken(e) => {
+            let took = format!("event-log {} took the sequence", short(&e.instance));
+            match &e.accept_loss {
+                Some(end) => format!("{took}, without what had been published behind {end}"),
+                None => took,
+            }
+        }
         Event::PositionVoided(_) => "something that the log never wrote was voided".to_owned(),
         Event::LeadershipTaken(e) => format!("{} took term {}", e.writer, e.term),
         Event::LeadershipReleased(e) => format!("{} released term {}", e.writer, e.term),

@@ -21,6 +21,7 @@ fn facts(log: u64, published: u64, first: u64, last: u64) -> Facts {
         anchor: published.min(log).min(last),
         stream: Stream { first, last, messages: (last + 1).saturating_sub(first) },
         compared: None,
+        standing: Standing { only: true, begins: true, ..Standing::default() },
     }
 }
 
