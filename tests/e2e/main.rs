@@ -14,3 +14,4 @@ mod outages;
 mod published;
 mod python;
 mod registry;
+mod takeover;

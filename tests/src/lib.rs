@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod engines;
+pub mod takeover;
 
 use std::path::{Path, PathBuf};
 

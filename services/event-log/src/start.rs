@@ -276,6 +276,10 @@ pub fn judge(facts: &Facts) -> Action {
 fn of_several(facts: &Facts, action: Action) -> Action {
     let Facts { log, published, stream, standing, .. } = facts;
     match action {
+        // What follows may not follow from what I never published.
+        Action::Refuse(Refusal::Gap { .. }) if log.position > published.position => {
+            Action::SetAside { from: published.position + 1 }
+        }
         Action::Refuse(Refusal::Gap { first, .. }) => {
             Action::Bridge { from: log.position + 1, to: first - 1 }
         }

@@ -186,7 +186,12 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             let at = message.sequence;
             let stored = self.store.row(at)?;
             if !stored.is_some_and(|row| entry::stands_for(&row.bytes, &message.bytes)) {
-                let event = Header::decode(&message.bytes).is_ok();
+                let header = Header::decode(&message.bytes).ok().map(|(header, _)| header);
+                let event = header.is_some();
+                // Another instance went on from the very entry before.
+                if let (Some(header), Some(before)) = (header, self.store.row(at - 1)?) {
+                    proven |= header.prev_hash == before.place.hash;
+                }
                 differs = Some(Compared::Differs { at, proven, event });
                 break;
             }
@@ -222,6 +227,8 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
     }
 
     pub(super) fn fetch(&mut self, from: u64, to: u64, out: &mut Vec<Output>) {
+        // Only one who took can have gone on so far.
+        self.reign = None;
         out.push(Output::Fetch { from, to });
         self.phase = Phase::Recovering(Recovery::Bridging { next: from, to });
     }

@@ -40,6 +40,19 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         self.waiting.as_ref()
     }
 
+    /// Where its own last `SequencerTaken` stands, as far as it knows.
+    #[cfg(test)]
+    pub(super) fn fence(&self) -> Option<u64> {
+        self.reign.map(|reign| reign.fences[1])
+    }
+
+    /// What it is doing, for whoever reads a failed test.
+    #[cfg(test)]
+    pub(super) fn doing(&self) -> String {
+        let (phase, stored, published) = (&self.phase, self.tip.place, self.published);
+        format!("{phase:?}, stored {stored}, published {published}, {:?}", self.waiting)
+    }
+
     pub(super) fn standing(&self) -> Standing {
         let (only, begins) = match self.setup.seat {
             Seat::Only => (true, true),
@@ -86,18 +99,17 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         }
         self.epoch = self.epoch.max(beat.term);
         self.presence.knows(beat.place);
-        match self.reign {
-            Some(reign) if beat.term > reign.epoch => {
-                if self.leads() {
-                    let what =
-                        format!("instance {} leads under epoch {}", beat.instance, beat.term);
-                    self.disturbed(&what, out);
-                }
-            }
-            // Somebody who was deposed and does not know it yet.
-            _ if beat.term < self.tip.place.epoch => {}
-            _ => self.presence.heard(),
+        if beat.term < self.tip.place.epoch {
+            return; // Somebody who was deposed and does not know it yet.
         }
+        if self.reign.is_some_and(|reign| beat.term > reign.epoch) {
+            self.reign = None;
+            if self.leads() {
+                let what = format!("instance {} leads under epoch {}", beat.instance, beat.term);
+                self.disturbed(&what, out);
+            }
+        }
+        self.presence.heard();
     }
 
     /// Says that this instance leads, also while it mends the stream: a standby has not to.

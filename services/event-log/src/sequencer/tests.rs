@@ -1,6 +1,7 @@
 //! The sequencer against a fake store and a fake stream.
 
 mod refuses;
+mod several;
 mod storm;
 mod stream;
 mod world;
