@@ -1,12 +1,12 @@
 //! What goes wrong, and how it stops.
 
 use bytes::Bytes;
-use event_log::store::Store as _;
 use node_agent::agent::Input;
 use schemas::id::ReplicaId;
 
 use crate::checks::Failure;
 use crate::engine::Status;
+use crate::log::Log;
 use crate::service::Mail;
 use crate::world::{What, World};
 
@@ -74,9 +74,12 @@ impl World {
         self.count("the server restarted");
         let last = self.events.last;
         // Where there is a standby, the server syncs: what is lost is lost where every log has it.
-        let seen = last.max(self.checks.model.next - 1);
+        let newest = self.events.messages.back();
         let whole = self.logs.len() == 1
-            || self.logs.iter().all(|log| log.store.head().is_ok_and(|head| head.position >= seen));
+            || newest.is_some_and(|newest| {
+                let has = |log: &Log| log.has(newest.sequence, &newest.bytes);
+                newest.sequence + 1 >= self.checks.model.next && self.logs.iter().all(has)
+            });
         match self.dice.below(3) {
             0 if whole => {
                 self.say(|| "the server restarts, without the events stream".to_owned());

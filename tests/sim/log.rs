@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use event_log::sequencer::{Input, Output, Seat, Sequencer, Setup, Window};
 use event_log::store::Store as _;
-use event_log::testing::{FakeStore, Shown};
+use event_log::testing::{FakeStore, Shown, stands_for};
 use event_log::witness::Heads;
 use schemas::append::{Request, Verdict};
 use schemas::id::{Series, Writer};
@@ -96,6 +96,12 @@ impl Log {
     /// Whether all that is stored is published.
     pub(crate) fn is_level(&self) -> bool {
         self.machine.as_ref().is_some_and(|machine| machine.backlog() == 0)
+    }
+
+    /// Whether it has what is in the stream at a position.
+    pub(crate) fn has(&self, position: u64, streamed: &[u8]) -> bool {
+        let row = self.store.row(position).ok().flatten();
+        row.is_some_and(|row| stands_for(&row.bytes, streamed))
     }
 
     /// A process begins on what is on disk.

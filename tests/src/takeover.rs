@@ -115,8 +115,8 @@ impl Instance {
 
     fn metric(&self, name: &str) -> Option<u64> {
         let (_, text) = self.page("/metrics");
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
-        line.trim().parse::<f64>().ok().map(|value| value as u64)
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("{} "))?;
+        line.trim().parse().ok()
     }
 
     fn leads(&self) -> bool {

@@ -267,7 +267,6 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             self.since.bytes += (row.bytes.len() + row.subject.len() + FRAME_BYTES) as u64;
             self.flight.push(Message::of(row, Some(fence)));
             if fence_at == Some(position) {
-                // What comes behind it in the same connection stands or falls with it.
                 self.reign = Some(Reign { epoch: row_epoch, fences: [fence, position] });
                 fence = position;
                 self.since = Since::default();
@@ -330,6 +329,10 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
     fn confirmed(&mut self, ticket: u64, last: Option<u64>, out: &mut Vec<Output>) {
         let fences = self.reign.map_or([0; 2], |reign| reign.fences);
         match last {
+            // Until mine is acknowledged, another's may stand there.
+            Some(last) if fences.contains(&last) && last > self.published.position => {
+                self.held.unanswered();
+            }
             Some(last) if fences.contains(&last) => {
                 self.held.confirm(ticket);
                 self.release(out);

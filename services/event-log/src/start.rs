@@ -53,8 +53,24 @@ pub struct Facts {
     pub stream: Stream,
     /// How the stream's messages compare to the log's entries, once they were read.
     pub compared: Option<Compared>,
+    /// What the stream says about where it differs at or below the published head, once it was read
+    /// for that.
+    pub sought: Option<Sought>,
     /// How this instance stands to others.
     pub standing: Standing,
+}
+
+/// Why the stream differs at or below the published head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sought {
+    /// It does not say.
+    Nothing,
+    /// Another instance took at this position, behind an entry that this log has, and said that it
+    /// gives up what had been published there.
+    GivenUp {
+        /// The position.
+        at: u64,
+    },
 }
 
 /// How the stream compares to the log where both have something.
@@ -108,6 +124,11 @@ pub enum Action {
         from: u64,
         /// Whether the log's end is known to be equal to the stream.
         proven: bool,
+    },
+    /// Read the stream up to here for why it differs, and judge again.
+    Seek {
+        /// The last position.
+        to: u64,
     },
     /// Take in what another instance publishes.
     Follow,
@@ -275,6 +296,13 @@ pub fn judge(facts: &Facts) -> Action {
 /// over; and what is missing here may be with another.
 fn of_several(facts: &Facts, action: Action) -> Action {
     let Facts { log, published, stream, standing, .. } = facts;
+    // Where the stream begins behind what I know to be published, what differs there says nothing of
+    // what lies between.
+    if let Some(Compared::Differs { at, proven: false, .. }) = facts.compared
+        && at > published.position + 1
+    {
+        return Action::SetAside { from: published.position + 1 };
+    }
     match action {
         // What follows may not follow from what I never published.
         Action::Refuse(Refusal::Gap { .. }) if log.position > published.position => {
@@ -283,6 +311,11 @@ fn of_several(facts: &Facts, action: Action) -> Action {
         Action::Refuse(Refusal::Gap { first, .. }) => {
             Action::Bridge { from: log.position + 1, to: first - 1 }
         }
+        Action::Refuse(Refusal::Differs { at, .. }) => match facts.sought {
+            None => Action::Seek { to: at },
+            Some(Sought::Nothing) => action,
+            Some(Sought::GivenUp { at }) => Action::SetAside { from: at },
+        },
         Action::Refuse(Refusal::BelowWitness { .. }) => {
             Action::Wait(Waiting::Below { log: *log, known: *published })
         }

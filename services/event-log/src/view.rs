@@ -29,31 +29,20 @@ pub(crate) enum ViewError {
 impl View {
     /// Begins from the newest snapshot that is good, or from nothing.
     pub(crate) fn open(store: &impl Store) -> Result<Self, StoreError> {
-        let head = store.head()?;
-        for meta in store.snapshots()? {
-            let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= head.position;
-            if !usable || !belongs(store, &meta)? {
-                continue;
-            }
-            let len = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
-            let bytes = store.snapshot_bytes(&meta, 0, len)?;
-            match Fold::restore(&bytes) {
-                Ok(fold) => return Ok(Self(Arc::new(Mutex::new(fold)))),
-                Err(error) => {
-                    tracing::warn!(%error, place = %meta.place, "skipping a bad snapshot")
-                }
-            }
-        }
-        Ok(Self::default())
+        Ok(Self(Arc::new(Mutex::new(newest(store)?))))
     }
 
     pub(crate) fn fold(&self) -> MutexGuard<'_, Fold> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Folds what was published since.
+    /// Folds what was published since. What was published goes back only where an operator gave it
+    /// up: then from the beginning.
     pub(crate) fn advance(&self, store: &impl Store, to: Place) -> Result<(), ViewError> {
         let mut fold = self.fold();
+        if to.position < fold.cursor().position {
+            *fold = newest(store)?;
+        }
         let from = fold.cursor().position + 1;
         let mut failed = None;
         store.scan(from, to.position, &mut |row| match fold.push(&row.bytes) {
@@ -65,6 +54,26 @@ impl View {
         })?;
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+/// The newest snapshot that is good, or nothing.
+fn newest(store: &impl Store) -> Result<Fold, StoreError> {
+    let head = store.head()?;
+    for meta in store.snapshots()? {
+        let usable = meta.fold_version == FOLD_VERSION && meta.place.position <= head.position;
+        if !usable || !belongs(store, &meta)? {
+            continue;
+        }
+        let len = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
+        let bytes = store.snapshot_bytes(&meta, 0, len)?;
+        match Fold::restore(&bytes) {
+            Ok(fold) => return Ok(fold),
+            Err(error) => {
+                tracing::warn!(%error, place = %meta.place, "skipping a bad snapshot")
+            }
+        }
+    }
+    Ok(Fold::default())
 }
 
 /// Whether a snapshot is one of this history: entries it was made from may have been moved aside.

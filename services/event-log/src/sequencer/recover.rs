@@ -27,6 +27,8 @@ pub(super) enum Recovery {
     CatchingUp { next: u64, to: u64, proven: bool },
     /// Getting from another instance what the stream has let go of.
     Bridging { next: u64, to: u64 },
+    /// Reading why the stream differs from what was published.
+    Seeking { facts: Facts, next: u64, to: u64 },
     /// Moving the empty stream to where the log goes on.
     Seating,
     /// Publishing stored entries again, this one now.
@@ -80,6 +82,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
                 self.wait(Waiting::Gap { from, to }, out);
                 Ok(())
             }
+            (Recovery::Seeking { facts, next, to }, Input::Messages(messages)) => {
+                self.seek(facts, (next, to), &messages, now_ms, out)
+            }
             (Recovery::Seating, Input::Seated) => {
                 self.inspect(out);
                 Ok(())
@@ -110,6 +115,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             anchor,
             stream,
             compared: None,
+            sought: None,
             standing: self.standing(),
         })
     }
@@ -122,7 +128,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         Ok(void)
     }
 
-    fn act(
+    pub(super) fn act(
         &mut self,
         action: Action,
         facts: Facts,
@@ -153,6 +159,11 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             Action::Seat { next } => {
                 out.push(Output::Seat { next });
                 Recovery::Seating
+            }
+            Action::Seek { to } => {
+                let next = facts.stream.first;
+                out.push(Output::Read { from: next, to });
+                Recovery::Seeking { facts, next, to }
             }
             Action::Compare { from, to } => {
                 out.push(Output::Read { from, to });
@@ -198,7 +209,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             proven |= !self.is_void(at)?;
             reached = at;
         }
-        self.read_back(reached, out)?;
+        if reached >= next {
+            self.read_back(reached, out)?;
+        }
         let compared = match differs {
             Some(differs) => differs,
             None if reached < to && reached >= next => {
@@ -331,6 +344,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         self.counts.orphans += orphans as u64;
         self.held.forget_from(from);
         self.reload()?;
+        if self.published.position >= from {
+            self.give_up(out)?;
+        }
         out.push(Output::Notice(format!("{orphans} entries from {from} on were moved aside")));
         out.push(Output::Witness(self.heads()));
         self.inspect(out);

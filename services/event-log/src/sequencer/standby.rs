@@ -4,12 +4,15 @@
 //! does not follow from its log makes it look at the stream from its published head on, as a start
 //! does.
 
+use schemas::event::Event;
 use schemas::id::Writer;
 use schemas::place::Place;
 use schemas::report::Beat;
 
+use super::recover::Recovery;
 use super::{Bindings, Input, Output, Phase, Seat, Sequencer, Stop, Streamed};
-use crate::start::{Standing, Waiting};
+use crate::entry;
+use crate::start::{Facts, Sought, Standing, Waiting, judge};
 use crate::store::Store;
 
 /// Ticks until what could not be done yet is looked at again.
@@ -192,6 +195,54 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             more if more > next && !intake.odd => self.fetch(more, to, out),
             more => self.wait(Waiting::Gap { from: more, to }, out),
         }
+        Ok(())
+    }
+
+    /// Looks for another instance that took behind what this log has, and gave up the rest.
+    pub(super) fn seek(
+        &mut self,
+        facts: Facts,
+        (next, to): (u64, u64),
+        messages: &[Streamed],
+        now_ms: u64,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Stop> {
+        let mut sought = Sought::Nothing;
+        let mut reached = next - 1;
+        for message in messages.iter().take_while(|message| message.sequence <= to) {
+            reached = message.sequence;
+            let Ok((_, Some(Event::SequencerTaken(taken)))) = entry::decode(&message.bytes) else {
+                continue;
+            };
+            let Some(end) = taken.accept_loss else { continue };
+            let row = self.store.row(end.position)?;
+            if end.position + 1 == reached && row.is_some_and(|row| row.place == end) {
+                sought = Sought::GivenUp { at: reached };
+                break;
+            }
+        }
+        if sought == Sought::Nothing && (next..to).contains(&reached) {
+            let next = reached + 1;
+            out.push(Output::Read { from: next, to });
+            self.phase = Phase::Recovering(Recovery::Seeking { facts, next, to });
+            return Ok(());
+        }
+        let facts = Facts { sought: Some(sought), standing: self.standing(), ..facts };
+        self.act(judge(&facts), facts, now_ms, out)
+    }
+
+    /// What was published here and given up elsewhere is not shown any more.
+    pub(super) fn give_up(&mut self, out: &mut Vec<Output>) -> Result<(), Stop> {
+        let end = self.tip.place;
+        for snapshot in self.store.snapshots()? {
+            if snapshot.place.position > end.position {
+                self.store.drop_snapshot(&snapshot)?;
+            }
+        }
+        let what = format!("what had been published behind {end} was given up by an operator");
+        out.push(Output::Notice(what));
+        self.published = end;
+        out.push(Output::Published(end));
         Ok(())
     }
 

@@ -41,6 +41,7 @@ struct Instance {
     witnessed: Option<Heads>,
     process: Option<Sequencer<FakeStore, Bound>>,
     begins: bool,
+    accepts_loss: bool,
     paused: bool,
     /// What waits for the process.
     arrived: VecDeque<Input>,
@@ -60,6 +61,7 @@ impl Instance {
             witnessed: None,
             process: None,
             begins,
+            accepts_loss: false,
             paused: false,
             arrived: VecDeque::new(),
             todo: VecDeque::new(),
@@ -164,7 +166,7 @@ impl Storm {
             genesis: format!("history-{i}-{}", one.starts),
             witnessed: one.witnessed.clone(),
             seat: Seat::OneOf { begins: one.begins },
-            accepts_loss: false,
+            accepts_loss: one.accepts_loss,
             window,
         };
         let process = Sequencer::new(one.store.clone(), Bound::default(), setup);
@@ -351,6 +353,7 @@ impl Storm {
     /// What the server does. A leader that another has followed must get nothing in any more.
     fn serve(&mut self, message: &Message) -> Outcome {
         let mut message = message.clone();
+        let led = message.fence.is_some();
         if !self.protections.fence {
             message.fence = None;
         }
@@ -358,8 +361,7 @@ impl Storm {
         let taken = taken.and_then(|taken| entry::decode(&taken.bytes).ok());
         let epoch = taken.map_or(0, |(header, _)| header.epoch);
         let outcome = self.stream.publish(&message);
-        if matches!(outcome, Outcome::Stored(_)) && message.place.epoch < epoch {
-            // What is published again is older than the last take only where that is not yet.
+        if led && matches!(outcome, Outcome::Stored(_)) && message.place.epoch < epoch {
             panic!("late: {} was taken under epoch {epoch}", message.place);
         }
         outcome
@@ -391,8 +393,12 @@ impl Storm {
     /// The server loses its end, of which every instance has everything.
     fn lose_tail(&mut self) {
         let seen = self.seen.last_key_value().map_or(0, |(at, _)| *at);
-        let head = |one: &Instance| one.store.head().expect("readable").position;
-        if self.instances.iter().any(|one| head(one) < seen.max(self.stream.last)) {
+        let Some(last) = self.stream.messages.back() else { return };
+        let has = |one: &Instance| {
+            let row = one.store.row(last.sequence).expect("readable");
+            row.is_some_and(|row| row.bytes == last.bytes)
+        };
+        if last.sequence < seen || !self.instances.iter().all(has) {
             return;
         }
         self.late.clear();
@@ -531,6 +537,42 @@ impl Storm {
         one.arrived.push_back(Input::Requests(group));
     }
 
+    /// What was published behind this place is given up; nobody remembers it.
+    fn forget_after(&mut self, end: Place) {
+        self.seen.split_off(&(end.position + 1));
+        self.answered.retain(|_, place| place.position <= end.position);
+        self.end = Basis::default();
+        self.terms.clear();
+        for row in self.seen.values() {
+            if row.ends {
+                self.end = row.place.basis();
+            }
+            if let Ok((_, Some(Event::LeadershipTaken(taken)))) = entry::decode(&row.bytes) {
+                self.terms.insert(taken.writer, taken.term);
+            }
+        }
+        for client in &mut self.clients {
+            (client.life, client.series, client.n, client.term) = (client.life + 1, 0, 0, 0);
+            (client.basis, client.flight) = (Basis::default(), None);
+        }
+        self.appends.clear();
+    }
+
+    /// Only this instance runs, and clients want what they want, for a while.
+    fn alone(&mut self, i: usize, times: usize) {
+        for _ in 0..times {
+            self.offer();
+            self.listen(i);
+            (0..8).for_each(|_| self.step(i));
+            self.deliver(i);
+            self.read_stream(i);
+            self.instances[i].arrived.push_back(Input::Tick);
+        }
+        while self.instances[i].process.is_some() && !self.instances[i].arrived.is_empty() {
+            self.step(i);
+        }
+    }
+
     /// No more faults: one leads, the others follow, and all that was promised is there.
     fn calm(&mut self) {
         self.faults = false;
@@ -633,4 +675,46 @@ fn without_the_second_check_a_late_write_is_noticed() {
 #[test]
 fn without_confirmation_a_wrong_refusal_is_noticed() {
     is_noticed(Protections { confirmation: false, ..ALL }, "refused wrongly");
+}
+
+#[test]
+fn what_an_operator_gave_up_goes_from_the_log_that_had_it() {
+    let mut storm = Storm::new(1, 2, ALL);
+    storm.crash(1);
+    storm.alone(0, 60);
+    storm.start(1);
+    storm.alone(1, 20);
+    let end = storm.instances[1].store.head().expect("readable");
+    assert!(storm.instances[1].follows() && end.position > 10, "{end}");
+    storm.crash(1);
+    storm.alone(0, 60);
+    storm.crash(0);
+    storm.late.clear();
+    // The server and the other instance have not what the first one had published.
+    storm.stream.lose_after(end.position);
+    let lost = storm.seen.last_key_value().map(|(_, row)| row.place).expect("it was seen");
+    assert!(lost.position > end.position, "{lost}");
+    storm.start(1);
+    storm.instances[1].arrived.push_back(Input::Known(lost));
+    storm.alone(1, 60);
+    let waits = storm.instances[1].process.as_ref().and_then(|process| process.waits_for());
+    let waits = waits.expect("it never takes below what was published").to_string();
+    assert!(waits.contains("take --accept-loss"), "{waits}");
+
+    storm.crash(1);
+    storm.instances[1].accepts_loss = true;
+    storm.start(1);
+    storm.instances[1].arrived.push_back(Input::Known(lost));
+    storm.forget_after(end);
+    storm.alone(1, 40);
+    assert!(storm.instances[1].leads());
+    let taken = storm.seen.get(&(end.position + 1)).expect("it was published");
+    match entry::decode(&taken.bytes) {
+        Ok((_, Some(Event::SequencerTaken(taken)))) => assert_eq!(taken.accept_loss, Some(end)),
+        other => panic!("{other:?}"),
+    }
+
+    storm.start(0);
+    storm.calm();
+    assert!(storm.orphans >= lost.position - end.position, "{} orphans", storm.orphans);
 }
