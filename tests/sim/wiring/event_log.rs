@@ -4,7 +4,7 @@ use bytes::Bytes;
 use event_log::sequencer::{Input, Message, Outcome, Output, Stop, Streamed};
 use event_log::testing::Shown;
 use schemas::append::{Answer, Request};
-use schemas::envelope::Envelope;
+use schemas::envelope::{Envelope, Header};
 use schemas::read::LogRequest;
 use schemas::subject;
 
@@ -283,7 +283,10 @@ impl World {
         };
         if let Outcome::Stored(at) = outcome {
             self.checks.visible(&self.logs[log].store, at, message)?;
-            if at == self.checks.model.next {
+            // What lands behind something foreign, which a follower may have voided, does not follow.
+            let before = self.checks.replayed.cursor().hash;
+            let follows = Header::decode(&message.bytes).is_ok_and(|(h, _)| h.prev_hash == before);
+            if at == self.checks.model.next && follows {
                 self.observe(log, at)?;
             }
             self.news();

@@ -26,10 +26,9 @@ impl World {
         if self.hosts[host].life != life || self.hosts[host].process.is_up() {
             return Ok(());
         }
+        let asks = self.shown().is_some() && self.dice.once_in(2);
         let snapshot = match self.shown() {
-            Some(shown) if self.dice.once_in(2) => {
-                shown.restore().or_else(|what| failure("snapshots", what))?
-            }
+            Some(shown) if asks => shown.restore().or_else(|what| failure("snapshots", what))?,
             _ => None,
         };
         let other_disk = life > 0 && self.dice.once_in(4);

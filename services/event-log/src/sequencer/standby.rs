@@ -35,7 +35,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
 
     /// Whether it has all that the stream has, and takes in what comes.
     pub fn follows(&self) -> bool {
-        matches!(self.phase, Phase::Following { .. })
+        matches!(self.phase, Phase::Following)
     }
 
     /// What a start waits for, when it is not just busy.
