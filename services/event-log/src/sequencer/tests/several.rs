@@ -4,20 +4,21 @@
 //!
 //! Controls take away the server's second check, and the confirmation of refusals: both are noticed.
 
+mod around;
+mod clients;
+
 use std::collections::{BTreeMap, VecDeque};
 
-use schemas::append::{Answer, Code, Request, Verdict};
-use schemas::event::{Event, LeadershipTaken};
+use schemas::append::Request;
+use schemas::event::Event;
 use schemas::id::{Series, Writer};
 use schemas::place::{Basis, Place};
-use schemas::subject::{self, SEQUENCER_TAKEN};
 
-use super::storm::{Dice, described};
-use super::world::{Bound, WINDOW, agent, draft, note};
+use self::clients::Client;
+use super::storm::Dice;
+use super::world::{Bound, WINDOW, agent};
 use crate::entry;
-use crate::sequencer::{
-    Asked, Input, Message, Outcome, Output, Seat, Sequencer, Setup, Stop, Streamed, Window,
-};
+use crate::sequencer::{Asked, Input, Message, Output, Sequencer, Window};
 use crate::store::fake::FakeStore;
 use crate::store::{Row, Store, rows};
 use crate::testing::{FakeStream, audit};
@@ -86,17 +87,6 @@ impl Instance {
     }
 }
 
-/// A service that decides, or an agent: one batch in flight, offered until it is answered.
-struct Client {
-    writer: Writer,
-    life: u64,
-    term: u64,
-    series: u64,
-    n: u64,
-    basis: Basis,
-    flight: Option<Request>,
-}
-
 struct Storm {
     dice: Dice,
     protections: Protections,
@@ -158,39 +148,6 @@ impl Storm {
         storm
     }
 
-    fn start(&mut self, i: usize) {
-        let (window, one) = (self.window, &mut self.instances[i]);
-        one.starts += 1;
-        let setup = Setup {
-            instance: format!("log-{i}"),
-            genesis: format!("history-{i}-{}", one.starts),
-            witnessed: one.witnessed.clone(),
-            seat: Seat::OneOf { begins: one.begins },
-            accepts_loss: one.accepts_loss,
-            window,
-        };
-        let process = Sequencer::new(one.store.clone(), Bound::default(), setup);
-        one.process = Some(process.expect("the store is readable"));
-        one.arrived.push_back(Input::Connected);
-    }
-
-    /// Power is cut, or the process killed: what it had not done is not done, what it had sent may
-    /// still arrive.
-    fn crash(&mut self, i: usize) {
-        let one = &mut self.instances[i];
-        let arrive = self.dice.below(one.network.len() + 1);
-        one.network.truncate(arrive);
-        self.late.append(&mut one.network);
-        one.process = None;
-        one.paused = false;
-        one.listening = false;
-        one.following = None;
-        one.read = 0;
-        one.arrived.clear();
-        one.todo.clear();
-        one.store.crash(0);
-    }
-
     fn round(&mut self) {
         let i = self.dice.below(self.instances.len());
         if self.faults && self.dice.once_in(FAULT_EVERY) {
@@ -229,333 +186,6 @@ impl Storm {
             5 => self.restart_client(),
             _ => self.instances[i].store.fail_next(),
         }
-    }
-
-    fn on(&mut self, i: usize, input: Input) {
-        self.now_ms += 1;
-        let now_ms = self.now_ms;
-        let one = &mut self.instances[i];
-        if let Some(process) = &mut one.process {
-            one.todo.extend(process.on(input, now_ms));
-        }
-    }
-
-    fn arrive(&mut self, i: usize) {
-        if let Some(input) = self.instances[i].arrived.pop_front() {
-            self.on(i, input);
-        }
-    }
-
-    /// Does the next thing that an instance wants done.
-    fn step(&mut self, i: usize) {
-        let Some(output) = self.instances[i].todo.pop_front() else { return self.arrive(i) };
-        let input = match output {
-            Output::Inspect => Input::Stream(self.stream.facts()),
-            Output::Read { from, to } => Input::Messages(self.stream.read(from, to, 7)),
-            Output::Seat { next } => {
-                self.stream.seat(next);
-                Input::Seated
-            }
-            Output::Fetch { from, to } => self.page(from, to),
-            Output::Follow(from) => {
-                self.instances[i].following = from;
-                return;
-            }
-            Output::Publish(message) => return self.instances[i].network.push_back(message),
-            Output::Beat(beat) => {
-                for other in (0..self.instances.len()).filter(|other| *other != i) {
-                    let one = &mut self.instances[other];
-                    if one.process.is_some() && !one.paused && !self.dice.once_in(10) {
-                        one.arrived.push_back(Input::Beat(beat.clone()));
-                    }
-                }
-                return;
-            }
-            Output::Probe => {
-                if self.instances.iter().any(Instance::rules) {
-                    return;
-                }
-                Input::Nobody
-            }
-            Output::Confirm { ticket } if self.protections.confirmation => {
-                Input::Confirmed { ticket, last: self.stream.last_taken() }
-            }
-            Output::Confirm { ticket } => {
-                let process = self.instances[i].process.as_ref();
-                let last = process.and_then(Sequencer::fence);
-                Input::Confirmed { ticket, last }
-            }
-            Output::Listen(listening) => {
-                let one = &mut self.instances[i];
-                (one.listening, one.read) = (listening, 0);
-                self.takes_over += u64::from(listening);
-                return;
-            }
-            Output::Purge { up_to } => {
-                return self.appends.retain(|asked| asked.sequence > up_to);
-            }
-            Output::Answer { answer, .. } => return self.answer(&answer),
-            Output::Published(place) => return self.see(i, place),
-            Output::Witness(heads) => {
-                self.instances[i].witnessed = Some(heads);
-                return;
-            }
-            Output::Notice(_) => return,
-            Output::Stop(Stop::Store(_)) => return self.crash(i),
-            Output::Stop(Stop::Refusal(refusal)) => panic!("instance {i}: {refusal}"),
-        };
-        self.on(i, input);
-    }
-
-    /// Entries from whoever answers reads.
-    fn page(&mut self, from: u64, to: u64) -> Input {
-        let leader = self.instances.iter().find(|one| one.rules() && !one.paused);
-        let Some(leader) = leader else { return Input::Failed("nobody answers".to_owned()) };
-        let published = leader.process.as_ref().map_or(0, |process| process.published().position);
-        let found = rows(&leader.store, from, to.min(published)).expect("readable");
-        self.bridged += 1;
-        let streamed = |row: Row| {
-            let sequence = row.position();
-            Streamed { sequence, subject: row.subject, bytes: row.bytes }
-        };
-        Input::Messages(found.into_iter().take(5).map(streamed).collect())
-    }
-
-    /// What the stream brings to a follower.
-    fn read_stream(&mut self, i: usize) {
-        let one = &mut self.instances[i];
-        let Some(from) = one.following else { return };
-        let facts = self.stream.facts();
-        if from > facts.last + 1 || from < facts.first {
-            one.following = None;
-            one.arrived.push_back(Input::Strayed("what comes next is not there".to_owned()));
-            return;
-        }
-        let messages = self.stream.read(from, u64::MAX, 1 + self.dice.below(5));
-        if let Some(last) = messages.last() {
-            one.following = Some(last.sequence + 1);
-            one.arrived.push_back(Input::Followed(messages));
-        }
-    }
-
-    fn deliver(&mut self, i: usize) {
-        if !self.late.is_empty() && self.dice.once_in(2) {
-            let message = self.late.pop_front().expect("there is one");
-            self.serve(&message);
-            return;
-        }
-        let Some(message) = self.instances[i].network.pop_front() else { return };
-        let outcome = self.serve(&message);
-        let position = message.place.position;
-        self.instances[i].arrived.push_back(Input::Outcomes(vec![(position, outcome)]));
-    }
-
-    /// What the server does. A leader that another has followed must get nothing in any more.
-    fn serve(&mut self, message: &Message) -> Outcome {
-        let mut message = message.clone();
-        let led = message.fence.is_some();
-        if !self.protections.fence {
-            message.fence = None;
-        }
-        let taken = self.stream.messages.iter().rev().find(|m| m.subject == SEQUENCER_TAKEN);
-        let taken = taken.and_then(|taken| entry::decode(&taken.bytes).ok());
-        let epoch = taken.map_or(0, |(header, _)| header.epoch);
-        let outcome = self.stream.publish(&message);
-        if led && matches!(outcome, Outcome::Stored(_)) && message.place.epoch < epoch {
-            panic!("late: {} was taken under epoch {epoch}", message.place);
-        }
-        outcome
-    }
-
-    fn reconnect(&mut self, i: usize) {
-        if self.instances[i].process.is_none() || self.instances[i].paused {
-            return;
-        }
-        let arrive = self.dice.below(self.instances[i].network.len() + 1);
-        let mut unknown = Vec::new();
-        for (k, message) in std::mem::take(&mut self.instances[i].network).into_iter().enumerate() {
-            if k < arrive {
-                self.serve(&message);
-            }
-            unknown.push((message.place.position, Outcome::Unknown("timeout".to_owned())));
-        }
-        let one = &mut self.instances[i];
-        for input in &mut one.arrived {
-            if let Input::Outcomes(outcomes) = input {
-                let lost = std::mem::take(outcomes).into_iter();
-                unknown.extend(lost.map(|(at, _)| (at, Outcome::Unknown("timeout".to_owned()))));
-            }
-        }
-        one.arrived.push_back(Input::Outcomes(unknown));
-        one.arrived.push_back(Input::Connected);
-    }
-
-    /// The server loses its end, of which every instance has everything.
-    fn lose_tail(&mut self) {
-        let seen = self.seen.last_key_value().map_or(0, |(at, _)| *at);
-        let Some(last) = self.stream.messages.back() else { return };
-        let has = |one: &Instance| {
-            let row = one.store.row(last.sequence).expect("readable");
-            row.is_some_and(|row| row.bytes == last.bytes)
-        };
-        if last.sequence < seen || !self.instances.iter().all(has) {
-            return;
-        }
-        self.late.clear();
-        let lost = self.dice.below(5) as u64;
-        for i in 0..self.instances.len() {
-            self.instances[i].paused = false;
-            self.reconnect(i);
-        }
-        self.stream.lose_after(self.stream.last.saturating_sub(lost));
-    }
-
-    /// What was published once stays as it is, whoever says so.
-    fn see(&mut self, i: usize, head: Place) {
-        let from = self.seen.last_key_value().map_or(0, |(at, _)| *at) + 1;
-        for row in rows(&self.instances[i].store, from, head.position).expect("readable") {
-            if row.ends {
-                self.end = row.place.basis();
-            }
-            if let Ok((_, Some(Event::LeadershipTaken(taken)))) = entry::decode(&row.bytes) {
-                self.terms.insert(taken.writer, taken.term);
-            }
-            self.seen.insert(row.position(), row);
-        }
-        let seen = self.seen.get(&head.position).map(|row| row.place);
-        assert_eq!(seen, Some(head), "instance {i} says that another history was published");
-    }
-
-    fn answer(&mut self, answer: &Answer) {
-        let key = (answer.series.clone(), answer.n);
-        match &answer.verdict {
-            Verdict::Published(place) => {
-                let before = self.answered.insert(key, *place);
-                assert!(before.is_none_or(|before| before == *place), "answered twice: {answer:?}");
-            }
-            Verdict::Refused { code: Code::Gap, .. } => panic!("refused wrongly: {answer:?}"),
-            _ => {}
-        }
-        let end = self.end;
-        for client in &mut self.clients {
-            let Some(request) = &client.flight else { continue };
-            if (&request.series, request.n) != (&answer.series, answer.n) {
-                continue;
-            }
-            match &answer.verdict {
-                Verdict::Published(place) | Verdict::Duplicate { place, .. } => {
-                    if request.events[0].kind == "LeadershipTaken" {
-                        client.term = request.term;
-                    }
-                    client.basis = place.basis();
-                    client.flight = None;
-                }
-                Verdict::Refused { code, .. } => {
-                    if *code == Code::StaleTerm {
-                        client.term = 0;
-                    }
-                    client.basis = end;
-                    client.series += 1;
-                    client.n = 0;
-                    client.flight = None;
-                }
-            }
-        }
-    }
-
-    /// A client offers what it has in flight, or something new.
-    fn offer(&mut self) {
-        let c = self.dice.below(self.clients.len());
-        if self.clients[c].flight.is_none() {
-            let request = self.request(c);
-            self.clients[c].flight = Some(request);
-        }
-        let request = self.clients[c].flight.clone().expect("it has one");
-        let key = (request.series.clone(), request.n);
-        self.offered.entry(key).or_insert_with(|| request.clone());
-        self.asked += 1;
-        self.appends.push_back(Asked {
-            sequence: self.asked,
-            subject: subject::append(&request.writer),
-            inbox: Some(format!("inbox-{}", self.asked)),
-            bytes: serde_json::to_vec(&request).expect("string keys").into(),
-        });
-    }
-
-    fn request(&mut self, c: usize) -> Request {
-        let of = 1 + self.dice.below(4);
-        let claims = self.clients[c].term == 0 || self.dice.once_in(40);
-        let client = &mut self.clients[c];
-        let writer = client.writer.clone();
-        let instance = match writer {
-            Writer::Controller => client.life.to_string(),
-            _ => "a".to_owned(),
-        };
-        if claims {
-            client.series += 1;
-            client.n = 0;
-        }
-        client.n += 1;
-        let series = Series::derive(&format!("{writer}/{}", client.life), client.series);
-        let (term, events) = if claims {
-            let term = self.terms.get(&writer).copied().unwrap_or(0) + 1;
-            let (writer, instance) = (writer.clone(), instance.clone());
-            (term, vec![draft(LeadershipTaken { writer, term, instance })])
-        } else {
-            let text = |i| format!("{series}/{}/{i}", client.n);
-            let event = |i| match &writer {
-                Writer::Agent(node) => described(node, &text(i)),
-                _ => note(&text(i)),
-            };
-            (client.term, (0..of).map(event).collect())
-        };
-        let basis = (writer == Writer::Controller).then(|| client.basis.max(self.end));
-        let (n, absent) = (client.n, Vec::new());
-        Request { writer, term, instance, series, n, basis, absent, events }
-    }
-
-    /// A client loses its memory: what it had in flight is never repeated by it.
-    fn restart_client(&mut self) {
-        let c = self.dice.below(self.clients.len());
-        let client = &mut self.clients[c];
-        (client.life, client.series, client.n, client.term) = (client.life + 1, 0, 0, 0);
-        client.basis = Basis::default();
-        client.flight = None;
-    }
-
-    /// Hands append requests to an instance that listens, as a group.
-    fn listen(&mut self, i: usize) {
-        let many = 1 + self.dice.below(6);
-        let one = &mut self.instances[i];
-        if !one.listening {
-            return;
-        }
-        let unread = self.appends.iter().filter(|asked| asked.sequence > one.read);
-        let group: Vec<Asked> = unread.take(many).cloned().collect();
-        let Some(last) = group.last() else { return };
-        one.read = last.sequence;
-        one.arrived.push_back(Input::Requests(group));
-    }
-
-    /// What was published behind this place is given up; nobody remembers it.
-    fn forget_after(&mut self, end: Place) {
-        self.seen.split_off(&(end.position + 1));
-        self.answered.retain(|_, place| place.position <= end.position);
-        self.end = Basis::default();
-        self.terms.clear();
-        for row in self.seen.values() {
-            if row.ends {
-                self.end = row.place.basis();
-            }
-            if let Ok((_, Some(Event::LeadershipTaken(taken)))) = entry::decode(&row.bytes) {
-                self.terms.insert(taken.writer, taken.term);
-            }
-        }
-        for client in &mut self.clients {
-            (client.life, client.series, client.n, client.term) = (client.life + 1, 0, 0, 0);
-            (client.basis, client.flight) = (Basis::default(), None);
-        }
-        self.appends.clear();
     }
 
     /// Only this instance runs, and clients want what they want, for a while.
@@ -609,27 +239,6 @@ impl Storm {
         assert!(rest.iter().all(|one| one.store.indexes() == first.store.indexes()));
         self.check_answers();
     }
-
-    /// Every answered batch is there exactly once, whole, with what was offered, where it was said.
-    fn check_answers(&self) {
-        let mut batches: BTreeMap<(Series, u64), (Place, Vec<String>)> = BTreeMap::new();
-        let mut fold = cluster::Fold::new();
-        for row in self.seen.values() {
-            let Some(applied) = fold.push(&row.bytes).expect("the chain holds") else { continue };
-            let Some(first) = applied.events.first() else { continue };
-            let key = (first.header.batch.series.clone(), first.header.batch.n);
-            let data = applied.events.iter().map(|e| e.event.data()).collect();
-            let before = batches.insert(key, (row.place, data));
-            assert!(before.is_none(), "a batch is there twice");
-        }
-        for (key, place) in &self.answered {
-            let (at, data) = batches.get(key).expect("an answered batch is there");
-            assert_eq!(at, place);
-            let offered: Vec<&str> =
-                self.offered[key].events.iter().map(|e| e.data.get()).collect();
-            assert_eq!(data, &offered);
-        }
-    }
 }
 
 fn storm(seed: u64, protections: Protections) -> Storm {
@@ -644,7 +253,7 @@ fn storm(seed: u64, protections: Protections) -> Storm {
 #[test]
 fn several_instances_keep_one_history_in_any_weather() {
     let (mut answered, mut takes, mut orphans, mut bridged) = (0, 0, 0, 0);
-    for seed in 0..20 {
+    for seed in 0..10 {
         let storm = std::panic::catch_unwind(|| storm(seed, ALL));
         let storm = storm.unwrap_or_else(|_| panic!("seed {seed}"));
         answered += storm.answered.len();
@@ -654,7 +263,7 @@ fn several_instances_keep_one_history_in_any_weather() {
     }
     // A storm in which nothing happens shows nothing.
     println!("{answered} answered, {takes} takes, {orphans} orphans, {bridged} pages fetched");
-    assert!(answered > 1_000 && takes > 100, "{answered} answered, {takes} takes");
+    assert!(answered > 1_000 && takes > 50, "{answered} answered, {takes} takes");
     assert!(orphans > 0 && bridged > 0, "{orphans} orphans, {bridged} pages fetched");
 }
 
