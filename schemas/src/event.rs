@@ -5,6 +5,7 @@
 //! which history finds it again.
 
 mod about;
+mod run;
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use crate::command::Problem;
 use crate::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, WorkloadName, Writer};
 use crate::place::Place;
-use crate::spec::{AppSpec, Protocol};
+use crate::spec::AppSpec;
 
 pub use about::{
     About, app_entity, command_entity, image_entity, node_entity, replica_entity, workload_entity,
 };
+pub use run::{Endpoint, Evidence};
 
 /// The most entries in one event; a larger decision is split.
 pub const ENTRIES_MAX: usize = 500;
@@ -570,35 +572,4 @@ pub struct NodeDescription {
     pub pids: u64,
     /// Labels that the node's configuration gives it.
     pub labels: BTreeMap<String, String>,
-}
-
-/// Where a port of a run can be reached.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub struct Endpoint {
-    /// The container's port.
-    pub container: u16,
-    /// The transport.
-    pub protocol: Protocol,
-    /// The node's address.
-    pub address: String,
-    /// The node's port.
-    pub port: u16,
-}
-
-/// What was found when a run had ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct Evidence {
-    /// The exit code, when the engine knows one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit_code: Option<i64>,
-    /// Whether the kernel killed it for lack of memory.
-    #[serde(default)]
-    pub out_of_memory: bool,
-    /// Why it ended, in words: `exited with 1`, `unhealthy`, `removed by hand`.
-    pub cause: String,
-    /// Its last lines of output.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub last_lines: Vec<String>,
 }
