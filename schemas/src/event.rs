@@ -144,6 +144,10 @@ events! {
         /// The id of this history, random; only in the first entry of all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         genesis: Option<String>,
+        /// Where the log of that instance ended, when an operator let it go on without what had been
+        /// published behind that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accept_loss: Option<Place>,
     }
     /// Something stood in the stream at this position that the log never wrote.
     PositionVoided by By::EventLog => {

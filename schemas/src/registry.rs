@@ -69,12 +69,15 @@ pub fn permissions(role: &Role) -> Permissions {
         Role::EventLog => {
             // Answers go to whoever asked; only this role may write to another's inbox.
             may.publish(&["muster.v1.evt.>", "muster.v1.rpt.beat.event-log", "_INBOX.>", "$SRV.>"]);
+            // One of several asks the one that leads.
+            may.publish(&["muster.v1.api.>"]);
             for stream in stream::ALL {
                 may.publish(&[&format!("$JS.API.STREAM.CREATE.{}", stream.name)]);
                 may.publish(&[&format!("$JS.API.STREAM.PURGE.{}", stream.name)]);
                 read(stream, &mut may.publish);
             }
-            may.subscribe.extend(["muster.v1.api.>".to_owned(), "$SRV.>".to_owned()]);
+            let heard = ["muster.v1.api.>", "$SRV.>", "muster.v1.rpt.>"];
+            may.subscribe.extend(heard.map(str::to_owned));
             may.respond = true;
         }
         Role::Decider(name) => {

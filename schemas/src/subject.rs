@@ -18,6 +18,9 @@ pub const APPENDS: &str = "muster.v1.append.>";
 /// All heartbeats.
 pub const HEARTBEATS: &str = "muster.v1.rpt.heartbeat.*";
 
+/// The beats of all leaders.
+pub const BEATS: &str = "muster.v1.rpt.beat.*";
+
 /// All usage samples.
 pub const USAGES: &str = "muster.v1.rpt.usage.*";
 

@@ -20,4 +20,5 @@ mod published;
 mod python;
 mod registry;
 mod runbooks;
+mod takeover;
 mod terminal;

@@ -91,6 +91,16 @@ impl Checks {
         Ok(())
     }
 
+    /// What an instance says was published is what was published.
+    pub(crate) fn same(&self, place: Place) -> Result<(), Failure> {
+        match self.hashes.get(&place.position) {
+            Some((seen, _)) if *seen != place => {
+                failure("one-history", format!("{place} was published where {seen} had been"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The state of an instance is the one that is replayed.
     pub(crate) fn state(&self, host: &Host) -> Result<(), Failure> {
         let Some((place, hash)) = host.process.state() else { return Ok(()) };

@@ -6,6 +6,7 @@ use schemas::id::ReplicaId;
 
 use crate::checks::Failure;
 use crate::engine::Status;
+use crate::log::Log;
 use crate::service::Mail;
 use crate::world::{What, World};
 
@@ -18,9 +19,10 @@ impl World {
         self.plan_soon(700, What::Fault);
         let host = self.dice.below(self.hosts.len());
         let node = self.dice.below(self.nodes.len());
-        match self.dice.below(40) {
-            0..=1 => self.log_crash_if_up(),
-            2 => self.log_reconnect(),
+        let log = self.dice.below(self.logs.len());
+        match self.dice.below(42) {
+            0..=1 => self.log_crash_if_up(log),
+            2 => self.log_reconnect(log),
             3 => self.restart_server(),
             4..=5 => self.publish_by_hand(),
             6..=7 => self.host_crash(host),
@@ -51,14 +53,18 @@ impl World {
             33..=34 => self.make_by_hand(node),
             35 => self.nodes.iter_mut().for_each(|node| node.engine.tag += 1),
             36 => self.replace_removed(),
+            37..=38 => {
+                let ms = self.dice.within(300, 6_000);
+                self.log_pause(log, ms);
+            }
             _ => {}
         }
         Ok(())
     }
 
-    fn log_crash_if_up(&mut self) {
-        if self.log.is_up() {
-            self.log_crash();
+    fn log_crash_if_up(&mut self, log: usize) {
+        if self.logs[log].is_up() {
+            self.log_crash(log);
         }
     }
 
@@ -67,13 +73,20 @@ impl World {
     fn restart_server(&mut self) {
         self.count("the server restarted");
         let last = self.events.last;
+        // Where there is a standby, the server syncs: what is lost is lost where every log has it.
+        let newest = self.events.messages.back();
+        let whole = self.logs.len() == 1
+            || newest.is_some_and(|newest| {
+                let has = |log: &Log| log.has(newest.sequence, &newest.bytes);
+                newest.sequence + 1 >= self.checks.model.next && self.logs.iter().all(has)
+            });
         match self.dice.below(3) {
-            0 => {
+            0 if whole => {
                 self.say(|| "the server restarts, without the events stream".to_owned());
                 self.events.messages.clear();
                 self.events.last = 0;
             }
-            1 => {
+            1 if whole => {
                 let lost = self.dice.within(1, 12);
                 self.say(|| format!("the server restarts, without the last {lost} events"));
                 self.events.lose_after(last.saturating_sub(lost));
@@ -81,7 +94,9 @@ impl World {
             _ => self.say(|| "the server restarts".to_owned()),
         }
         self.appends.forget();
-        self.log_reconnect();
+        for log in 0..self.logs.len() {
+            self.log_reconnect(log);
+        }
         for host in 0..self.hosts.len() {
             self.host_reconnect(host);
         }
@@ -207,6 +222,9 @@ impl World {
     pub(crate) fn heal(&mut self) -> Result<(), Failure> {
         self.say(|| "nothing goes wrong any more".to_owned());
         self.stormy = false;
+        for log in &mut self.logs {
+            log.paused_until_ms = 0;
+        }
         for host in 0..self.hosts.len() {
             let life = self.hosts[host].life;
             self.resume(host, life)?;

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use event_log::sequencer::{Input, Output, Sequencer, Setup, Window};
+use event_log::sequencer::{Input, Output, Seat, Sequencer, Setup, Window};
 use event_log::store::Store as _;
-use event_log::testing::{FakeStore, Shown};
+use event_log::testing::{FakeStore, Shown, stands_for};
 use event_log::witness::Heads;
 use schemas::append::{Request, Verdict};
 use schemas::id::{Series, Writer};
@@ -15,8 +15,10 @@ use schemas::place::Place;
 /// A snapshot is written every so many events.
 const SNAPSHOT_EVERY: u64 = 60;
 
-/// event-log, which may be down.
+/// An instance of event-log, which may be down.
 pub(crate) struct Log {
+    pub(crate) name: String,
+    seat: Seat,
     pub(crate) store: FakeStore,
     witness: Option<Heads>,
     window: Window,
@@ -31,28 +33,43 @@ pub(crate) struct Log {
     pub(crate) listening: bool,
     pub(crate) read: u64,
     pub(crate) reading: bool,
-    pub(crate) ticking: bool,
+    /// Until when it is stopped in its tracks.
+    pub(crate) paused_until_ms: u64,
+    /// The position it wants next of the events stream, while it follows.
+    pub(crate) following: Option<u64>,
+    pub(crate) follow_planned: bool,
     snapshot_at: u64,
     answered: BTreeMap<(Series, u64), Place>,
     pub(crate) skew_ms: u64,
 }
 
 impl Log {
-    pub(crate) fn new(store: FakeStore, keeps: u64, skew_ms: u64) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        seat: Seat,
+        store: FakeStore,
+        keeps: u64,
+        skew_ms: u64,
+    ) -> Self {
         Self {
+            name: format!("event-log {index}"),
+            seat,
             store,
             witness: None,
             window: Window { messages: keeps, bytes: 64 << 20, message_bytes: 1 << 20 },
             machine: None,
             shown: None,
             life: 0,
-            connection: 0,
+            // No two of all instances are the same.
+            connection: u64::try_from(index).expect("small") << 32,
             outstanding: BTreeSet::new(),
             wire_ms: 0,
             listening: false,
             read: 0,
             reading: false,
-            ticking: false,
+            paused_until_ms: 0,
+            following: None,
+            follow_planned: false,
             snapshot_at: 0,
             answered: BTreeMap::new(),
             skew_ms,
@@ -67,9 +84,24 @@ impl Log {
         self.machine.as_ref().is_some_and(Sequencer::leads)
     }
 
+    /// Whether it answers reads.
+    pub(crate) fn rules(&self) -> bool {
+        self.machine.as_ref().is_some_and(Sequencer::rules)
+    }
+
+    pub(crate) fn follows(&self) -> bool {
+        self.machine.as_ref().is_some_and(Sequencer::follows)
+    }
+
     /// Whether all that is stored is published.
     pub(crate) fn is_level(&self) -> bool {
         self.machine.as_ref().is_some_and(|machine| machine.backlog() == 0)
+    }
+
+    /// Whether it has what is in the stream at a position.
+    pub(crate) fn has(&self, position: u64, streamed: &[u8]) -> bool {
+        let row = self.store.row(position).ok().flatten();
+        row.is_some_and(|row| stands_for(&row.bytes, streamed))
     }
 
     /// A process begins on what is on disk.
@@ -79,10 +111,14 @@ impl Log {
         self.outstanding.clear();
         self.listening = false;
         self.read = 0;
+        self.following = None;
+        self.follow_planned = false;
         let setup = Setup {
-            instance: "log".to_owned(),
+            instance: self.name.clone(),
             genesis: format!("history-{}", self.life),
             witnessed: self.witness.clone(),
+            seat: self.seat,
+            accepts_loss: false,
             window: self.window,
         };
         let shown = Shown::open(&self.store)?;
@@ -98,6 +134,8 @@ impl Log {
         self.shown = None;
         self.listening = false;
         self.reading = false;
+        self.following = None;
+        self.paused_until_ms = 0;
         self.life += 1;
         self.connection += 1;
         self.store.crash(survive);

@@ -30,6 +30,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use checks::{Failure, failure};
+use log::Log;
 use world::{Protections, World};
 
 /// How many seeds are run when nobody says.
@@ -67,7 +68,7 @@ fn live(world: &mut World) -> Result<(), Failure> {
             (moved, since_ms) = (world.checks.model.moved, world.now_ms);
         }
         // What is hopeless fails again and again: between two failures, all is told.
-        let quiet = world.now_ms > since_ms + QUIET_MS && world.log.is_level();
+        let quiet = world.now_ms > since_ms + QUIET_MS && world.logs.iter().all(Log::is_level);
         if quiet && world.now_ms > since_ms + quiet_ms(world) {
             return world.check_settled();
         }
@@ -174,6 +175,9 @@ fn stormy_enough(happened: &Happened) {
         "StrayRemoved",
         "LeadershipReleased",
         "a machine was replaced",
+        "event-log took over",
+        "event-log was paused",
+        "entries were moved aside",
         "entries were fetched from the log",
         "the server restarted",
     ] {

@@ -9,13 +9,16 @@ use schemas::spec::{Condition, Mode, WorkloadSpec};
 
 use crate::checks::{Failure, failure};
 use crate::engine::HOPELESS;
+use crate::log::Log;
 use crate::model::{App, Replica, Workload};
 use crate::world::World;
 
 impl World {
     pub(crate) fn check_settled(&self) -> Result<(), Failure> {
         self.check_receipts()?;
-        self.check_log()?;
+        for log in &self.logs {
+            self.check_log(log)?;
+        }
         self.check_services()?;
         for (key, app) in &self.checks.model.apps {
             if app.deleting {
@@ -41,17 +44,17 @@ impl World {
         }
     }
 
-    /// The log is whole, holds what was published and answered, and replays to the one state: from
+    /// Each log is whole, holds what was published and answered, and replays to the one state: from
     /// its first entry, from a snapshot, and as it is shown.
-    fn check_log(&self) -> Result<(), Failure> {
-        let replayed = audit(&self.log.store).or_else(|what| failure("log-is-whole", what))?;
+    fn check_log(&self, log: &Log) -> Result<(), Failure> {
+        let replayed = audit(&log.store).or_else(|what| failure("log-is-whole", what))?;
         let seen = self.checks.replayed.cursor();
         if replayed.cursor() != seen {
             return failure("published-stays", format!("{} instead of {seen}", replayed.cursor()));
         }
-        self.log.check_answers().or_else(|what| failure("answers-agree", what))?;
+        log.check_answers().or_else(|what| failure("answers-agree", what))?;
         let expected = (replayed.place(), replayed.state().hash());
-        let Some(shown) = &self.log.shown else { return failure("log-leads", "it is down") };
+        let Some(shown) = &log.shown else { return failure("log-leads", "it is down") };
         if shown.head() != expected {
             return failure("live-is-replayed", "what event-log shows differs");
         }
@@ -62,7 +65,7 @@ impl World {
             {
                 return failure("snapshots", format!("the one at {from} differs"));
             }
-            for row in event_log::store::rows(&self.log.store, from + 1, seen.position)
+            for row in event_log::store::rows(&log.store, from + 1, seen.position)
                 .or_else(|error| failure("readable", error.to_string()))?
             {
                 fold.push(&row.bytes).or_else(|error| failure("snapshots", error.to_string()))?;
@@ -76,8 +79,11 @@ impl World {
 
     /// One instance of each service leads, and all have folded all that matters.
     fn check_services(&self) -> Result<(), Failure> {
-        if !self.log.leads() {
-            return failure("log-leads", "event-log takes no requests");
+        let leading = self.logs.iter().filter(|log| log.leads()).count();
+        let following = self.logs.iter().filter(|log| log.follows()).count();
+        if (leading, following) != (1, self.logs.len() - 1) {
+            let what = format!("of {}, {leading} lead and {following} follow", self.logs.len());
+            return failure("log-leads", what);
         }
         for host in &self.hosts {
             let name = host.process.name();

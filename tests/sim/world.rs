@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use decider::Now;
-use event_log::sequencer::{self, Message, Outcome};
+use event_log::sequencer::{self, Message, Outcome, Seat};
 use event_log::testing::{FakeStore, FakeStream};
 use node_agent::agent;
 use node_agent::engine::Op;
@@ -102,30 +102,41 @@ pub(crate) enum What {
 
     /// Something comes to event-log.
     LogInput {
+        log: usize,
         life: u64,
         input: sequencer::Input,
     },
     LogAsks {
+        log: usize,
         life: u64,
         asks: Asks,
     },
     LogOutcome {
+        log: usize,
         connection: u64,
         position: u64,
         outcome: Outcome,
     },
     LogRead {
+        log: usize,
+        life: u64,
+    },
+    LogFollow {
+        log: usize,
         life: u64,
     },
     LogTick {
+        log: usize,
         life: u64,
     },
     LogUp {
+        log: usize,
         life: u64,
     },
 
     /// Something comes to the server.
     Publish {
+        log: usize,
         connection: u64,
         message: Box<Message>,
     },
@@ -153,6 +164,9 @@ pub(crate) enum Asks {
     Inspect,
     Read { from: u64, to: u64 },
     Seat { next: u64 },
+    Fetch { from: u64, to: u64 },
+    Confirm { ticket: u64 },
+    Probe,
 }
 
 /// What protects the system. A test of the tests takes one away.
@@ -184,7 +198,9 @@ pub(crate) struct World {
     pub(crate) stormy: bool,
     pub(crate) agenda: Agenda<What>,
     pub(crate) protections: Protections,
-    pub(crate) log: Log,
+    pub(crate) logs: Vec<Log>,
+    /// Which of them was the last to lead.
+    pub(crate) leading: Option<usize>,
     pub(crate) events: FakeStream,
     pub(crate) appends: Appends,
     pub(crate) commands: Commands,
@@ -203,7 +219,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, protections: Protections) -> Self {
         let mut dice = Dice::new(seed);
-        let store = match protections.durability {
+        let store = || match protections.durability {
             true => FakeStore::new(),
             false => FakeStore::without_durability(),
         };
@@ -211,7 +227,13 @@ impl World {
         let events =
             FakeStream { keeps: usize::try_from(keeps).expect("small"), ..Default::default() };
         let skew = |dice: &mut Dice| dice.within(0, 2_000);
-        let log = Log::new(store, keeps, skew(&mut dice));
+        let count = *dice.pick(&[1, 2, 2]);
+        let seat = |i| match count {
+            1 => Seat::Only,
+            _ => Seat::OneOf { begins: i == 0 },
+        };
+        let logs = (0..count).map(|i| Log::new(i, seat(i), store(), keeps, skew(&mut dice)));
+        let logs = logs.collect();
         let hosts = service::all().into_iter().map(|p| Host::new(p, skew(&mut dice))).collect();
         let count = 3 + dice.below(5);
         let mut nodes: Vec<Node> = (0..count).map(|i| Node::new(i, &mut dice)).collect();
@@ -224,7 +246,8 @@ impl World {
             stormy: true,
             agenda: Agenda::default(),
             protections,
-            log,
+            logs,
+            leading: None,
             events,
             appends: Appends::default(),
             commands: Commands::default(),
@@ -244,7 +267,9 @@ impl World {
 
     /// Everything starts at about the same time.
     fn begin(&mut self) {
-        self.plan_soon(300, What::LogUp { life: 0 });
+        for log in 0..self.logs.len() {
+            self.plan_soon(300, What::LogUp { log, life: 0 });
+        }
         for host in 0..self.hosts.len() {
             self.plan_soon(500, What::Up { host, life: 0 });
         }
@@ -320,20 +345,26 @@ impl World {
             What::FetchSpec { node, life, digest } => self.fetch_spec(node, life, &digest),
             What::Rejoin { node } => self.rejoin(node),
             What::Request { node, life, op, step } => self.engine_request(node, life, op, step),
-            What::LogInput { life, input } if life == self.log.life => self.log_input(input),
-            What::LogAsks { life, asks } if life == self.log.life => self.log_asks(asks),
-            What::LogOutcome { connection, position, outcome } => {
-                self.log_outcome(connection, position, outcome)
+            What::LogInput { log, life, input } if life == self.logs[log].life => {
+                self.log_input(log, input)
             }
-            What::LogRead { life } if life == self.log.life => self.log_read(),
-            What::LogTick { life } if life == self.log.life => self.log_tick(),
-            What::LogUp { life } if life == self.log.life => self.log_up(),
+            What::LogAsks { log, life, asks } if life == self.logs[log].life => {
+                self.log_asks(log, asks)
+            }
+            What::LogOutcome { log, connection, position, outcome } => {
+                self.log_outcome(log, connection, position, outcome)
+            }
+            What::LogRead { log, life } if life == self.logs[log].life => self.log_read(log),
+            What::LogFollow { log, life } if life == self.logs[log].life => self.log_follow(log),
+            What::LogTick { log, life } if life == self.logs[log].life => self.log_tick(log),
+            What::LogUp { log, life } if life == self.logs[log].life => self.log_up(log),
             What::LogInput { .. }
             | What::LogAsks { .. }
             | What::LogRead { .. }
+            | What::LogFollow { .. }
             | What::LogTick { .. }
             | What::LogUp { .. } => Ok(()),
-            What::Publish { connection, message } => self.serve(connection, &message),
+            What::Publish { log, connection, message } => self.serve(log, connection, &message),
             What::Append { subject, inbox, bytes } => {
                 self.append_arrives(subject, inbox, bytes);
                 Ok(())

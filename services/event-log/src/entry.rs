@@ -89,16 +89,8 @@ impl Entry {
     }
 
     /// The entry that begins an epoch.
-    pub(crate) fn taken(
-        before: &Tip,
-        epoch: u64,
-        instance: &str,
-        genesis: Option<String>,
-        now_ms: u64,
-    ) -> Self {
-        let after = before.place.position;
-        let event = SequencerTaken { instance: instance.to_owned(), after, genesis };
-        let series = Series::derive(&format!("{instance}/sequencer"), epoch);
+    pub(crate) fn taken(before: &Tip, epoch: u64, event: SequencerTaken, now_ms: u64) -> Self {
+        let series = Series::derive(&format!("{}/sequencer", event.instance), epoch);
         let now_ms = now_ms.max(before.recorded_ms);
         Self::own(before, epoch, series, now_ms, event.into())
     }
@@ -239,8 +231,14 @@ mod tests {
 
     #[test]
     fn recorded_time_never_decreases() {
-        let first = Entry::taken(&Tip::default(), 1, "i", Some("g".to_owned()), 100);
-        let second = Entry::taken(&first.tip, 2, "i", None, 50);
+        let taken = |genesis| SequencerTaken {
+            instance: "i".to_owned(),
+            after: 0,
+            genesis,
+            accept_loss: None,
+        };
+        let first = Entry::taken(&Tip::default(), 1, taken(Some("g".to_owned())), 100);
+        let second = Entry::taken(&first.tip, 2, taken(None), 50);
         assert_eq!(second.header.recorded_ms, 100);
         assert_eq!(first.event.as_ref().and_then(genesis_of), Some("g"));
     }

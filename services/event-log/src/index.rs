@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use schemas::envelope::{Batch, Header};
 use schemas::event::Event;
 use schemas::id::{NodeName, Series, Writer};
+use schemas::place::Place;
 
 use crate::entry;
 use crate::store::{Commit, Rollback, Row, SeriesRow, Store, StoreError, WriterRow};
@@ -39,6 +40,8 @@ pub(crate) mod by {
         format!("\u{1}k/{name}")
     }
 }
+/// How many entries are read at once on the way back.
+const LOOK_BACK: u64 = 1_024;
 
 /// What a finished batch changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -290,26 +293,43 @@ pub(crate) fn fill<S: Store>(store: &S) -> Result<(), StoreError> {
 
 /// What it takes to put the log back to `keep`.
 ///
-/// The rows are read from the beginning: what a series or a leadership was before the tail stands
-/// only in the log. That is slow on a long log, and happens only when a foreign message was met.
+/// What a series or a writer was before the tail stands only in the log. As long as the tail changes
+/// no leadership, the last batch of each tells it, and that is near the end; else the rows are read
+/// from the beginning.
 pub(crate) fn rollback<S: Store>(store: &S, keep: u64) -> Result<Rollback, StoreError> {
     let head = store.head()?.position;
-    let mut rollback = Rollback::default();
+    let kept = store.row(keep)?.map_or(Place::START, |row| row.place);
+    let mut rollback = Rollback { head: kept, ..Rollback::default() };
     let mut tail = Indexer::behind(store, keep)?;
+    let (mut begun, mut leads) = (BTreeSet::new(), false);
     replay(store, keep + 1, head, &mut |row, header, event| {
         rollback.forgets_genesis |= event.and_then(entry::genesis_of).is_some();
         if let Some(effects) = tail.push(header, event).effects {
+            leads |= !effects.leads.is_empty();
             rollback.writers.extend(effects.writers().into_iter().map(|writer| (writer, None)));
             rollback.entities.extend(effects.entities);
+            if effects.n == 1 {
+                begun.insert(effects.series.clone());
+            }
             rollback.series.insert(effects.series, None);
         }
         rollback.rows.push(row.clone());
     })?;
+    match leads {
+        true => from_the_beginning(store, keep, &mut rollback)?,
+        false => from_the_end(store, keep, &begun, &mut rollback)?,
+    }
+    Ok(rollback)
+}
 
+fn from_the_beginning<S: Store>(
+    store: &S,
+    keep: u64,
+    rollback: &mut Rollback,
+) -> Result<(), StoreError> {
     let mut kept = Leaderships::default();
     let mut indexer = Indexer::default();
-    replay(store, 1, keep, &mut |row, header, event| {
-        rollback.head = row.place;
+    replay(store, 1, keep, &mut |_, header, event| {
         if let Some(effects) = indexer.push(header, event).effects {
             let (series, row, _) = kept.take(effects);
             rollback.series.entry(series).and_modify(|before| *before = Some(row));
@@ -318,7 +338,45 @@ pub(crate) fn rollback<S: Store>(store: &S, keep: u64) -> Result<Rollback, Store
     for (writer, before) in &mut rollback.writers {
         *before = kept.0.remove(writer);
     }
-    Ok(rollback)
+    Ok(())
+}
+
+/// `begun` are the series that the tail began: there is nothing before it.
+fn from_the_end<S: Store>(
+    store: &S,
+    keep: u64,
+    begun: &BTreeSet<Series>,
+    rollback: &mut Rollback,
+) -> Result<(), StoreError> {
+    let mut series: BTreeSet<Series> = rollback.series.keys().cloned().collect();
+    series.retain(|series| !begun.contains(series));
+    let mut writers = BTreeMap::new();
+    for writer in rollback.writers.keys() {
+        if let Some(row) = store.writer(writer)? {
+            writers.insert(writer.clone(), row);
+        }
+    }
+    let mut to = keep;
+    while to > 0 && !(series.is_empty() && writers.is_empty()) {
+        let from = to.saturating_sub(LOOK_BACK - 1).max(1);
+        let mut ends = Vec::new();
+        replay(store, from, to, &mut |row, header, _| {
+            if row.ends {
+                let (series, n) = (header.batch.series.clone(), header.batch.n);
+                ends.push((header.writer.clone(), series, n, row.position()));
+            }
+        })?;
+        for (writer, name, n, position) in ends.into_iter().rev() {
+            if let Some(row) = writers.remove(&writer) {
+                rollback.writers.insert(writer.clone(), Some(WriterRow { position, ..row }));
+            }
+            if series.remove(&name) {
+                rollback.series.insert(name, Some(SeriesRow { writer, n, position }));
+            }
+        }
+        to = from - 1;
+    }
+    Ok(())
 }
 
 /// Reads stored entries and hands each to `each`, decoded. The event is none when its type is

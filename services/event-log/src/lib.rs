@@ -21,6 +21,7 @@ mod audit;
 mod entry;
 mod fork;
 mod index;
+mod others;
 mod proof;
 mod reads;
 mod rebuild;

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
                 println!("{}", event_log::salvage(&config.folder(), &into, *accept_loss)?);
                 return Ok(());
             }
-            Some(Command::Serve) | None => {}
+            Some(Command::Serve | Command::Take { .. }) | None => {}
         }
         let admin = Admin::default();
         let mut tasks = Tasks::default();

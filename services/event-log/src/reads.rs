@@ -14,7 +14,8 @@ use schemas::proof::ProofRequest;
 use schemas::read::{Head, PAGE_BYTES_MAX, SnapshotPart, SnapshotRequest, StateRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::watch;
 
 use self::past::Past;
 use crate::proof::{ProofError, Prover};
@@ -37,34 +38,65 @@ const WAITING: usize = 64;
 /// Room that a page leaves for what is around its events.
 const PAGE_ROOM: usize = 8 * 1024;
 
+/// How long until it is tried again to be found on the bus.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+
 pub(crate) type Answered = Result<Vec<u8>, (u16, String)>;
 
-/// Answers until asked to stop. What is about now never waits behind what is about history.
+/// Answers until asked to stop, while this instance is the one that does. What is about now never
+/// waits behind what is about history.
 pub(crate) async fn serve(
     bus: Bus,
     store: FjallStore,
     view: View,
     prover: Prover<FjallStore>,
+    mut serves: watch::Receiver<bool>,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let subjects = [HEAD, LOG, STATE, SNAPSHOT, MOMENT, PROOF];
-    let mut served = bus.serve("muster-event-log", "history and state", &subjects).await?;
     let (queue, arrived) = channel(WAITING);
     let mut history = Tasks::default();
     history.spawn("history", serve_history(store, view.clone(), prover, arrived));
     loop {
-        let request = tokio::select! {
+        tokio::select! {
             () = shutdown.requested() => return Ok(()),
-            request = served.next() => request,
+            gone = becomes(&mut serves, true) => if gone { return Ok(()) },
+        }
+        let mut served = match bus.serve("muster-event-log", "history and state", &subjects).await {
+            Ok(served) => served,
+            Err(error) => {
+                tracing::warn!(%error, "reads are not answered yet");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
         };
-        let Some(request) = request else { return Err("the connection to NATS is gone".into()) };
-        match now(&view, &request) {
-            Some(answered) => request.respond(answered).await,
-            None => {
-                if let Err(full) = queue.try_send(request) {
-                    let busy = "too many ask about history at once; ask again".to_owned();
-                    full.into_inner().respond(Err((503, busy))).await;
-                }
+        loop {
+            let request = tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                _ = becomes(&mut serves, false) => break,
+                request = served.next() => request,
+            };
+            let Some(request) = request else {
+                return Err("the connection to NATS is gone".into());
+            };
+            respond(&view, &queue, request).await;
+        }
+        served.stop().await;
+    }
+}
+
+/// Waits until the switch is in a position; whether nobody holds it any more.
+async fn becomes(switch: &mut watch::Receiver<bool>, position: bool) -> bool {
+    switch.wait_for(|now| *now == position).await.is_err()
+}
+
+async fn respond(view: &View, queue: &Sender<Request>, request: Request) {
+    match now(view, &request) {
+        Some(answered) => request.respond(answered).await,
+        None => {
+            if let Err(full) = queue.try_send(request) {
+                let busy = "too many ask about history at once; ask again".to_owned();
+                full.into_inner().respond(Err((503, busy))).await;
             }
         }
     }

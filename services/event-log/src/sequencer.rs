@@ -11,219 +11,37 @@
 
 mod admit;
 mod flight;
+mod held;
+mod presence;
 mod recover;
 mod room;
+mod standby;
+mod words;
 
 pub(crate) use self::admit::Group;
 pub use self::flight::Message;
 pub(crate) use self::recover::{Met, meet};
 pub use self::room::{Room, Short};
+pub use self::words::*;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
-
-use bytes::Bytes;
-use schemas::append::{Answer, Verdict};
-use schemas::id::{NodeName, ReplicaId};
+use schemas::append::Verdict;
+use schemas::event::SequencerTaken;
 use schemas::place::Place;
 
 use self::admit::Decision;
 use self::flight::Flight;
+use self::held::Held;
+use self::presence::Presence;
 use self::recover::Recovery;
+use self::standby::Reign;
 use crate::entry::{Entry, Tip};
 use crate::index::Indexer;
-use crate::start::{Refusal, Stream};
+use crate::start::Waiting;
 use crate::store::{Row, Store, StoreError};
 use crate::witness::Heads;
-
-/// What the published state says about replicas: an agent may only speak for its own.
-pub trait Bindings {
-    /// The node that a replica is bound to, once it is.
-    fn node_of(&self, replica: &ReplicaId) -> Option<NodeName>;
-
-    /// Whether it was stated that commands which ask for more are refused.
-    fn intake_closed(&self) -> bool;
-}
-
-/// How much the events stream keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// How many messages.
-    pub messages: u64,
-    /// How many bytes.
-    pub bytes: u64,
-    /// The largest message, headers and subject included.
-    pub message_bytes: usize,
-}
-
-/// What a sequencer is made with.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// The id of this instance.
-    pub instance: String,
-    /// The id that a new history would get. Random: two histories never share one.
-    pub genesis: String,
-    /// What the witness remembers.
-    pub witnessed: Option<Heads>,
-    /// How much the events stream keeps.
-    pub window: Window,
-}
-
-/// An append request as it arrived.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// Its sequence in the append stream.
-    pub sequence: u64,
-    /// Its subject, which says who asks.
-    pub subject: String,
-    /// Where the answer goes.
-    pub inbox: Option<String>,
-    /// The request.
-    pub bytes: Bytes,
-}
-
-/// A message of the events stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Streamed {
-    /// Its sequence.
-    pub sequence: u64,
-    /// Its subject.
-    pub subject: String,
-    /// Its payload.
-    pub bytes: Bytes,
-}
-
-/// What became of a publish.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the stream at this sequence.
-    Stored(u64),
-    /// It is not in the stream.
-    Refused(String),
-    /// Nobody knows.
-    Unknown(String),
-}
-
-/// What arrives.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// The connection is there, for the first time or again.
-    Connected,
-    /// [`Output::Inspect`] is done.
-    Stream(Stream),
-    /// [`Output::Read`] is done, or its first part: as many messages as came at once. None: there
-    /// is no message in the range.
-    Messages(Vec<Streamed>),
-    /// [`Output::Seat`] is done.
-    Seated,
-    /// What was asked for last, other than a publish, did not succeed.
-    Failed(String),
-    /// What became of publishes. Every [`Output::Publish`] has exactly one outcome.
-    Outcomes(Vec<(u64, Outcome)>),
-    /// Append requests, in the order of their stream.
-    Requests(Vec<Asked>),
-    /// Some time has passed; about ten times a second.
-    Tick,
-    /// How much room the disks have.
-    Room(Room),
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// See that the streams exist, and how far the events stream is.
-    Inspect,
-    /// Read messages of the events stream.
-    Read {
-        /// The first sequence.
-        from: u64,
-        /// The last one.
-        to: u64,
-    },
-    /// Make the events stream go on at a sequence, by purging what is below.
-    Seat {
-        /// The sequence of its next message.
-        next: u64,
-    },
-    /// Publish an event under its checks.
-    Publish(Message),
-    /// Read append requests from their stream's first message on, or stop reading them.
-    Listen(bool),
-    /// The append stream need not keep requests up to this sequence.
-    Purge {
-        /// The sequence.
-        up_to: u64,
-    },
-    /// Answer a request.
-    Answer {
-        /// Where to.
-        inbox: String,
-        /// The answer.
-        answer: Answer,
-    },
-    /// The published head has moved. Entries up to it may be shown.
-    Published(Place),
-    /// Remember both heads.
-    Witness(Heads),
-    /// Something an operator should know.
-    Notice(String),
-    /// End the process.
-    Stop(Stop),
-}
-
-/// Why the sequencer cannot go on.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Stop {
-    /// The store failed, and only opening it anew tells what is on disk.
-    #[error(transparent)]
-    Store(#[from] std::sync::Arc<StoreError>),
-    /// A start would lose or fork history.
-    #[error(transparent)]
-    Refusal(#[from] Refusal),
-}
-
-impl PartialEq for Stop {
-    fn eq(&self, other: &Self) -> bool {
-        self.to_string() == other.to_string()
-    }
-}
-
-impl Eq for Stop {}
-
-impl From<StoreError> for Stop {
-    fn from(error: StoreError) -> Self {
-        Self::Store(std::sync::Arc::new(error))
-    }
-}
-
-/// What was counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Groups that were stored.
-    pub groups: u64,
-    /// Requests that were recorded.
-    pub recorded: u64,
-    /// Events that were recorded.
-    pub events: u64,
-    /// Requests that were repeats.
-    pub duplicates: u64,
-    /// Requests that were refused, by code.
-    pub refused: BTreeMap<&'static str, u64>,
-    /// Messages on the append stream that are no requests.
-    pub junk: u64,
-    /// Requests that were let go for lack of room.
-    pub deferred: u64,
-    /// Times that a publish did not go as expected.
-    pub disturbed: u64,
-    /// Leaderships that were taken.
-    pub takes: u64,
-    /// Positions that hold something the log never wrote.
-    pub voided: u64,
-    /// Entries that were moved aside.
-    pub orphans: u64,
-}
 
 /// What the sequencer is doing.
 #[derive(Clone, Debug)]
@@ -233,6 +51,8 @@ enum Phase {
     Idle,
     /// Making the log and the stream equal.
     Recovering(Recovery),
+    /// Taking in what another instance publishes.
+    Following,
     /// Its `SequencerTaken` is on its way.
     Taking { position: u64 },
     /// Ordering requests, under the `SequencerTaken` at this position.
@@ -243,14 +63,6 @@ enum Phase {
     Resting { ticks: u32 },
     /// Done for.
     Stopped,
-}
-
-/// An answer that waits until all that was stored before it is published.
-#[derive(Debug)]
-struct Held {
-    after: u64,
-    inbox: String,
-    answer: Answer,
 }
 
 /// What was published since the last `SequencerTaken`.
@@ -274,8 +86,13 @@ pub struct Sequencer<S, B> {
     /// The highest epoch that was ever seen.
     epoch: u64,
     flight: Flight,
-    held: VecDeque<Held>,
+    held: Held,
     since: Since,
+    presence: Presence,
+    /// Set from taking until another instance is seen to have taken.
+    reign: Option<Reign>,
+    /// What keeps it from going on, as it was last said.
+    waiting: Option<Waiting>,
     attempts: u32,
     full: bool,
     stated: Option<room::Stated>,
@@ -312,8 +129,11 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             published,
             epoch,
             flight: Flight::default(),
-            held: VecDeque::new(),
+            held: Held::default(),
             since: Since::default(),
+            presence: Presence::default(),
+            reign: None,
+            waiting: None,
             attempts: 0,
             full: false,
             stated: None,
@@ -359,8 +179,11 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
     }
 
     fn step(&mut self, input: Input, now_ms: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
+        if matches!(self.phase, Phase::Stopped) {
+            return Ok(());
+        }
+        self.others(&input, out);
         match (input, &self.phase) {
-            (_, Phase::Stopped) => Ok(()),
             (Input::Outcomes(outcomes), _) => self.outcomes(outcomes, out),
             (Input::Room(room), _) => self.room(&room, now_ms, out),
             (Input::Requests(asked), Phase::Leading { .. }) if self.full => {
@@ -373,6 +196,10 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             }
             // They are still in their stream, and are read again from its first message on.
             (Input::Requests(_), _) => Ok(()),
+            (Input::Confirmed { ticket, last }, Phase::Leading { .. }) => {
+                self.confirmed(ticket, last, out);
+                Ok(())
+            }
             (Input::Connected, Phase::Idle | Phase::Resting { .. }) => {
                 self.inspect(out);
                 Ok(())
@@ -388,6 +215,11 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
                 }
                 Ok(())
             }
+            (Input::Tick, Phase::Leading { .. }) => {
+                self.confirm(out);
+                Ok(())
+            }
+            (input, Phase::Following) => self.following(input, out),
             (Input::Connected | Input::Tick, _) => Ok(()),
             (input, _) => self.recovery(input, now_ms, out),
         }
@@ -405,7 +237,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
         let mut fence_at = None;
         if self.must_take_again() {
-            let entry = self.taken(now_ms)?;
+            let entry = self.taken(None, now_ms)?;
             fence_at = Some(entry.tip.place.position);
             group.push([entry])?;
         }
@@ -430,6 +262,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             self.hold(inbox, decision, after);
         }
         out.push(Output::Purge { up_to });
+        self.confirm(out);
         self.release(out);
         Ok(())
     }
@@ -442,12 +275,12 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         out: &mut Vec<Output>,
     ) {
         for row in rows {
-            let position = row.position();
+            let (position, row_epoch) = (row.position(), row.place.epoch);
             self.since.messages += 1;
             self.since.bytes += (row.bytes.len() + row.subject.len() + FRAME_BYTES) as u64;
             self.flight.push(Message::of(row, Some(fence)));
             if fence_at == Some(position) {
-                // What comes behind it in the same connection stands or falls with it.
+                self.reign = Some(Reign { epoch: row_epoch, fences: [fence, position] });
                 fence = position;
                 self.since = Since::default();
                 self.counts.takes += 1;
@@ -464,10 +297,15 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
     }
 
     /// A `SequencerTaken` behind the stored head.
-    fn taken(&self, now_ms: u64) -> Result<Entry, StoreError> {
+    fn taken(&self, accept_loss: Option<Place>, now_ms: u64) -> Result<Entry, StoreError> {
         let new = self.store.genesis()?.is_none();
-        let genesis = new.then(|| self.setup.genesis.clone());
-        Ok(Entry::taken(&self.tip, self.epoch + 1, &self.setup.instance, genesis, now_ms))
+        let event = SequencerTaken {
+            instance: self.setup.instance.clone(),
+            after: self.tip.place.position,
+            genesis: new.then(|| self.setup.genesis.clone()),
+            accept_loss,
+        };
+        Ok(Entry::taken(&self.tip, self.epoch + 1, event, now_ms))
     }
 
     fn hold(&mut self, inbox: Option<String>, decision: Decision, after: u64) {
@@ -482,15 +320,43 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             },
         }
         if let (Some(inbox), Decision::Answer(answer)) = (inbox, decision) {
-            self.held.push_back(Held { after, inbox, answer });
+            let refused = matches!(answer.verdict, Verdict::Refused { .. });
+            self.held.push(after, refused, inbox, answer);
         }
     }
 
-    /// Sends the answers for which all that was stored before them is published.
+    /// Sends the answers that need not wait any more.
     fn release(&mut self, out: &mut Vec<Output>) {
-        while let Some(held) = self.held.pop_front_if(|held| held.after <= self.published.position)
-        {
-            out.push(Output::Answer { inbox: held.inbox, answer: held.answer });
+        while let Some((inbox, answer)) = self.held.release(self.published.position) {
+            out.push(Output::Answer { inbox, answer });
+        }
+    }
+
+    /// Asks whether what was refused was refused by the one who leads.
+    fn confirm(&mut self, out: &mut Vec<Output>) {
+        if let Some(ticket) = self.held.question() {
+            out.push(Output::Confirm { ticket });
+        }
+    }
+
+    fn confirmed(&mut self, ticket: u64, last: Option<u64>, out: &mut Vec<Output>) {
+        let fences = self.reign.map_or([0; 2], |reign| reign.fences);
+        match last {
+            // Until mine is acknowledged, another's may stand there.
+            Some(last) if fences.contains(&last) && last > self.published.position => {
+                self.held.unanswered();
+            }
+            Some(last) if fences.contains(&last) => {
+                self.held.confirm(ticket);
+                self.release(out);
+                self.confirm(out);
+            }
+            Some(last) => {
+                let what = format!("position {last} holds a SequencerTaken that is not mine");
+                self.disturbed(&what, out);
+            }
+            // Asked again with the next tick.
+            None => self.held.unanswered(),
         }
     }
 
@@ -546,6 +412,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         self.counts.disturbed += 1;
         out.push(Output::Notice(format!("looking at the events stream again: {why}")));
         out.push(Output::Listen(false));
+        self.held.forget_refusals();
         self.flight.stop();
         self.phase = Phase::Draining;
         self.drained(out);

@@ -14,20 +14,18 @@ use schemas::registry::Role;
 use schemas::{stream, subject};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::audit;
-use crate::config::Config;
+use crate::config::{Command, Config};
 use crate::packed::Packed;
 use crate::proof::Prover;
 use crate::room::Disks;
-use crate::scrub;
 use crate::sequencer::{
-    Asked, Input, Message, Outcome, Output, Room, Sequencer, Setup, Streamed, Window,
+    Asked, Input, Message, Outcome, Output, Room, Seat, Sequencer, Setup, Window,
 };
 use crate::start::Stream;
 use crate::store::FjallStore;
 use crate::view::{self, View};
 use crate::witness::{Heads, Witness};
-use crate::{index, reads};
+use crate::{audit, index, others, reads, scrub};
 
 /// How many append requests are ordered at once, at most.
 const GROUP: usize = 256;
@@ -78,6 +76,8 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         instance: entropy::kept_id(&folder, "instance")?,
         genesis: entropy::hex(),
         witnessed: witness.heads().cloned(),
+        seat: config.seat(),
+        accepts_loss: matches!(config.command, Some(Command::Take { .. })),
         window: Window {
             messages: unsigned(stream::EVENTS.max_messages),
             bytes: unsigned(stream::EVENTS.max_bytes),
@@ -89,13 +89,19 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let (queue, arrived) = channel(QUEUE);
     let mut tasks = Tasks::default();
     let prover = Prover::open(store.clone(), &folder)?;
-    let reading =
-        reads::serve(bus.clone(), store.clone(), view.clone(), prover.clone(), shutdown.clone());
-    tasks.spawn("proofs", keep_tiles(prover, view.clone(), shutdown.clone()));
+    tasks.spawn("proofs", keep_tiles(prover.clone(), view.clone(), shutdown.clone()));
+    // One of several answers reads while it leads: an answer of another would be of the past.
+    let (serves, served) = tokio::sync::watch::channel(config.seat() == Seat::Only);
+    let (log, shown) = (store.clone(), view.clone());
+    let reading = reads::serve(bus.clone(), log, shown, prover, served, shutdown.clone());
     tasks.spawn("reads", reading);
     let scrubbing =
         scrub::scrub(store.clone(), admin.clone(), config.scrub_per_second, shutdown.clone());
     tasks.spawn("scrubber", scrubbing);
+    if config.seat() != Seat::Only {
+        tasks.spawn("beats", others::read_beats(bus.clone(), queue.clone()));
+        tasks.spawn("heartbeats", others::read_heartbeats(bus.clone(), queue.clone()));
+    }
     tasks.spawn("connections", read_connections(bus.clone(), queue.clone(), shutdown.clone()));
     let pump = Pump {
         bus,
@@ -108,7 +114,11 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         queue,
         publishing: FuturesUnordered::new(),
         listening: None,
+        following: None,
+        serves,
+        only: config.seat() == Seat::Only,
         purge: None,
+        once: matches!(config.command, Some(Command::Take { .. })),
         snapshot_every: config.snapshot_every.max(1),
         snapshot_at: newest,
         snapshot: None,
@@ -157,6 +167,13 @@ struct Pump {
     queue: Sender<Input>,
     publishing: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
     listening: Option<tokio::task::JoinSet<()>>,
+    following: Option<tokio::task::JoinSet<()>>,
+    /// Whether reads are answered.
+    serves: tokio::sync::watch::Sender<bool>,
+    /// Configured as the only instance.
+    only: bool,
+    /// To end as soon as it leads.
+    once: bool,
     /// Requests up to here were read.
     purge: Option<u64>,
     snapshot_every: u64,
@@ -199,6 +216,10 @@ impl Pump {
                 self.carry_out(outputs).await?;
             }
             self.tell();
+            if self.once && self.sequencer.leads() {
+                tracing::info!(place = %self.sequencer.published(), "took");
+                return Ok(());
+            }
         }
     }
 
@@ -219,6 +240,13 @@ impl Pump {
                 Output::Inspect => self.inspect(),
                 Output::Read { from, to } => self.read(from, to),
                 Output::Seat { next } => self.seat(next),
+                Output::Fetch { from, to } => self.ask(others::fetch(self.bus.clone(), from, to)),
+                Output::Follow(from) => self.follow(from),
+                Output::Beat(beat) => others::beat(&self.bus, &beat).await,
+                Output::Probe => self.probe(),
+                Output::Confirm { ticket } => {
+                    self.ask(others::confirm(self.bus.clone(), ticket));
+                }
                 Output::Publish(message) => self.publish(message).await,
                 Output::Listen(on) => self.listen(on),
                 Output::Purge { up_to } => self.purge = Some(up_to),
@@ -302,12 +330,7 @@ impl Pump {
             let mut follow = bus.follow(stream::EVENTS.name, from, None);
             let batch = follow.next_batch(GROUP * 4).await.map_err(|error| error.to_string())?;
             let wanted = batch.into_iter().filter(|message| message.sequence <= to);
-            let messages = wanted.map(|message| Streamed {
-                sequence: message.sequence,
-                subject: message.subject,
-                bytes: message.payload,
-            });
-            Ok(Input::Messages(messages.collect()))
+            Ok(Input::Messages(wanted.map(others::streamed).collect()))
         });
     }
 
@@ -319,7 +342,29 @@ impl Pump {
         });
     }
 
+    fn follow(&mut self, from: Option<u64>) {
+        self.following = from.map(|from| {
+            let mut reader = tokio::task::JoinSet::new();
+            reader.spawn(others::follow(self.bus.clone(), self.queue.clone(), from));
+            reader
+        });
+    }
+
+    fn probe(&self) {
+        let (bus, queue) = (self.bus.clone(), self.queue.clone());
+        #[expect(clippy::disallowed_methods, reason = "one bounded request")]
+        tokio::spawn(async move {
+            if others::nobody_answers(&bus).await {
+                let _ = queue.send(Input::Nobody).await;
+            }
+        });
+    }
+
     fn listen(&mut self, on: bool) {
+        if !on {
+            // What is read from now on is another's to take away.
+            self.purge = None;
+        }
         self.listening = on.then(|| {
             let mut reader = tokio::task::JoinSet::new();
             reader.spawn(read_requests(self.bus.clone(), self.queue.clone()));
@@ -366,12 +411,16 @@ impl Pump {
 
     /// What the health page shows.
     fn tell(&self) {
-        let missing = match (self.bus.connected(), self.sequencer.leads()) {
-            (false, _) => Some("NATS".to_owned()),
-            (true, false) => Some("the events stream to be as the log".to_owned()),
-            (true, true) if self.sequencer.full() => Some("room on a disk".to_owned()),
-            (true, true) => None,
+        let ready = self.sequencer.leads() || self.sequencer.follows();
+        let missing = match (self.bus.connected(), ready, self.sequencer.waits_for()) {
+            (false, ..) => Some("NATS".to_owned()),
+            (true, true, _) if self.sequencer.full() => Some("room on a disk".to_owned()),
+            (true, true, _) => None,
+            (true, false, Some(waiting)) => Some(waiting.to_string()),
+            (true, false, None) => Some("the events stream to be as the log".to_owned()),
         };
+        let serves = self.only || self.sequencer.rules();
+        self.serves.send_if_modified(|now| std::mem::replace(now, serves) != serves);
         self.admin.readiness.set("event-log", missing);
         let (metrics, counts) = (&self.admin.metrics, self.sequencer.counts());
         let set = |name, help, value| metrics.set(name, help, &[], value);
@@ -380,6 +429,11 @@ impl Pump {
             "muster_log_published_position",
             "The published head.",
             self.sequencer.published().position,
+        );
+        set(
+            "muster_log_leads",
+            "1 while this instance orders requests; 0 on standby.",
+            u64::from(self.sequencer.leads()),
         );
         set("muster_log_groups", "Groups stored, each with one fsync.", counts.groups);
         set("muster_log_events", "Events recorded.", counts.events);
@@ -394,12 +448,15 @@ impl Pump {
     }
 }
 
-/// One input, with the requests that are there already joined into one group.
+/// One input, with the requests or entries that are there already joined into one group.
 fn gather(first: Input, arrived: &mut Receiver<Input>) -> Vec<Input> {
     let mut inputs = vec![first];
     while let Ok(next) = arrived.try_recv() {
         match (inputs.last_mut(), next) {
             (Some(Input::Requests(group)), Input::Requests(more)) if group.len() < GROUP => {
+                group.extend(more);
+            }
+            (Some(Input::Followed(group)), Input::Followed(more)) if group.len() < 4 * GROUP => {
                 group.extend(more);
             }
             (_, next) => inputs.push(next),

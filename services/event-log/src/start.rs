@@ -1,5 +1,4 @@
-//! What a start does: the log against the stream, row by row of the design's table, for the one
-//! configured instance.
+//! What a start does: the log against the stream, row by row of the design's table.
 //!
 //! Pure. The machine looks, asks [`judge`], acts, looks again, and so on until it may take. Each
 //! step is safe on its own, so a crash between two of them is just another start.
@@ -15,6 +14,23 @@ pub struct Stream {
     pub last: u64,
     /// How many messages it holds.
     pub messages: u64,
+}
+
+/// How this instance stands to others just now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// It is configured as the only one.
+    pub only: bool,
+    /// It may begin a history.
+    pub begins: bool,
+    /// The last `SequencerTaken` is of this very process.
+    pub leads: bool,
+    /// Whoever led was not heard for long enough.
+    pub silent: bool,
+    /// The highest place that anyone said was published.
+    pub known: Place,
+    /// An operator said to go on without what was published and is in no log.
+    pub accepts_loss: bool,
 }
 
 /// Everything a start depends on.
@@ -37,6 +53,24 @@ pub struct Facts {
     pub stream: Stream,
     /// How the stream's messages compare to the log's entries, once they were read.
     pub compared: Option<Compared>,
+    /// What the stream says about where it differs at or below the published head, once it was read
+    /// for that.
+    pub sought: Option<Sought>,
+    /// How this instance stands to others.
+    pub standing: Standing,
+}
+
+/// Why the stream differs at or below the published head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sought {
+    /// It does not say.
+    Nothing,
+    /// Another instance took at this position, behind an entry that this log has, and said that it
+    /// gives up what had been published there.
+    GivenUp {
+        /// The position.
+        at: u64,
+    },
 }
 
 /// How the stream compares to the log where both have something.
@@ -91,8 +125,53 @@ pub enum Action {
         /// Whether the log's end is known to be equal to the stream.
         proven: bool,
     },
+    /// Read the stream up to here for why it differs, and judge again.
+    Seek {
+        /// The last position.
+        to: u64,
+    },
+    /// Take in what another instance publishes.
+    Follow,
+    /// Look again later.
+    Wait(Waiting),
+    /// Get what the stream has let go of from another instance.
+    Bridge {
+        /// The first position.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
     /// Do not start.
     Refuse(Refusal),
+}
+
+/// What one of several instances waits for, publishing nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Waiting {
+    /// Nobody began a history.
+    #[error("there is no history yet; start one instance with --begin, once, or as the only one")]
+    History,
+    /// The stream is not as the log, and there may be one who leads and mends it.
+    #[error("for whoever leads to mend the events stream, or to be silent")]
+    Leader,
+    /// Another instance has more.
+    #[error(
+        "the log ends at {log} and history was published up to {known}: for the instance that has          it; if there is none any more, run `muster-event-log take --accept-loss`"
+    )]
+    Below {
+        /// The log's end.
+        log: Place,
+        /// What was published.
+        known: Place,
+    },
+    /// The stream does not reach back to the log's end.
+    #[error("for an instance that has positions {from} to {to}, which the stream has not any more")]
+    Gap {
+        /// The first position.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
 }
 
 /// Why event-log does not start. Each is for a person to resolve: starting would lose or fork what
@@ -209,18 +288,68 @@ pub fn judge(facts: &Facts) -> Action {
     if !facts.published_fits {
         return Action::Refuse(Refusal::NotTheWitnessed { published: facts.published });
     }
-    if facts.stream.messages == 0 { empty(facts) } else { filled(facts) }
+    let act = |facts: &Facts| if facts.stream.messages == 0 { empty(facts) } else { filled(facts) };
+    let action = match facts.standing.accepts_loss && facts.log.position < facts.published.position
+    {
+        true => act(&Facts { published: facts.log, ..facts.clone() }),
+        false => act(facts),
+    };
+    if facts.standing.only { action } else { of_several(facts, action) }
+}
+
+/// The same for one of several: whatever publishes is for the one who leads, or for one who may take
+/// over; and what is missing here may be with another.
+fn of_several(facts: &Facts, action: Action) -> Action {
+    let Facts { log, published, stream, standing, .. } = facts;
+    // Where the stream begins behind what I know to be published, what differs there says nothing of
+    // what lies between.
+    if let Some(Compared::Differs { at, proven: false, .. }) = facts.compared
+        && at > published.position + 1
+    {
+        return Action::SetAside { from: published.position + 1 };
+    }
+    match action {
+        // What follows may not follow from what I never published.
+        Action::Refuse(Refusal::Gap { .. }) if log.position > published.position => {
+            Action::SetAside { from: published.position + 1 }
+        }
+        Action::Refuse(Refusal::Gap { first, .. }) => {
+            Action::Bridge { from: log.position + 1, to: first - 1 }
+        }
+        Action::Refuse(Refusal::Differs { at, .. }) => match facts.sought {
+            None => Action::Seek { to: at },
+            Some(Sought::Nothing) => action,
+            Some(Sought::GivenUp { at }) => Action::SetAside { from: at },
+        },
+        Action::Refuse(Refusal::BelowWitness { .. }) => {
+            Action::Wait(Waiting::Below { log: *log, known: *published })
+        }
+        Action::Genesis if !standing.begins => Action::Wait(Waiting::History),
+        Action::Genesis | Action::Take | Action::Publish { .. } | Action::Seat { .. }
+            if !standing.leads =>
+        {
+            if standing.known.after(log) && !standing.accepts_loss {
+                return Action::Wait(Waiting::Below { log: *log, known: standing.known });
+            }
+            match standing.silent {
+                true => action,
+                false if stream.last == log.position && log.position > 0 => Action::Follow,
+                false => Action::Wait(Waiting::Leader),
+            }
+        }
+        action => action,
+    }
 }
 
 /// The stream holds nothing.
 fn empty(facts: &Facts) -> Action {
     let Facts { log, published, stream, .. } = facts;
-    if log.position < published.position {
-        return Action::Refuse(Refusal::BelowWitness { log: *log, published: *published });
-    }
     if stream.last > log.position {
         let (first, last) = (stream.first, stream.last);
         return Action::Refuse(Refusal::Gap { log: *log, first, last });
+    }
+    if log.position < published.position {
+        return Action::Refuse(Refusal::BelowWitness { log: *log, published: *published });
     }
     if stream.last > published.position {
         return Action::Refuse(Refusal::Emptied { published: *published, last: stream.last });

@@ -54,9 +54,13 @@ impl View {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Folds what was published since.
+    /// Folds what was published since. What was published goes back only where an operator gave it
+    /// up: then from the beginning.
     pub(crate) fn advance(&self, store: &impl Store, to: Place) -> Result<(), ViewError> {
         let mut fold = self.fold();
+        if to.position < fold.cursor().position {
+            *fold = restore(store, to.position)?;
+        }
         let advanced = push(store, &mut fold, to.position);
         // Nobody here asks what changed.
         fold.state_mut().touched = Touched::default();

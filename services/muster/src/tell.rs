@@ -75,7 +75,13 @@ pub(crate) fn passed_over(over: &PassedOver) -> String {
 /// What an event says, in words.
 pub(crate) fn words(event: &Event) -> String {
     match event {
-        Event::SequencerTaken(e) => format!("event-log {} took the sequence", short(&e.instance)),
+        Event::SequencerTaken(e) => {
+            let took = format!("event-log {} took the sequence", short(&e.instance));
+            match &e.accept_loss {
+                Some(end) => format!("{took}, without what had been published behind {end}"),
+                None => took,
+            }
+        }
         Event::PositionVoided(_) => "something that the log never wrote was voided".to_owned(),
         Event::HistoryForked(e) => format!("a copy of history up to {} goes its own way", e.from),
         Event::IntakeClosed(e) => format!(

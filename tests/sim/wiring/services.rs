@@ -2,6 +2,7 @@
 
 use controller::commands::CommandMessage;
 use decider::Role;
+use event_log::sequencer;
 use schemas::append::Request;
 use schemas::document::NodeDocument;
 use schemas::read::LogRequest;
@@ -25,10 +26,9 @@ impl World {
         if self.hosts[host].life != life || self.hosts[host].process.is_up() {
             return Ok(());
         }
-        let snapshot = match &self.log.shown {
-            Some(shown) if self.dice.once_in(2) => {
-                shown.restore().or_else(|what| failure("snapshots", what))?
-            }
+        let asks = self.shown().is_some() && self.dice.once_in(2);
+        let snapshot = match self.shown() {
+            Some(shown) if asks => shown.restore().or_else(|what| failure("snapshots", what))?,
             _ => None,
         };
         let other_disk = life > 0 && self.dice.once_in(4);
@@ -141,6 +141,13 @@ impl World {
         match sent {
             Sent::Append(request) => self.append(&request, &format!("host/{host}/{life}")),
             Sent::Beat(beat) => {
+                for log in 0..self.logs.len() {
+                    let life = self.logs[log].life;
+                    if let Some(wait) = self.travel() {
+                        let input = sequencer::Input::Known(beat.place);
+                        self.plan_in(wait, What::LogInput { log, life, input });
+                    }
+                }
                 let writer = self.hosts[host].process.writer();
                 for other in 0..self.hosts.len() {
                     if other == host || self.hosts[other].process.writer() != writer {
@@ -271,7 +278,7 @@ impl World {
         let next = self.hosts[host].next;
         let limit = Some(self.dice.within(1, AT_ONCE));
         let request = LogRequest { from: next, limit, ..LogRequest::default() };
-        let page = self.log.shown.as_ref().and_then(|shown| shown.page(&request).ok());
+        let page = self.shown().and_then(|shown| shown.page(&request).ok());
         let events = page.map(|page| page.events).unwrap_or_default();
         if events.is_empty() {
             self.plan_read(host, RETRY_MS);

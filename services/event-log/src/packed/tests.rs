@@ -138,7 +138,8 @@ fn torn(history: &mut History) {
     let half = other.entries[history.entries.len()].clone();
     history.fold.push(&half).expect("it is the next entry");
     history.entries.push(half);
-    let taken = SequencerTaken { instance: "log-2".to_owned(), after: 0, genesis: None };
+    let taken =
+        SequencerTaken { instance: "log-2".to_owned(), after: 0, genesis: None, accept_loss: None };
     history.add(&Writer::EventLog, taken);
 }
 

@@ -50,6 +50,7 @@ pub(crate) struct Flight {
 #[derive(Debug)]
 struct Sent {
     place: Place,
+    fence: Option<u64>,
     bytes: usize,
     state: State,
 }
@@ -66,13 +67,20 @@ impl Flight {
         self.waiting.push_back(message);
     }
 
-    /// Sends as much as may be under way.
+    /// Sends as much as may be under way. What a new `SequencerTaken` fences waits until that is
+    /// acknowledged: another instance's may have landed at the same position, and the check knows
+    /// the position only.
     pub(crate) fn send(&mut self, out: &mut Vec<Output>) {
         while self.sent.len() < MESSAGES_MAX && self.bytes < BYTES_MAX {
+            let fence = self.waiting.front().map(|message| message.fence);
+            if self.sent.back().is_some_and(|sent| Some(sent.fence) != fence) {
+                return;
+            }
             let Some(message) = self.waiting.pop_front() else { return };
             let bytes = message.bytes.len();
             self.bytes += bytes;
-            self.sent.push_back(Sent { place: message.place, bytes, state: State::Outstanding });
+            let (place, fence, state) = (message.place, message.fence, State::Outstanding);
+            self.sent.push_back(Sent { place, fence, bytes, state });
             out.push(Output::Publish(message));
         }
     }

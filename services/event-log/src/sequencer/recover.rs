@@ -7,12 +7,13 @@ use schemas::event::Event;
 use schemas::id::Digest;
 use schemas::place::Place;
 
-use super::{Bindings, Input, Output, Phase, Sequencer, Since, Stop, Streamed};
+use super::standby::Reign;
+use super::{Bindings, Input, Output, Phase, Seat, Sequencer, Since, Stop, Streamed};
 use crate::entry::{self, Entry};
 use crate::index;
 use crate::sequencer::admit::Group;
 use crate::sequencer::flight::Message;
-use crate::start::{Action, Compared, Facts, Refusal, Stream, judge};
+use crate::start::{Action, Compared, Facts, Refusal, Stream, Waiting, judge};
 use crate::store::{Store, StoreError};
 
 /// Which step is under way.
@@ -24,10 +25,24 @@ pub(super) enum Recovery {
     Comparing { facts: Facts, next: u64, to: u64, proven: bool },
     /// Reading what the log has not.
     CatchingUp { next: u64, to: u64, proven: bool },
+    /// Getting from another instance what the stream has let go of.
+    Bridging { next: u64, to: u64 },
+    /// Reading why the stream differs from what was published.
+    Seeking { facts: Facts, next: u64, to: u64 },
     /// Moving the empty stream to where the log goes on.
     Seating,
     /// Publishing stored entries again, this one now.
     Publishing { position: u64 },
+}
+
+/// What became of messages that were to follow from the log.
+pub(super) struct Intake {
+    /// The position of the next one.
+    pub(super) next: u64,
+    /// Whether a message there is not it.
+    pub(super) odd: bool,
+    /// Whether an instance took in them.
+    pub(super) took: bool,
 }
 
 /// What the stream holds at the next position.
@@ -60,6 +75,16 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             (Recovery::CatchingUp { next, to, proven }, Input::Messages(messages)) => {
                 self.catch_up((next, to), proven, messages, out)
             }
+            (Recovery::Bridging { next, to }, Input::Messages(messages)) => {
+                self.bridge((next, to), messages, out)
+            }
+            (Recovery::Bridging { next: from, to }, Input::Failed(_)) => {
+                self.wait(Waiting::Gap { from, to }, out);
+                Ok(())
+            }
+            (Recovery::Seeking { facts, next, to }, Input::Messages(messages)) => {
+                self.seek(facts, (next, to), &messages, now_ms, out)
+            }
             (Recovery::Seating, Input::Seated) => {
                 self.inspect(out);
                 Ok(())
@@ -90,6 +115,8 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             anchor,
             stream,
             compared: None,
+            sought: None,
+            standing: self.standing(),
         })
     }
 
@@ -101,7 +128,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         Ok(void)
     }
 
-    fn act(
+    pub(super) fn act(
         &mut self,
         action: Action,
         facts: Facts,
@@ -109,14 +136,34 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         out: &mut Vec<Output>,
     ) -> Result<(), Stop> {
         tracing::debug!(?action, ?facts, "a step towards equal log and stream");
+        if !matches!(action, Action::Wait(_) | Action::Bridge { .. }) {
+            self.waiting = None;
+        }
         let step = match action {
             Action::Refuse(refusal) => return Err(refusal.into()),
             Action::Genesis | Action::Take => return self.take(now_ms, out),
             Action::SetAside { from } => return self.set_aside(from, out),
             Action::Publish { from } => return self.publish_again(from, out),
+            Action::Follow => {
+                self.follow(out);
+                return Ok(());
+            }
+            Action::Wait(waiting) => {
+                self.wait(waiting, out);
+                return Ok(());
+            }
+            Action::Bridge { from, to } => {
+                self.fetch(from, to, out);
+                return Ok(());
+            }
             Action::Seat { next } => {
                 out.push(Output::Seat { next });
                 Recovery::Seating
+            }
+            Action::Seek { to } => {
+                let next = facts.stream.first;
+                out.push(Output::Read { from: next, to });
+                Recovery::Seeking { facts, next, to }
             }
             Action::Compare { from, to } => {
                 out.push(Output::Read { from, to });
@@ -150,14 +197,21 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             let at = message.sequence;
             let stored = self.store.row(at)?;
             if !stored.is_some_and(|row| entry::stands_for(&row.bytes, &message.bytes)) {
-                let event = Header::decode(&message.bytes).is_ok();
+                let header = Header::decode(&message.bytes).ok().map(|(header, _)| header);
+                let event = header.is_some();
+                // Another instance went on from the very entry before.
+                if let (Some(header), Some(before)) = (header, self.store.row(at - 1)?) {
+                    proven |= header.prev_hash == before.place.hash;
+                }
                 differs = Some(Compared::Differs { at, proven, event });
                 break;
             }
             proven |= !self.is_void(at)?;
             reached = at;
         }
-        self.read_back(reached, out)?;
+        if reached >= next {
+            self.read_back(reached, out)?;
+        }
         let compared = match differs {
             Some(differs) => differs,
             None if reached < to && reached >= next => {
@@ -170,7 +224,8 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             // What is missing at the end of the range was there once: sequences do not go back.
             None => Compared::Equal,
         };
-        let facts = Facts { compared: Some(compared), published: self.published, ..facts };
+        let (published, standing) = (self.published, self.standing());
+        let facts = Facts { compared: Some(compared), published, standing, ..facts };
         self.act(judge(&facts), facts, now_ms, out)
     }
 
@@ -184,6 +239,13 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         Ok(())
     }
 
+    pub(super) fn fetch(&mut self, from: u64, to: u64, out: &mut Vec<Output>) {
+        // Only one who took can have gone on so far.
+        self.reign = None;
+        out.push(Output::Fetch { from, to });
+        self.phase = Phase::Recovering(Recovery::Bridging { next: from, to });
+    }
+
     fn catch_up(
         &mut self,
         (next, to): (u64, u64),
@@ -191,50 +253,17 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         messages: Vec<Streamed>,
         out: &mut Vec<Output>,
     ) -> Result<(), Stop> {
-        let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
-        let mut voided = 0;
-        let mut reached = next - 1;
-        for message in messages.into_iter().take_while(|message| message.sequence <= to) {
-            reached += 1;
-            if message.sequence != reached {
-                return Err(Refusal::Hole { at: reached }.into());
-            }
-            let sha256 = Digest::of(&message.bytes);
-            let entry = match meet(&group, message)? {
-                Met::Next(entry) => *entry,
-                // A whole stream of another history is not taken for some foreign messages.
-                Met::Event if !proven => {
-                    let published = self.published;
-                    return Err(Refusal::Differs { at: reached, published }.into());
-                }
-                Met::Event | Met::Junk => {
-                    voided += 1;
-                    Entry::voided(&group.tip(), sha256)
-                }
-            };
-            proven |= !matches!(entry.event, Some(Event::PositionVoided(_)));
-            group.push([entry])?;
+        let intake = self.take_in((next, to), Some(&mut proven), messages, out)?;
+        if intake.odd && self.setup.seat == Seat::Only {
+            return Err(Refusal::Hole { at: intake.next }.into());
         }
-        if reached < next {
-            // The stream was there when it was looked at: it may have lost its end since.
-            out.push(Output::Notice(Refusal::Hole { at: next }.to_string()));
+        if intake.odd || intake.next == next {
+            // The stream was there when it was looked at: it may have lost its end since, or have
+            // let go of its beginning.
+            out.push(Output::Notice(Refusal::Hole { at: intake.next }.to_string()));
             self.attempt(out);
-            return Ok(());
-        }
-
-        let (commit, tip, indexer) = group.done();
-        self.store.append(&commit)?;
-        self.tip = tip;
-        self.indexer = indexer;
-        self.epoch = self.epoch.max(tip.place.epoch);
-        self.counts.voided += voided;
-        if voided > 0 {
-            let what = format!("{voided} positions up to {reached} hold what the log never wrote");
-            out.push(Output::Notice(what));
-        }
-        self.publish_head(tip.place, out);
-        if reached < to {
-            let next = reached + 1;
+        } else if intake.next <= to {
+            let next = intake.next;
             out.push(Output::Read { from: next, to });
             self.phase = Phase::Recovering(Recovery::CatchingUp { next, to, proven });
         } else {
@@ -243,14 +272,81 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         Ok(())
     }
 
+    /// Takes in messages from a position on, as one group. What is not the next entry of this
+    /// history ends it, or becomes a void, where `proven` says whether the log is known to be that
+    /// of the stream.
+    pub(super) fn take_in(
+        &mut self,
+        (next, to): (u64, u64),
+        mut proven: Option<&mut bool>,
+        messages: Vec<Streamed>,
+        out: &mut Vec<Output>,
+    ) -> Result<Intake, Stop> {
+        let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
+        let mut voided = 0;
+        let mut intake = Intake { next, odd: false, took: false };
+        let wanted = messages.into_iter().skip_while(|message| message.sequence < next);
+        for message in wanted.take_while(|message| message.sequence <= to) {
+            if message.sequence != intake.next {
+                intake.odd = true;
+                break;
+            }
+            let sha256 = Digest::of(&message.bytes);
+            let entry = match (meet(&group, message)?, proven.as_deref()) {
+                (Met::Next(entry), _) => *entry,
+                (_, None) => {
+                    intake.odd = true;
+                    break;
+                }
+                // A whole stream of another history is not taken for some foreign messages.
+                (Met::Event, Some(false)) => {
+                    let published = self.published;
+                    return Err(Refusal::Differs { at: intake.next, published }.into());
+                }
+                (Met::Event | Met::Junk, Some(_)) => {
+                    voided += 1;
+                    Entry::voided(&group.tip(), sha256)
+                }
+            };
+            if let Some(proven) = proven.as_deref_mut() {
+                *proven |= !matches!(entry.event, Some(Event::PositionVoided(_)));
+            }
+            intake.took |= matches!(entry.event, Some(Event::SequencerTaken(_)));
+            intake.next += 1;
+            group.push([entry])?;
+        }
+        if intake.next == next {
+            return Ok(intake);
+        }
+        let (commit, tip, indexer) = group.done();
+        self.store.append(&commit)?;
+        self.tip = tip;
+        self.indexer = indexer;
+        self.epoch = self.epoch.max(tip.place.epoch);
+        self.counts.voided += voided;
+        if voided > 0 {
+            let reached = intake.next - 1;
+            let what = format!("{voided} positions up to {reached} hold what the log never wrote");
+            out.push(Output::Notice(what));
+        }
+        if intake.took {
+            self.deposed(tip.place, out);
+        }
+        self.publish_head(tip.place, out);
+        Ok(intake)
+    }
+
     /// Moves what was never published aside. Nothing was answered for it: its writers offer it again.
     fn set_aside(&mut self, from: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
         let rollback = index::rollback(&self.store, from - 1)?;
         let orphans = rollback.rows.len();
         self.store.set_aside(&rollback)?;
         self.counts.orphans += orphans as u64;
-        self.held.retain(|held| held.after < from);
+        self.held.forget_from(from);
         self.reload()?;
+        if self.published.position >= from {
+            self.give_up(out)?;
+        }
         out.push(Output::Notice(format!("{orphans} entries from {from} on were moved aside")));
         out.push(Output::Witness(self.heads()));
         self.inspect(out);
@@ -270,7 +366,11 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
     }
 
     fn take(&mut self, now_ms: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
-        let entry = self.taken(now_ms)?;
+        let loses = self.setup.accepts_loss && self.loses();
+        if self.published.position > self.tip.place.position {
+            self.published = self.tip.place;
+        }
+        let entry = self.taken(loses.then_some(self.tip.place), now_ms)?;
         let position = entry.tip.place.position;
         let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
         group.push([entry])?;
@@ -312,7 +412,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             self.publish_head(place, out);
         }
         if matches!(self.phase, Phase::Taking { .. }) {
-            self.lead(position, out);
+            self.lead(place, out);
         } else if position < self.tip.place.position {
             return self.publish_again(position + 1, out);
         } else {
@@ -321,12 +421,21 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         Ok(())
     }
 
-    fn lead(&mut self, position: u64, out: &mut Vec<Output>) {
-        self.phase = Phase::Leading { fence: position };
+    fn lead(&mut self, taken: Place, out: &mut Vec<Output>) {
+        let fence = taken.position;
+        self.phase = Phase::Leading { fence };
+        self.reign = Some(Reign { epoch: taken.epoch, fences: [fence; 2] });
         self.since = Since::default();
         self.attempts = 0;
         self.counts.takes += 1;
+        self.beat(out);
         out.push(Output::Listen(true));
+    }
+
+    /// Whether what is known to have been published is not all in the log.
+    fn loses(&self) -> bool {
+        let (log, known) = (self.tip.place, self.presence.known());
+        self.published.position > log.position || known.after(&log)
     }
 
     fn place_at(&self, position: u64) -> Result<Place, StoreError> {

@@ -2,6 +2,7 @@
 
 mod refuses;
 mod room;
+mod several;
 mod storm;
 mod stream;
 mod world;

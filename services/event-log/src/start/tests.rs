@@ -21,6 +21,8 @@ fn facts(log: u64, published: u64, first: u64, last: u64) -> Facts {
         anchor: published.min(log).min(last),
         stream: Stream { first, last, messages: (last + 1).saturating_sub(first) },
         compared: None,
+        sought: None,
+        standing: Standing { only: true, begins: true, ..Standing::default() },
     }
 }
 
@@ -138,4 +140,108 @@ fn gone_or_empty_begins_or_is_seated() {
 fn emptied_by_hand_above_the_published_head_refuses() {
     check_refuses(&facts(10, 8, 10, 9), "cannot be compared");
     check_refuses(&facts(10, 8, 13, 12), "begins at 13");
+}
+
+/// The same, for one of several of which nothing else is known.
+fn one_of_several(facts: Facts) -> Facts {
+    Facts { standing: Standing::default(), ..facts }
+}
+
+fn silent(facts: Facts) -> Facts {
+    Facts { standing: Standing { silent: true, ..Standing::default() }, ..facts }
+}
+
+fn leading(facts: Facts) -> Facts {
+    Facts { standing: Standing { leads: true, ..Standing::default() }, ..facts }
+}
+
+fn known(facts: Facts, epoch: u64, position: u64) -> Facts {
+    let known = Place { epoch, ..at(position) };
+    Facts { standing: Standing { silent: true, known, ..Standing::default() }, ..facts }
+}
+
+#[test]
+fn one_of_several_follows_until_the_leader_is_silent() {
+    check(&one_of_several(equal(facts(10, 10, 1, 10))), &Action::Follow);
+    check(&one_of_several(facts(10, 10, 11, 10)), &Action::Follow);
+    check(&silent(equal(facts(10, 10, 1, 10))), &Action::Take);
+    // It catches up whoever leads.
+    let ahead = Action::CatchUp { from: 11, proven: true };
+    check(&one_of_several(equal(facts(10, 10, 1, 20))), &ahead);
+    check(&silent(equal(facts(10, 10, 1, 20))), &ahead);
+}
+
+#[test]
+fn only_the_leader_mends_the_stream_while_it_is_heard() {
+    for (behind, mends) in [
+        (equal(facts(10, 10, 1, 5)), Action::Publish { from: 6 }),
+        (facts(10, 8, 1, 0), Action::Seat { next: 9 }),
+    ] {
+        check(&one_of_several(behind.clone()), &Action::Wait(Waiting::Leader));
+        check(&leading(behind.clone()), &mends);
+        check(&silent(behind), &mends);
+    }
+    check(&leading(equal(facts(10, 10, 1, 10))), &Action::Take);
+}
+
+#[test]
+fn one_below_a_known_head_never_takes() {
+    let waits = |known| Action::Wait(Waiting::Below { log: at(10), known });
+    let higher = Place { epoch: 1, ..at(11) };
+    check(&known(equal(facts(10, 10, 1, 10)), 1, 11), &waits(higher));
+    check(&known(equal(facts(10, 10, 1, 5)), 1, 11), &waits(higher));
+    // Epoch before position.
+    check(&known(equal(facts(10, 10, 1, 10)), 2, 3), &waits(Place { epoch: 2, ..at(3) }));
+    check(&known(equal(facts(10, 10, 1, 10)), 0, 50), &Action::Take);
+    // The same by its own witness.
+    check(&silent(equal(facts(10, 15, 1, 10))), &waits(at(15)));
+}
+
+#[test]
+fn an_operator_may_give_up_what_is_lost() {
+    let accepts = |facts, only| {
+        let standing = Standing {
+            only,
+            silent: true,
+            accepts_loss: true,
+            known: at(15),
+            ..Standing::default()
+        };
+        Facts { standing, ..facts }
+    };
+    for only in [true, false] {
+        check(&accepts(equal(facts(10, 15, 1, 10)), only), &Action::Take);
+        check(&accepts(equal(facts(10, 15, 1, 8)), only), &Action::Publish { from: 9 });
+        check(&accepts(facts(10, 15, 1, 0), only), &Action::Seat { next: 11 });
+    }
+}
+
+#[test]
+fn what_another_gave_up_goes() {
+    let differs = one_of_several(differs(facts(10, 8, 1, 30), 7, false, true));
+    check(&differs, &Action::Seek { to: 7 });
+    let sought = |sought| Facts { sought: Some(sought), ..differs.clone() };
+    check(&sought(Sought::GivenUp { at: 5 }), &Action::SetAside { from: 5 });
+    check_refuses(&sought(Sought::Nothing), "differs from the log at position 7");
+}
+
+#[test]
+fn a_gap_is_bridged_by_one_of_several_behind_what_it_published() {
+    check(&one_of_several(facts(10, 10, 15, 20)), &Action::Bridge { from: 11, to: 14 });
+    check(&silent(facts(10, 10, 15, 20)), &Action::Bridge { from: 11, to: 14 });
+    check(&one_of_several(facts(10, 8, 15, 20)), &Action::SetAside { from: 9 });
+    let differs_in_the_end = differs(facts(10, 5, 10, 20), 10, false, true);
+    check(&one_of_several(differs_in_the_end), &Action::SetAside { from: 6 });
+    check(&one_of_several(facts(0, 0, 21, 20)), &Action::Bridge { from: 1, to: 20 });
+}
+
+#[test]
+fn a_history_is_begun_by_who_may_and_in_silence() {
+    let may = |silent| {
+        let standing = Standing { begins: true, silent, ..Standing::default() };
+        Facts { standing, ..facts(0, 0, 1, 0) }
+    };
+    check(&silent(facts(0, 0, 1, 0)), &Action::Wait(Waiting::History));
+    check(&may(false), &Action::Wait(Waiting::Leader));
+    check(&may(true), &Action::Genesis);
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use schemas::append::{Draft, Request};
 use schemas::event::{
     Event, LeadershipReleased, LeadershipTaken, NodeDescribed, NodeDescription, NoteAdded,
+    SequencerTaken,
 };
 use schemas::id::{NodeName, Series, Tenant, Writer};
 use schemas::place::Place;
@@ -50,7 +51,9 @@ impl LongLog {
             requests: 0,
         };
         let genesis = Some("0f0e0d0c0b0a09080706050403020100".to_owned());
-        let taken = Entry::taken(&log.tip, 1, "log-1", genesis, 1);
+        let instance = "log-1".to_owned();
+        let taken = SequencerTaken { instance, after: 0, genesis, accept_loss: None };
+        let taken = Entry::taken(&log.tip, 1, taken, 1);
         log.add(vec![vec![taken]]);
         log
     }

@@ -32,13 +32,19 @@ impl FakeStream {
         if message.expected_last != self.last {
             return Outcome::Refused(format!("wrong last sequence: {}", self.last));
         }
-        let taken = self.messages.iter().rev().find(|m| m.subject == SEQUENCER_TAKEN);
         if let Some(fence) = message.fence
-            && taken.map_or(0, |taken| taken.sequence) != fence
+            && self.last_taken().unwrap_or(0) != fence
         {
             return Outcome::Refused("wrong last sequence on the subject".to_owned());
         }
         Outcome::Stored(self.add(&message.subject, message.bytes.clone()))
+    }
+
+    /// The sequence of the last message on the subject of `SequencerTaken`.
+    #[must_use]
+    pub fn last_taken(&self) -> Option<u64> {
+        let taken = self.messages.iter().rev().find(|m| m.subject == SEQUENCER_TAKEN);
+        taken.map(|taken| taken.sequence)
     }
 
     /// A publish by hand, under no check.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use schemas::append::{Draft, Request};
-use schemas::event::Event;
+use schemas::event::{Event, SequencerTaken};
 use schemas::id::{CommandId, Series, Tenant, Writer};
 use serde_json::value::RawValue;
 
@@ -23,7 +23,9 @@ impl<S: Store> Written<S> {
     pub(crate) fn new(store: S) -> Self {
         let mut written = Self { store, tip: Tip::default(), indexer: Indexer::default(), n: 0 };
         let genesis = Some("history".to_owned());
-        let entry = Entry::taken(&written.tip, 1, "log-0", genesis, 0);
+        let instance = "log-0".to_owned();
+        let taken = SequencerTaken { instance, after: 0, genesis, accept_loss: None };
+        let entry = Entry::taken(&written.tip, 1, taken, 0);
         let mut commit = Commit { genesis: Some("history".to_owned()), ..Commit::default() };
         written.add(&mut commit, entry);
         written.store.append(&commit).expect("the store is writable");

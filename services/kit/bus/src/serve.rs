@@ -15,7 +15,7 @@ const ERROR_CODE: &str = "Nats-Service-Error-Code";
 
 /// Endpoints that are being served.
 pub struct Served {
-    _service: async_nats::service::Service,
+    service: async_nats::service::Service,
     endpoints: SelectAll<futures_util::stream::BoxStream<'static, Request>>,
 }
 
@@ -49,6 +49,14 @@ impl Served {
     /// The next request; `None` when the connection is gone for good.
     pub async fn next(&mut self) -> Option<Request> {
         self.endpoints.next().await
+    }
+
+    /// Serves no more, and is not found any more.
+    pub async fn stop(self) {
+        drop(self.endpoints);
+        if let Err(error) = self.service.stop().await {
+            tracing::debug!(%error, "a service was not stopped");
+        }
     }
 }
 
@@ -89,7 +97,7 @@ impl Bus {
         }
         // From here on the server knows of them.
         self.flush().await?;
-        Ok(Served { _service: service, endpoints })
+        Ok(Served { service, endpoints })
     }
 
     /// Asks, and waits for one answer.

@@ -24,7 +24,8 @@ impl Default for History {
         let mut history =
             Self { fold: Fold::new(), entries: Vec::new(), now_ms: 1_000, batches: 0 };
         let genesis = Some("00000000000000000000000000000000".to_owned());
-        let taken = SequencerTaken { instance: "log-1".to_owned(), after: 0, genesis };
+        let taken =
+            SequencerTaken { instance: "log-1".to_owned(), after: 0, genesis, accept_loss: None };
         history.batch(&Writer::EventLog, vec![taken.into()]);
         for writer in Writer::DECIDERS {
             let term = 1;

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use bytes::Bytes;
-use event_log::sequencer::{Asked, Bindings, Input, Outcome, Output, Sequencer, Setup, Window};
+use event_log::sequencer::{
+    Asked, Bindings, Input, Outcome, Output, Seat, Sequencer, Setup, Window,
+};
 use event_log::start::Stream;
 use event_log::store::FjallStore;
 use runtime::Failure;
@@ -41,6 +43,8 @@ impl Driver {
     pub(super) fn open(folder: &Path) -> Result<Self, Failure> {
         let store = FjallStore::open(folder)?;
         let setup = Setup {
+            seat: Seat::Only,
+            accepts_loss: false,
             instance: "bench".to_owned(),
             genesis: "b".repeat(32),
             witnessed: None,

@@ -12,7 +12,7 @@ use schemas::id::{NodeName, Series, Writer};
 use schemas::place::{Basis, Place};
 
 use super::world::{WINDOW, World, agent, draft, note};
-use crate::sequencer::{Asked, Input, Outcome, Window};
+use crate::sequencer::{Asked, Input, Message, Outcome, Window};
 use crate::store::Store;
 use crate::store::fake::FakeStore;
 
@@ -21,7 +21,7 @@ const ROUNDS: usize = 6_000;
 const FAULT_EVERY: usize = 60;
 
 /// Numbers that follow from a seed.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -32,11 +32,11 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound as u64).expect("below a small number")
     }
 
-    fn once_in(&mut self, times: usize) -> bool {
+    pub(super) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 }
@@ -146,6 +146,8 @@ struct Storm {
     offered: BTreeMap<(Series, u64), Request>,
     answered: BTreeMap<(Series, u64), Place>,
     outcomes: Vec<(u64, Outcome)>,
+    /// What a process that is gone had sent. Nobody waits for what becomes of it.
+    late: VecDeque<Message>,
     faults: bool,
     crashes: u64,
 }
@@ -173,6 +175,7 @@ impl Storm {
             offered: BTreeMap::new(),
             answered: BTreeMap::new(),
             outcomes: Vec::new(),
+            late: VecDeque::new(),
             faults: true,
             crashes: 0,
         }
@@ -252,6 +255,10 @@ impl Storm {
     }
 
     fn deliver(&mut self) {
+        if let Some(message) = self.late.pop_front() {
+            self.world.serve(&message);
+            return;
+        }
         let Some(message) = self.world.network.pop_front() else { return };
         let outcome = self.world.serve(&message);
         self.outcomes.push((message.place.position, outcome));
@@ -283,7 +290,7 @@ impl Storm {
         let late = self.dice.once_in(2);
         for message in std::mem::take(&mut self.world.network) {
             if late {
-                self.world.network.push_back(message);
+                self.late.push_back(message);
             } else {
                 self.world.serve(&message);
             }
@@ -298,7 +305,8 @@ impl Storm {
     /// be another history, which is refused; a test of its own says so.
     fn by_hand(&mut self) {
         let seen = self.world.seen.last_key_value().map_or(0, |(at, _)| *at);
-        if self.world.stream.borrow().last < seen || self.dice.once_in(3) {
+        let published = seen.max(self.world.sequencer.published().position);
+        if self.world.stream.borrow().last < published || self.dice.once_in(3) {
             return;
         }
         let subjects =
@@ -310,11 +318,12 @@ impl Storm {
 
     /// The server restarts without its last messages.
     fn lose_tail(&mut self) {
+        // What was on its way to the old server gets there before that, or is gone.
+        self.lose_acknowledgements();
+        self.late.clear();
         let last = self.world.stream.borrow().last;
         let lost = self.dice.below(8) as u64;
         self.world.stream.borrow_mut().lose_after(last.saturating_sub(lost));
-        // What was on its way to the old server is gone with the connection.
-        self.lose_acknowledgements();
     }
 
     fn repeat_something(&mut self) {
@@ -371,6 +380,9 @@ impl Storm {
 
     fn settle(&mut self) {
         self.acknowledge();
+        while !self.late.is_empty() {
+            self.deliver();
+        }
         self.world.settle();
     }
 

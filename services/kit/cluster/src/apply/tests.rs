@@ -253,7 +253,8 @@ fn an_unfinished_batch_is_void_once_a_sequencer_took() {
     after.fold = torn;
     let voided = PositionVoided { sha256: Digest::of(b"junk") };
     after.add(&Writer::EventLog, voided);
-    let taken = SequencerTaken { instance: "log-1".into(), after: 0, genesis: None };
+    let taken =
+        SequencerTaken { instance: "log-1".into(), after: 0, genesis: None, accept_loss: None };
     after.add(&Writer::EventLog, Event::from(taken));
     assert_eq!(after.fold.place().epoch, 2);
     assert_eq!(after.fold.state().replicas.len(), 2, "nobody was retired");
