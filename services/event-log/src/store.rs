@@ -9,6 +9,7 @@ mod files;
 mod fjall;
 mod frozen;
 mod journal;
+mod keys;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod bare;

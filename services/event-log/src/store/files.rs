@@ -15,7 +15,8 @@ use std::time::Duration;
 use lsm_tree::{AbstractTree as _, AnyTree, Guard as _, SeqNo, SequenceNumberCounter};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::fjall::{FOLDER, LOCK, decode_row};
+use super::fjall::{FOLDER, LOCK};
+use super::keys::decode_row;
 use super::{Row, StoreError, journal};
 use crate::witness::Witness;
 

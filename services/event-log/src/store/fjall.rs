@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
 use schemas::id::{Series, Writer};
-use schemas::place::{Hash, Place};
+use schemas::place::Place;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::files;
 use super::frozen::Frozen;
+use super::keys::{decode_row, encode_row, entity_key, meta_key, piece_key, position_of};
 use super::{Commit, Rollback, Row, SeriesRow, SnapshotMeta, Store, StoreError, WriterRow};
 
 /// The folder of the database, in the folder of the log.
@@ -548,64 +548,7 @@ fn get<T: DeserializeOwned>(keyspace: &Keyspace, key: &[u8]) -> Result<Option<T>
     value.map(|value| decode_json(0, &value)).transpose()
 }
 
-pub(super) fn position_of(bytes: &[u8]) -> u64 {
-    bytes.try_into().map_or(0, u64::from_be_bytes)
-}
-
-/// Entities hold no control characters, so the zero keeps one from being the beginning of another.
-fn entity_key(entity: &str, position: u64) -> Vec<u8> {
-    [entity.as_bytes(), &[0], &position.to_be_bytes()].concat()
-}
-
-fn meta_key(meta: &SnapshotMeta) -> Vec<u8> {
-    let SnapshotMeta { place, fold_version, .. } = meta;
-    [b"meta/", &place.position.to_be_bytes()[..], &fold_version.to_be_bytes(), &place.hash.0]
-        .concat()
-}
-
-fn piece_key(meta: &SnapshotMeta, index: usize) -> Vec<u8> {
-    let SnapshotMeta { place, fold_version, .. } = meta;
-    let mut key = b"piece/".to_vec();
-    key.extend(place.position.to_be_bytes());
-    key.extend(fold_version.to_be_bytes());
-    key.extend(place.hash.0);
-    key.extend((index as u64).to_be_bytes());
-    key
-}
-
 fn entry(guard: Guard) -> Result<Row, StoreError> {
     let (key, value) = guard.into_inner().map_err(engine("read the log"))?;
     decode_row(position_of(&key), &value)
-}
-
-/// A row: hash, epoch, whether it ends a batch, the subject with its length, the bytes.
-fn encode_row(row: &Row) -> Vec<u8> {
-    let subject = row.subject.as_bytes();
-    let len = u16::try_from(subject.len()).expect("a subject has at most some hundred bytes");
-    let mut value = Vec::with_capacity(43 + subject.len() + row.bytes.len());
-    value.extend(row.place.hash.0);
-    value.extend(row.place.epoch.to_be_bytes());
-    value.push(u8::from(row.ends));
-    value.extend(len.to_be_bytes());
-    value.extend(subject);
-    value.extend(&row.bytes);
-    value
-}
-
-pub(super) fn decode_row(position: u64, value: &[u8]) -> Result<Row, StoreError> {
-    let row = || {
-        let (hash, rest) = value.split_first_chunk::<32>()?;
-        let (epoch, rest) = rest.split_first_chunk::<8>()?;
-        let (ends, rest) = rest.split_first()?;
-        let (len, rest) = rest.split_first_chunk::<2>()?;
-        let (subject, bytes) = rest.split_at_checked(u16::from_be_bytes(*len).into())?;
-        let place = Place { epoch: u64::from_be_bytes(*epoch), position, hash: Hash(*hash) };
-        Some(Row {
-            place,
-            ends: *ends == 1,
-            subject: std::str::from_utf8(subject).ok()?.to_owned(),
-            bytes: Bytes::copy_from_slice(bytes),
-        })
-    };
-    row().ok_or_else(|| StoreError::Damaged { position, what: "its row is cut short".to_owned() })
 }

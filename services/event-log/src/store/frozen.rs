@@ -6,7 +6,8 @@ use fjall::{Guard, Readable as _, Snapshot};
 use schemas::id::{Series, Writer};
 use serde::de::DeserializeOwned;
 
-use super::fjall::{FjallStore, decode_json, decode_row, engine, position_of, scanned};
+use super::fjall::{FjallStore, decode_json, engine, scanned};
+use super::keys::{decode_row, position_of};
 use super::{Row, SeriesRow, StoreError, WriterRow};
 
 /// A store at one moment.
