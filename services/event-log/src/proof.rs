@@ -79,7 +79,9 @@ impl<S: Store> Prover<S> {
                 let Some(genesis) = self.store.genesis()? else { return Ok(false) };
                 let path = self.folder.join(TILES);
                 let opened = Tiles::open(&path, genesis);
-                none.insert(opened.map_err(|source| ProofError::File { path, source })?)
+                let mut opened = opened.map_err(|source| ProofError::File { path, source })?;
+                self.drop_stale(&mut opened)?;
+                none.insert(opened)
             }
         };
         for _ in 0..AT_ONCE {
@@ -92,6 +94,20 @@ impl<S: Store> Prover<S> {
             tiles.add(root).map_err(|source| ProofError::File { path, source })?;
         }
         Ok(true)
+    }
+
+    /// Forgets tiles at the end that are not of these events: an operator may have given up what they
+    /// were made from.
+    fn drop_stale(&self, tiles: &mut Tiles) -> Result<(), StoreError> {
+        while let Some(kept) = tiles.roots.last() {
+            let index = tiles.roots.len() as u64 - 1;
+            let there = self.store.head()?.position >= (index + 1) * TILE;
+            if there && self.tile(index)? == *kept {
+                return Ok(());
+            }
+            tiles.roots.pop();
+        }
+        Ok(())
     }
 
     /// The root of a tile, from its events.
@@ -293,6 +309,21 @@ mod tests {
         file.write_all_at(b"torn", 45).expect("it is damaged");
         let again = head(&folder);
         assert_eq!((again.root, &again.key), (first.root, &first.key), "and the key is kept");
+        // Whoever gave up what was published has other events there.
+        let (forked, last) = (FakeStore::default(), append(&store, 1_101..=1_101));
+        assert_eq!(last.position, 1_101);
+        append(&forked, 1..=700);
+        let other = |position| Row {
+            place: Place { epoch: 2, position, hash: Hash::ZERO },
+            ends: true,
+            subject: "muster.v1.evt.main.app.shop.deployed".to_owned(),
+            bytes: Bytes::from(format!("{{\"other\":{position}}}")),
+        };
+        let rows: Vec<Row> = (701..=1_100).map(other).collect();
+        let end = rows.last().expect("there are some").place;
+        forked.append(&Commit { rows, ..Commit::default() }).expect("it stores");
+        let proof = prover(&forked, &folder).prove(end, "g".to_owned(), Some(900));
+        assert!(proof.expect("it is there").holds(), "no stale tile is in its way");
         // The tiles of another history are not taken for those of this one.
         let other = Tiles::open(&path, "h".to_owned()).expect("it opens");
         assert_eq!(other.roots.len(), 0);

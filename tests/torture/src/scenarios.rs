@@ -9,6 +9,7 @@ mod kill_log;
 mod kill_nats;
 mod power_cut;
 mod repair;
+mod takeover;
 mod torn_tail;
 
 use runtime::Failure;
@@ -24,7 +25,7 @@ pub(crate) struct Scenario {
     pub(crate) what: &'static str,
     /// How many rounds its claim needs.
     pub(crate) rounds: u32,
-    /// How many `make test` runs; none when it is too slow, or `tests/integrity` has it.
+    /// How many `make test` runs; none when it is too slow, or another test runs a few.
     pub(crate) slice: Option<u32>,
 }
 
@@ -55,7 +56,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         what: "the last group torn at every byte, in four ways: the log opens by itself, without that \
                group or with all of it",
         rounds: 4_000,
-        slice: None,
+        slice: Some(24),
     },
     Scenario {
         name: "disk-full",
@@ -78,6 +79,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: 50,
         slice: None,
     },
+    Scenario {
+        name: "takeover",
+        what: "of two event-logs the one that leads is killed, stopped in its tracks, or asked to end, \
+               under load: the other takes over, and nothing answered is lost, doubled, torn or out of order",
+        rounds: 100,
+        slice: None,
+    },
 ];
 
 /// Runs one.
@@ -90,6 +98,7 @@ pub(crate) async fn run(name: &str, run: &mut Run) -> Result<Checked, Failure> {
         "disk-full" => disk_full::run(run).await,
         "bitflip" => bitflip::run(run).await,
         "repair" => repair::run(run).await,
+        "takeover" => takeover::run(run).await,
         other => Err(format!("there is no scenario {other}: see --list").into()),
     }
 }
