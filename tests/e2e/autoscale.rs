@@ -80,9 +80,12 @@ fn replicas_follow_the_load_and_history_says_why() {
     let second = ready(&cluster).into_iter().find(|(id, _)| *id != first[0].0);
     let (second, _) = second.expect("there are three");
     let why = cluster.ok(&["why", &second]);
-    for part in
-        ["target tracking: cpu ", "target 50 %, for 2 s: ", "workload.scale", "by autoscaler"]
-    {
+    for part in [
+        "target tracking: cpu ",
+        "target 50 %, for 2 s: ",
+        "workload.scale",
+        "the autoscaler measured",
+    ] {
         assert!(why.contains(part), "{part} is not in\n{why}");
     }
     // Declared again, with the one replica that the file names by default.

@@ -59,7 +59,7 @@ fn an_app_lives_from_its_declaration_to_its_end() {
             .any(|[id, _, status, run, _]| id == killed && status == "ready" && run == "2")
     });
     let why = cluster.ok(&["why", killed]);
-    for part in ["exited with 137", "accepted", "by tester", "placed on"] {
+    for part in ["exited with 137", "accepted", "tester sent app.deploy", "placed on"] {
         assert!(why.contains(part), "{part} is not in\n{why}");
     }
 

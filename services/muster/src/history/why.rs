@@ -18,7 +18,7 @@ use schemas::place::Place;
 use schemas::read::{LogRequest, StateRequest};
 use serde::Serialize;
 
-use self::answer::{Answer, Case, Part};
+use self::answer::{Answer, Case, Link, Part};
 use self::records::{Records, Stop};
 use super::object::{self, Object};
 use crate::args::{Aspect, Format, Why};
@@ -29,6 +29,9 @@ use crate::{look, tell};
 
 /// How often more may be fetched for one answer.
 const FETCHES: usize = 64;
+
+/// How many notes are shown, the newest.
+const NOTES: u64 = 5;
 
 /// An answer as JSON.
 #[derive(Serialize)]
@@ -76,7 +79,7 @@ pub(crate) async fn why(client: &Client, asked: &Why) -> Result<(), CliError> {
 
 /// One rule an object.
 fn answered(case: &Case<'_>, object: &Object, aspect: Option<Aspect>) -> Result<Answer, Stop> {
-    match object {
+    let mut answer = match object {
         Object::Replica(id) => replica::answer(case, id, aspect),
         Object::App(app) => workload::app(case, app, aspect),
         Object::Workload(app, name) => workload::workload(case, app, name, aspect),
@@ -84,7 +87,19 @@ fn answered(case: &Case<'_>, object: &Object, aspect: Option<Aspect>) -> Result<
         Object::Command(id) => command::answer(case, id),
         Object::Event(position) => command::event(case, *position),
         Object::Other(_) => Err(Stop::Asked("a replica, an app, a workload, a node or a command")),
+    }?;
+    if let (None, Some(entity)) = (aspect, object.entity()) {
+        answer.parts.extend(notes(case, &entity)?);
     }
+    Ok(answer)
+}
+
+/// What people and programs noted on it.
+fn notes(case: &Case<'_>, entity: &str) -> Result<Option<Part>, Stop> {
+    let found = case.records.newest(entity, &["NoteAdded"], 1, NOTES)?;
+    let chain: Vec<Link> = found.iter().map(|event| Link::of(event, None)).collect();
+    let title = "Notes on it".to_owned();
+    Ok((!chain.is_empty()).then(|| Part { title, chain, ..Part::default() }))
 }
 
 /// The part of the state that an answer needs: one app, or the nodes alone.

@@ -441,6 +441,17 @@ fn a_drained_node_says_who_drained_it_and_what_moved() {
 }
 
 #[test]
+fn notes_are_shown_with_what_they_are_on() {
+    let mut told = Told::running();
+    let (object, text) = ("replica/shop-web-a".to_owned(), "looked at it".to_owned());
+    let note = schemas::event::NoteAdded { object, text, fields: Default::default() };
+    told.by(Writer::Controller, None, note);
+    let answer = told.why("shop-web-a", None);
+    let notes = part(&answer, "Notes on it");
+    assert!(notes.chain[0].text.ends_with("looked at it"), "{notes:?}");
+}
+
+#[test]
 fn what_cannot_be_asked_is_said_with_what_can() {
     let told = Told::running();
     let wrong = [
