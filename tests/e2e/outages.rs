@@ -91,7 +91,10 @@ fn with_everything_down_containers_run_on_and_a_start_touches_none() {
         cluster.kill(&name);
     }
     let head = cluster.ok(&["log", "-n", "1"]);
-    let position = |line: &str| line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
+    let position = |line: &str| {
+        let first = line.split_whitespace().next()?;
+        first.strip_prefix('r').unwrap_or(first).parse::<u64>().ok()
+    };
     let head = position(&head).expect("a position");
     let state = |cluster: &Cluster| {
         let told = cluster.ok(&["replay", "--to", &head.to_string()]);

@@ -51,8 +51,9 @@ fn a_python_subscriber_leaves_notes_in_history() {
     let mut watchdog = example(&cluster, "watchdog.py");
     let mut watchdog = Running(watchdog.stdout(Stdio::piped()).spawn().expect("python runs"));
     let mut said = String::new();
-    let stdout = watchdog.0.stdout.take().expect("it was asked for");
-    BufReader::new(stdout).read_line(&mut said).expect("it speaks");
+    // Kept to the end: whoever writes to a reader that is gone ends.
+    let mut says = BufReader::new(watchdog.0.stdout.take().expect("it was asked for"));
+    says.read_line(&mut said).expect("it speaks");
     assert_eq!(said.trim(), "watching");
     assert!(cluster.deploy(&cluster.shop()).status.success());
     let killed = cluster.containers().into_keys().next().expect("three run");

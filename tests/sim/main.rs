@@ -242,5 +242,6 @@ fn an_agent_that_acts_before_it_keeps_is_noticed() {
 
 #[test]
 fn an_engine_that_makes_a_container_twice_is_noticed() {
-    is_noticed(Protections { names: false, ..Protections::ALL }, 100, &["runs-once"]);
+    let by = ["runs-once", "stopped-for-a-reason"];
+    is_noticed(Protections { names: false, ..Protections::ALL }, 100, &by);
 }

@@ -266,6 +266,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             let next = intake.next;
             out.push(Output::Read { from: next, to });
             self.phase = Phase::Recovering(Recovery::CatchingUp { next, to, proven });
+        } else if self.setup.seat != Seat::Only && !self.rules() && !self.presence.is_silent() {
+            // Whoever leads goes on meanwhile: to look again would find more, again and again.
+            self.follow(out);
         } else {
             self.inspect(out);
         }
