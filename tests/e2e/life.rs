@@ -82,7 +82,7 @@ fn an_app_lives_from_its_declaration_to_its_end() {
         .output();
     let checked = checked.expect("it runs");
     assert!(checked.status.success(), "{}", text(&checked.stderr));
-    assert!(text(&checked.stdout).contains("the chain is whole"), "{}", text(&checked.stdout));
+    assert!(text(&checked.stdout).contains("are whole"), "{}", text(&checked.stdout));
 }
 
 fn replicas_gone(cluster: &Cluster) -> bool {

@@ -61,7 +61,7 @@ impl Drop for Left {
 fn backing_up_losing_and_restoring_works_as_the_page_says() {
     let folder = Folder::new();
     let left = Left(format!("r{}-", std::process::id()));
-    let script = format!("trap 'kill %1 2>/dev/null; wait' EXIT\n{}", script("backup.md"));
+    let script = format!("trap 'kill %1 2>/dev/null || true; wait' EXIT\n{}", script("backup.md"));
     let said = run(&folder, &script, &left.0);
     for what in [
         "positions 1 to",
@@ -81,7 +81,7 @@ fn what_the_upgrade_page_says_to_look_at_is_there() {
     let folder = Folder::new();
     let left = Left(format!("u{}-", std::process::id()));
     let around = format!(
-        "trap 'kill %1 2>/dev/null; wait' EXIT\nexport MUSTER_DEV_DIR=$PWD/dev\n\
+        "trap 'kill %1 2>/dev/null || true; wait' EXIT\nexport MUSTER_DEV_DIR=$PWD/dev\n\
          muster dev --node-prefix \"$NODE_PREFIX\" > dev.out 2> dev.log &\n\
          until grep -q ready dev.out; do sleep 0.2; done\n{}",
         script("upgrade.md")
