@@ -24,7 +24,7 @@ pub use self::folder::Folder;
 pub use self::stream::FakeStream;
 #[cfg(test)]
 pub(crate) use self::written::Written;
-pub use crate::store::bare::{Bare, BareRow};
+pub use crate::store::bare::{Bare, BareRow, rows_between};
 pub use crate::store::fake::FakeStore;
 pub use crate::store::write_without_sync;
 

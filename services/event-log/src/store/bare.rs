@@ -4,13 +4,18 @@ use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-/// A key and a value.
-pub type BareRow = ([u8; 8], Vec<u8>);
+use super::keys::{Part, rows_of};
+use super::{Commit, FjallStore, Store as _, StoreError};
+use crate::entry;
+use crate::index::Indexer;
 
-/// One keyspace, and groups of rows with one sync each.
+/// What it belongs to, a key and a value.
+pub type BareRow = (Part, Vec<u8>, Vec<u8>);
+
+/// The log's keyspaces, and groups of rows with one sync each.
 pub struct Bare {
     database: Database,
-    rows: Keyspace,
+    parts: [(Part, Keyspace); 4],
 }
 
 impl std::fmt::Debug for Bare {
@@ -27,8 +32,16 @@ impl Bare {
     /// When the engine fails.
     pub fn open(folder: &Path) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let database = Database::builder(folder).open()?;
-        let rows = database.keyspace("rows", KeyspaceCreateOptions::default)?;
-        Ok(Self { database, rows })
+        let part = |part, name| -> Result<_, fjall::Error> {
+            Ok((part, database.keyspace(name, KeyspaceCreateOptions::default)?))
+        };
+        let parts = [
+            part(Part::Log, "log")?,
+            part(Part::Series, "series")?,
+            part(Part::Writers, "writers")?,
+            part(Part::Entities, "entities")?,
+        ];
+        Ok(Self { database, parts })
     }
 
     /// Stores a group, durably.
@@ -41,9 +54,32 @@ impl Bare {
         rows: &[BareRow],
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        for (key, value) in rows {
-            batch.insert(&self.rows, key, value.as_slice());
+        for (part, key, value) in rows {
+            for (_, keyspace) in self.parts.iter().filter(|(other, _)| other == part) {
+                batch.insert(keyspace, key.as_slice(), value.as_slice());
+            }
         }
         Ok(batch.commit()?)
     }
+}
+
+/// The rows that the entries from one position to another are in a store, indexes included.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn rows_between(store: &FjallStore, from: u64, to: u64) -> Result<Vec<BareRow>, StoreError> {
+    let mut indexer = Indexer::behind(store, from - 1)?;
+    let mut commit = Commit::default();
+    for row in super::rows(store, from, to)? {
+        let (header, event) = entry::decode(&row.bytes).map_err(|error| StoreError::Damaged {
+            position: row.position(),
+            what: error.to_string(),
+        })?;
+        if let Some(effects) = indexer.push(&header, event.as_ref()).effects {
+            effects.apply(&mut commit, &mut |writer| store.writer(writer))?;
+        }
+        commit.rows.push(row);
+    }
+    Ok(rows_of(&commit))
 }

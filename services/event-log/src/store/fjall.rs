@@ -16,12 +16,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
 use schemas::id::{Series, Writer};
 use schemas::place::Place;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::files;
 use super::frozen::Frozen;
-use super::keys::{decode_row, encode_row, entity_key, meta_key, piece_key, position_of};
+use super::keys::{
+    Part, decode_row, encode_row, entity_key, json, meta_key, piece_key, position_of, rows_of,
+};
 use super::{Commit, Rollback, Row, SeriesRow, SnapshotMeta, Store, StoreError, WriterRow};
 
 /// The folder of the database, in the folder of the log.
@@ -234,6 +235,15 @@ impl FjallStore {
         get(&self.meta, key.as_bytes())
     }
 
+    fn part(&self, part: Part) -> &Keyspace {
+        match part {
+            Part::Log => &self.log,
+            Part::Series => &self.series,
+            Part::Writers => &self.writers,
+            Part::Entities => &self.entities,
+        }
+    }
+
     fn heads(&self) -> Heads {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -384,17 +394,8 @@ impl Store for FjallStore {
         let Some(last) = commit.rows.last() else { return Ok(()) };
         let mut heads = self.heads();
         let mut batch = self.database.batch().durability(Some(durability()));
-        for row in &commit.rows {
-            batch.insert(&self.log, row.position().to_be_bytes(), encode_row(row));
-        }
-        for (series, row) in &commit.series {
-            batch.insert(&self.series, series.as_str(), json(row));
-        }
-        for (writer, row) in &commit.writers {
-            batch.insert(&self.writers, writer.to_string(), json(row));
-        }
-        for (entity, position) in &commit.entities {
-            batch.insert(&self.entities, entity_key(entity, *position), []);
+        for (part, key, value) in rows_of(commit) {
+            batch.insert(self.part(part), key, value);
         }
         heads.head = last.place;
         if last.place.epoch > heads.epoch {
@@ -527,10 +528,6 @@ fn damaged(position: u64, error: &fjall::Error) -> StoreError {
 
 pub(super) fn engine(doing: &'static str) -> impl Fn(fjall::Error) -> StoreError {
     move |source| StoreError::Engine { doing, source: source.into() }
-}
-
-fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).expect("an index row has string keys only")
 }
 
 pub(super) fn decode_json<T: DeserializeOwned>(

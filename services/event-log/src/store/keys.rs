@@ -1,9 +1,41 @@
-//! How keys and rows are as bytes.
+//! How keys and rows are as bytes, and which rows a commit is.
 
 use bytes::Bytes;
 use schemas::place::{Hash, Place};
 
-use super::{Row, SnapshotMeta, StoreError};
+use serde::Serialize;
+
+use super::{Commit, Row, SnapshotMeta, StoreError};
+
+/// What a row belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Entries by position.
+    Log,
+    /// How far each series has got.
+    Series,
+    /// Leaderships by writer.
+    Writers,
+    /// Positions by entity.
+    Entities,
+}
+
+/// The rows of a commit.
+pub(super) fn rows_of(commit: &Commit) -> Vec<(Part, Vec<u8>, Vec<u8>)> {
+    let log = commit.rows.iter();
+    let log = log.map(|row| (Part::Log, row.position().to_be_bytes().to_vec(), encode_row(row)));
+    let series = commit.series.iter();
+    let series = series.map(|(key, row)| (Part::Series, key.as_str().into(), json(row)));
+    let writers = commit.writers.iter();
+    let writers = writers.map(|(key, row)| (Part::Writers, key.to_string().into(), json(row)));
+    let entities = commit.entities.iter();
+    let entities = entities.map(|(key, at)| (Part::Entities, entity_key(key, *at), Vec::new()));
+    log.chain(series).chain(writers).chain(entities).collect()
+}
+
+pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("an index row has string keys only")
+}
 
 pub(super) fn position_of(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_be_bytes)
