@@ -41,8 +41,10 @@ const PURGE_TICKS: u32 = 10;
 
 /// How often tiles are computed that were filled since.
 const TILES: Duration = Duration::from_secs(5);
+
 /// How many of the newest entries are checked before anything relies on them.
 const CHECKED: u64 = 1_000;
+
 /// How often the disks are looked at, in ticks.
 const ROOM_TICKS: u32 = 3;
 
