@@ -23,6 +23,9 @@ pub(crate) const INDEXED: u32 = 1;
 /// How many entries are indexed in one commit when a store is filled.
 const FILL: u64 = 10_000;
 
+/// How many entries are read at once on the way back.
+const LOOK_BACK: u64 = 1_024;
+
 /// The names under which an event is found by what is in its header, beside its entities. No entity
 /// begins with a control character, so none is ever taken for one of these.
 pub(crate) mod by {
@@ -40,8 +43,6 @@ pub(crate) mod by {
         format!("\u{1}k/{name}")
     }
 }
-/// How many entries are read at once on the way back.
-const LOOK_BACK: u64 = 1_024;
 
 /// What a finished batch changes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -152,6 +152,19 @@ impl<S: Store> Prover<S> {
         Ok(Proof { head, event: event.ok(), position, path })
     }
 
+    /// What was published behind `end` was given up, and so were the tiles of it.
+    ///
+    /// # Errors
+    ///
+    /// When their file cannot be cut.
+    pub(crate) fn give_up(&self, end: Place) -> io::Result<()> {
+        let mut tiles = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *tiles {
+            Some(tiles) => tiles.cut(end.position / TILE),
+            None => Ok(()),
+        }
+    }
+
     fn sign(&self, genesis: String, place: Place, root: Hash) -> SignedHead {
         let key = hex(self.key.public_key().as_ref());
         let (signed_ms, signature) = (clock::utc_ms(), String::new());
@@ -230,6 +243,14 @@ impl Tiles {
         Ok(())
     }
 
+    /// Forgets all but the first so many.
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(self.roots.len());
+        self.file.set_len((len * RECORD_BYTES) as u64)?;
+        self.roots.truncate(len);
+        Ok(())
+    }
+
     /// That a root is that of the next tile of this history.
     fn check(&self, root: &Hash) -> [u8; 8] {
         let hash = Sha256::new()
@@ -292,6 +313,36 @@ mod tests {
         }
         let beyond = prover.prove(place, "g".to_owned(), Some(701));
         assert!(matches!(beyond, Err(ProofError::NotThere { position: 701, published: 700 })));
+    }
+
+    #[test]
+    fn what_was_given_up_is_in_no_proof_of_what_came_instead() {
+        let (store, folder) = (FakeStore::default(), Folder::new());
+        let place = append(&store, 1..=1_100);
+        let prover = prover(&store, &folder);
+        assert!(!prover.catch_up(place).expect("it has all"));
+        // Entries that differ from those are published behind the 700th.
+        let end = store.row(700).expect("it is read").expect("it is there").place;
+        let rollback = crate::store::Rollback {
+            head: end,
+            rows: crate::store::rows(&store, 701, 1_100).expect("they are there"),
+            ..Default::default()
+        };
+        store.set_aside(&rollback).expect("it is put back");
+        prover.give_up(end).expect("the file is cut");
+        let other = |position| Row {
+            place: Place { epoch: 2, position, hash: Hash::ZERO },
+            ends: true,
+            subject: "muster.v1.evt.main.app.shop.deployed".to_owned(),
+            bytes: Bytes::from(format!("{{\"other\":{position}}}")),
+        };
+        let rows: Vec<Row> = (701..=1_100).map(other).collect();
+        let place = rows.last().expect("there are some").place;
+        store.append(&Commit { rows, ..Commit::default() }).expect("it stores");
+        for position in [10, 600, 900, 1_100] {
+            let proof = prover.prove(place, "g".to_owned(), Some(position)).expect("it is there");
+            assert!(proof.holds(), "{position}");
+        }
     }
 
     #[test]

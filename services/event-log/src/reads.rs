@@ -74,6 +74,10 @@ pub(crate) async fn serve(
             let request = tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 _ = becomes(&mut serves, false) => break,
+                // Only a failure ends it, and then nobody would be answered about history.
+                Some((task, ended)) = history.ended() => {
+                    return Err(format!("{task} ended: {ended:?}").into());
+                }
                 request = served.next() => request,
             };
             let Some(request) = request else {

@@ -69,12 +69,12 @@ impl Rebuild {
 
     /// Takes the next entry, if it is that.
     pub(crate) fn take(&mut self, bytes: Bytes) -> Result<(), Failure> {
-        self.fold.push(&bytes)?;
         let (header, event) = entry::decode(&bytes)?;
         let Some(event) = event else {
             let text = format!("position {} is of a newer release: use that", header.position);
             return Err(text.into());
         };
+        self.fold.push(&bytes)?;
         let subject = subject::event(&header.tenant, &event.about());
         self.waiting.push(Streamed { sequence: header.position, subject, bytes });
         if self.waiting.len() >= GROUP { self.store_waiting() } else { Ok(()) }
@@ -124,5 +124,36 @@ impl Rebuild {
         }
         std::fs::remove_dir_all(&making)?;
         Ok(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::history::History;
+
+    use super::*;
+    use crate::testing::Folder;
+
+    #[test]
+    fn what_is_of_a_newer_release_is_not_in_the_log_that_is_made() {
+        let mut history = History::default();
+        history.node("n1", 2, 4).node("n2", 2, 4);
+        let mut entries = history.entries.clone();
+        let newer = entries.pop().expect("there are some");
+        let newer = String::from_utf8(newer).expect("JSON is UTF-8");
+        let newer = newer.replace("NodeDescribed", "NodeAdmired");
+        let newer = newer.replacen("\"ignorable\":false", "\"ignorable\":true", 1);
+        let folder = Folder::new();
+        let mut rebuild = Rebuild::begin(folder.path()).expect("it is empty");
+        for entry in entries {
+            rebuild.take(Bytes::from(entry)).expect("it follows");
+        }
+        let before = rebuild.place();
+        let refused = rebuild.take(Bytes::from(newer)).expect_err("it is not known");
+        assert!(refused.to_string().contains("newer release"), "{refused}");
+        assert_eq!(rebuild.place(), before);
+        assert_eq!(rebuild.finish(None).expect("it is written"), before);
+        let witness = Witness::open(folder.path()).expect("it is there");
+        assert_eq!(witness.heads().expect("it saw some").published, before);
     }
 }

@@ -41,8 +41,10 @@ const PURGE_TICKS: u32 = 10;
 
 /// How often tiles are computed that were filled since.
 const TILES: Duration = Duration::from_secs(5);
+
 /// How many of the newest entries are checked before anything relies on them.
 const CHECKED: u64 = 1_000;
+
 /// How often the disks are looked at, in ticks.
 const ROOM_TICKS: u32 = 3;
 
@@ -93,7 +95,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     // One of several answers reads while it leads: an answer of another would be of the past.
     let (serves, served) = tokio::sync::watch::channel(config.seat() == Seat::Only);
     let (log, shown) = (store.clone(), view.clone());
-    let reading = reads::serve(bus.clone(), log, shown, prover, served, shutdown.clone());
+    let reading = reads::serve(bus.clone(), log, shown, prover.clone(), served, shutdown.clone());
     tasks.spawn("reads", reading);
     let scrubbing =
         scrub::scrub(store.clone(), admin.clone(), config.scrub_per_second, shutdown.clone());
@@ -108,6 +110,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         store,
         view,
         packed,
+        prover,
         witness,
         sequencer,
         admin,
@@ -161,6 +164,7 @@ struct Pump {
     store: FjallStore,
     view: View,
     packed: Packed,
+    prover: Prover<FjallStore>,
     witness: Witness,
     sequencer: Sequencer<FjallStore, View>,
     admin: Admin,
@@ -256,7 +260,11 @@ impl Pump {
                     let _ = self.bus.publish(&inbox, payload).await;
                 }
                 Output::Published(place) => {
+                    let given_up = place.position < self.view.fold().place().position;
                     tokio::task::block_in_place(|| self.view.advance(&self.store, place))?;
+                    if given_up {
+                        self.prover.give_up(place)?;
+                    }
                     self.snapshot_if_due();
                 }
                 Output::Witness(heads) if Some(i) == last_heads => self.remember(&heads)?,

@@ -336,11 +336,17 @@ fn plainly(state: &State, max: usize) -> BTreeMap<ReplicaId, NodeName> {
         let (need, only_node) = (&first.need, first.only_node.as_ref());
         let wanted = Wanted { app: known, spec, need, only_node, lacking: None, now_ms: 0 };
         for (id, _) in &group.replicas {
-            let of = state.replicas_of(group.app, group.workload).filter_map(|(id, replica)| {
+            let replaces = |id: &ReplicaId, at: &NodeName| {
+                let replica = state.replicas.get(id).expect("it is there");
+                replaced_on(state, replica) == Some(at)
+            };
+            let (mut of, mut replacing) = (Vec::new(), Vec::new());
+            for (id, replica) in state.replicas_of(group.app, group.workload) {
                 let there = replica.node.as_ref().filter(|_| replica.retired.is_none());
-                there.or_else(|| went.get(id))
-            });
-            let of: Vec<&NodeName> = of.collect();
+                let Some(at) = there.or_else(|| went.get(id)) else { continue };
+                of.push(at);
+                replacing.extend(replaces(id, at).then_some(at));
+            }
             let value = |node: &NodeName| {
                 let label = spec.placement.spread_over.as_deref();
                 label.map(|label| state.nodes.get(node).and_then(|node| node.label(label)))
@@ -348,7 +354,9 @@ fn plainly(state: &State, max: usize) -> BTreeMap<ReplicaId, NodeName> {
             let fitting = state.nodes.iter().filter_map(|(name, node)| {
                 let load = &loads[name];
                 let of_workload = of.iter().filter(|other| **other == name).count() as u64;
-                let at = Candidate { name, node, load, of_workload, replaced: 0 };
+                let there = replacing.iter().filter(|other| **other == name).count() as u64;
+                let replaced = there + u64::from(replaces(id, name));
+                let at = Candidate { name, node, load, of_workload, replaced };
                 let alike = of.iter().filter(|other| value(other) == value(name)).count();
                 let alike = if spec.placement.spread_over.is_some() { alike } else { 0 };
                 let full = fullness_permille(&at);
@@ -367,6 +375,14 @@ fn plainly(state: &State, max: usize) -> BTreeMap<ReplicaId, NodeName> {
     went
 }
 
+/// The replicas with a node that no other replaces yet.
+fn not_replaced(state: &State) -> Vec<ReplicaId> {
+    let all = || state.replicas.iter();
+    let taken = |id: &ReplicaId| all().any(|(_, other)| other.replaces.as_ref() == Some(id));
+    let free = all().filter(|(id, replica)| replica.node.is_some() && !taken(id));
+    free.map(|(id, _)| id.clone()).collect()
+}
+
 fn any_spec() -> impl proptest::strategy::Strategy<Value = WorkloadSpec> {
     let flag = any::<bool>;
     let of = (1_u64..20, flag(), flag(), flag(), 0_i32..3, flag());
@@ -375,7 +391,7 @@ fn any_spec() -> impl proptest::strategy::Strategy<Value = WorkloadSpec> {
         let placement = &mut spec.placement;
         placement.strategy = if packs { Strategy::BinPack } else { Strategy::Spread };
         placement.spread_over = over.then(|| "zone".to_owned());
-        placement.max_per_node = (port && packs).then_some(2);
+        placement.max_per_node = port.then_some(if packs { 2 } else { 1 });
         if only {
             let attribute = "label.zone".to_owned();
             placement.constraints.push(Constraint { attribute, value: "z1".into(), equal: over });
@@ -391,7 +407,7 @@ proptest! {
     #[test]
     fn a_round_is_what_the_plain_rule_gives(
         nodes in prop::collection::vec((1_u64..5, 0_u8..3), 1..8),
-        wants in prop::collection::vec((any_spec(), 1_u64..12), 1..6),
+        wants in prop::collection::vec((any_spec(), 0_u64..12, 0_usize..6), 1..6),
         max in 1_usize..40,
     ) {
         let mut history = History::default();
@@ -401,8 +417,11 @@ proptest! {
             let labels = [("zone".to_owned(), format!("z{zone}"))].into();
             history.add(&Writer::Controller, NodeLabelled { node: node(&name), labels });
         }
-        for (spec, count) in wants {
+        for (spec, count, replaced) in wants {
             want(&mut history, &spec, count);
+            for old in not_replaced(history.fold.state()).iter().take(replaced) {
+                replace(&mut history, &spec, old);
+            }
             let expected = plainly(history.fold.state(), max);
             let round = round(history.fold.state(), max, history.now_ms);
             let mut went = BTreeMap::new();
