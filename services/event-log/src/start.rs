@@ -156,7 +156,9 @@ pub enum Waiting {
     Leader,
     /// Another instance has more.
     #[error(
-        "the log ends at {log} and history was published up to {known}: for the instance that has          it; if there is none any more, run `muster-event-log take --accept-loss`"
+        "the log ends at {log} and history was published up to {known}: for the instance that has \
+         it; if there is none any more, stop this one and run \
+         `muster-event-log --one-of-several take --accept-loss` on its folder"
     )]
     Below {
         /// The log's end.

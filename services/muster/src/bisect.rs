@@ -77,7 +77,7 @@ async fn narrow(
         let from = good.place().position;
         let middle = fold(client, from + (bad - from) / 2).await?;
         let holds = condition.holds(&middle).map_err(CliError::usage)?;
-        eprintln!("{} at {}", if holds { "true" } else { "false" }, middle.place().position);
+        eprintln!("{} at r{}", if holds { "true" } else { "false" }, middle.place().position);
         if holds {
             bad = middle.place().position;
         } else {

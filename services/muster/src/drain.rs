@@ -29,7 +29,7 @@ pub(crate) async fn drain(client: &Client, drain: &Drain) -> Result<(), CliError
     let (mut progress, accepted) = follow::send(client, change, shown).await?;
     let id = progress.id.clone();
     if patience.detach {
-        println!("accepted at {accepted}; follow it with: muster why {id}");
+        println!("accepted at r{accepted}; follow it with: muster why {id}");
         return Ok(());
     }
     let mut display = Display::new(shown);
@@ -50,7 +50,7 @@ pub(crate) async fn drain(client: &Client, drain: &Drain) -> Result<(), CliError
         1 => " but for 1 that stays".to_owned(),
         n => format!(" but for {n} that stay"),
     };
-    println!("{node} is drained at {at}{but}; how it came about: muster why {id}");
+    println!("{node} is drained at r{at}{but}; how it came about: muster why {id}");
     for one in &staying {
         println!("  {one}");
     }

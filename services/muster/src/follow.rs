@@ -161,7 +161,7 @@ async fn carry_out(
     let deletes = progress.deletes;
     let patience = patience.filter(|patience| !patience.detach);
     let (Some(patience), Some(app)) = (patience, progress.app.clone()) else {
-        println!("accepted at {accepted}; follow it with: muster why {}", progress.id);
+        println!("accepted at r{accepted}; follow it with: muster why {}", progress.id);
         return Ok(());
     };
     let outcome = tokio::select! {
@@ -318,16 +318,16 @@ impl Progress<'_> {
             match envelope.event {
                 Event::AppConverged(e) if !self.deletes => {
                     let (app, revision) = (e.app.short(), e.revision);
-                    return Ok(format!("{app} runs as declared at {at}, revision {revision}"));
+                    return Ok(format!("{app} runs as declared at r{at}, revision {revision}"));
                 }
-                Event::AppDeleted(e) => return Ok(format!("{} is gone at {at}", e.app.short())),
+                Event::AppDeleted(e) => return Ok(format!("{} is gone at r{at}", e.app.short())),
                 Event::AppStalled(e) => {
                     let text = format!("{} stalled: {}: {}", e.app.short(), e.workload, e.reason);
                     return Err(CliError::new(Code::Refused, text));
                 }
                 Event::AppDeployed(_) | Event::AppDeleteStarted(_) if !own => {
                     let by = envelope.header.actor;
-                    let text = format!("another command, by {by}, changed the app at {at}");
+                    let text = format!("another command, by {by}, changed the app at r{at}");
                     return Err(CliError::new(Code::Conflict, text));
                 }
                 _ => {}
@@ -385,7 +385,7 @@ async fn until(client: &Client, wait: &Wait) -> Result<(), CliError> {
         let page = client.state(of(&wait.app)).await?;
         match (page.apps.first(), wait.condition) {
             (None, Condition::Deleted) => {
-                let told = format!("{app} is gone at {}", page.place.position);
+                let told = format!("{app} is gone at r{}", page.place.position);
                 return waited(wait, page.place, "deleted", None, &told);
             }
             (None, Condition::Converged) => {
@@ -396,7 +396,7 @@ async fn until(client: &Client, wait: &Wait) -> Result<(), CliError> {
             }
             (Some(view), Condition::Converged) if is_as_declared(view) => {
                 let (at, revision) = (page.place.position, view.revision);
-                let told = format!("{app} runs as declared at {at}, revision {revision}");
+                let told = format!("{app} runs as declared at r{at}, revision {revision}");
                 return waited(wait, page.place, "converged", Some(revision), &told);
             }
             (Some(view), Condition::Converged) if view.status == "stalled" => {
