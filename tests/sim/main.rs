@@ -244,3 +244,8 @@ fn an_agent_that_acts_before_it_keeps_is_noticed() {
 fn an_engine_that_makes_a_container_twice_is_noticed() {
     is_noticed(Protections { names: false, ..Protections::ALL }, 100, &["runs-once"]);
 }
+
+#[test]
+fn a_service_that_folds_something_else_is_noticed() {
+    is_noticed(Protections { folding: false, ..Protections::ALL }, 20, &["states-agree"]);
+}
