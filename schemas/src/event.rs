@@ -159,6 +159,21 @@ events! {
         /// The last place that both have.
         from: Place,
     }
+    /// A service's state is not the one that event-log has of the same place.
+    StateDiverged by By::EventLog => {
+        /// The service.
+        writer: Writer,
+        /// Its instance.
+        instance: String,
+        /// The place.
+        place: Place,
+        /// The version of the fold that both have.
+        fold_version: u32,
+        /// The hash of the service's state.
+        theirs: String,
+        /// The hash of event-log's.
+        ours: String,
+    }
     /// A disk has little room left: commands that ask for more are refused until there is more.
     IntakeClosed by By::EventLog => {
         /// Which disk: that of the `log`, or of `nats`.

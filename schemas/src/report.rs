@@ -48,12 +48,12 @@ pub struct Beat {
     pub instance: String,
     /// The place it has folded.
     pub place: Place,
-    /// The hash of its state at the last position that is a multiple of [`MARK_EVERY`].
+    /// The newest mark of its state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
 }
 
-/// At which positions services compare their states.
+/// How far apart marks are: one is taken at the first end of a batch at or behind each multiple.
 pub const MARK_EVERY: u64 = 1_000;
 
 /// The hash of a state at a place.

@@ -11,6 +11,7 @@ use schemas::document::NodeDocument;
 use schemas::envelope::Envelope;
 use schemas::id::{Digest, NodeName, ReplicaId};
 use schemas::place::{Basis, Place};
+use schemas::report::Beat;
 
 use crate::engine::{Container, Effect, Status};
 use crate::model::Model;
@@ -110,6 +111,17 @@ impl Checks {
             return failure("live-is-replayed", format!("{name} at {place} differs"));
         }
         Ok(())
+    }
+
+    /// The mark of an instance that leads is of the state that is replayed.
+    pub(crate) fn mark(&self, beat: &Beat) -> Result<(), Failure> {
+        let Some(mark) = &beat.mark else { return Ok(()) };
+        match self.hashes.get(&mark.place.position) {
+            Some((place, hash)) if *place != mark.place || *hash != mark.state_hash => {
+                failure("marks-agree", format!("{} at {} differs", beat.instance, mark.place))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A document is a function of the log up to the place it names.

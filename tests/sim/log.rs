@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster::Marks;
 use event_log::sequencer::{Input, Output, Seat, Sequencer, Setup, Window};
 use event_log::store::Store as _;
 use event_log::testing::{FakeStore, Shown, stands_for};
@@ -11,6 +12,9 @@ use event_log::witness::Heads;
 use schemas::append::{Request, Verdict};
 use schemas::id::{Series, Writer};
 use schemas::place::Place;
+
+/// States are compared every so many events.
+pub(crate) const MARK_EVERY: u64 = 20;
 
 /// A snapshot is written every so many events.
 const SNAPSHOT_EVERY: u64 = 60;
@@ -121,7 +125,7 @@ impl Log {
             accepts_loss: false,
             window: self.window,
         };
-        let shown = Shown::open(&self.store)?;
+        let shown = Shown::open(&self.store, Marks::every(MARK_EVERY))?;
         let machine = Sequencer::new(self.store.clone(), shown.clone(), setup);
         self.machine = Some(machine.map_err(|error| error.to_string())?);
         self.shown = Some(shown);

@@ -245,3 +245,8 @@ fn an_engine_that_makes_a_container_twice_is_noticed() {
     let by = ["runs-once", "stopped-for-a-reason"];
     is_noticed(Protections { names: false, ..Protections::ALL }, 100, &by);
 }
+
+#[test]
+fn a_service_that_folds_something_else_is_noticed() {
+    is_noticed(Protections { folding: false, ..Protections::ALL }, 20, &["states-agree"]);
+}

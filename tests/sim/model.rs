@@ -198,6 +198,9 @@ impl Model {
 
     fn apply(&mut self, at: &Header, event: &Event) -> Judged {
         match event {
+            Event::StateDiverged(e) => {
+                return wrong("states-agree", format!("{} at {}", e.writer, e.place));
+            }
             Event::CommandAccepted(e) => {
                 return self.receipt(at, &e.command);
             }

@@ -1,6 +1,6 @@
 //! An instance of a deciding service: the real machine, and what is around it in its process.
 
-use cluster::Fold;
+use cluster::{Fold, Marks};
 use controller::Controller;
 use controller::commands::CommandMessage;
 use decider::{Decider, Input, Now, Output, Role, Rules};
@@ -11,6 +11,8 @@ use schemas::append::{Answer, Request};
 use schemas::id::Writer;
 use schemas::place::Place;
 use schemas::report::{Beat, Heartbeat};
+
+use crate::log::MARK_EVERY;
 
 /// What comes to an instance.
 #[derive(Clone, Debug)]
@@ -171,6 +173,7 @@ impl<R: Wired> Process for Instance<R> {
         let instance = format!("{}.{}", self.name(), self.disks);
         let seed = format!("{}/{}", self.name(), self.lives);
         let machine = Decider::new(R::default(), instance, seed);
+        let machine = machine.marking(Marks::every(MARK_EVERY));
         self.machine = Some(match snapshot {
             Some(fold) => machine.from_fold(fold),
             None => machine,

@@ -182,11 +182,19 @@ pub(crate) struct Protections {
     pub(crate) keeping: bool,
     /// An engine has one container of a name.
     pub(crate) names: bool,
+    /// Every service folds what the log says.
+    pub(crate) folding: bool,
 }
 
 impl Protections {
-    pub(crate) const ALL: Self =
-        Self { durability: true, fencing: true, stream_checks: true, keeping: true, names: true };
+    pub(crate) const ALL: Self = Self {
+        durability: true,
+        fencing: true,
+        stream_checks: true,
+        keeping: true,
+        names: true,
+        folding: true,
+    };
 }
 
 /// The world.

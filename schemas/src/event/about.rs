@@ -64,7 +64,7 @@ impl Event {
     /// Only types that were so from their first release are.
     #[must_use]
     pub fn is_ignorable(kind: &str) -> bool {
-        matches!(kind, "ExecStarted")
+        matches!(kind, "ExecStarted" | "StateDiverged")
     }
 
     /// What it is about.
@@ -74,6 +74,9 @@ impl Event {
             Self::SequencerTaken(_) => about("log", "sequencer", "taken", []),
             Self::PositionVoided(_) => about("log", "position", "voided", []),
             Self::HistoryForked(_) => about("log", "history", "forked", []),
+            Self::StateDiverged(e) => {
+                about("log", "state", "diverged", [format!("leader/{}", e.writer)])
+            }
             Self::IntakeClosed(_) => about("log", "intake", "closed", []),
             Self::IntakeOpened(_) => about("log", "intake", "opened", []),
             Self::LeadershipTaken(e) => of_leader(&e.writer, "taken"),

@@ -70,6 +70,18 @@ pub(crate) async fn read_beats(bus: Bus, queue: Sender<Input>) -> Result<(), Fai
     Ok(())
 }
 
+/// Hands in what leaders of deciding services say of their states.
+pub(crate) async fn read_marks(bus: Bus, queue: Sender<Input>) -> Result<(), Failure> {
+    let mut beats = bus.subscribe(subject::BEATS).await?;
+    while let Some(message) = beats.next().await {
+        let Ok(beat) = serde_json::from_slice::<Beat>(&message.payload) else { continue };
+        if beat.mark.is_some() && queue.send(Input::Marked(beat)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Hands in how far history was published by the documents that agents hold.
 pub(crate) async fn read_heartbeats(bus: Bus, queue: Sender<Input>) -> Result<(), Failure> {
     let mut heartbeats = bus.subscribe(subject::HEARTBEATS).await?;

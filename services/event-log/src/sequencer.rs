@@ -10,6 +10,7 @@
 //! or entropy (the pump in `service`).
 
 mod admit;
+mod diverge;
 mod flight;
 mod held;
 mod presence;
@@ -28,10 +29,11 @@ pub use self::words::*;
 mod tests;
 
 use schemas::append::Verdict;
-use schemas::event::SequencerTaken;
+use schemas::event::{Event, SequencerTaken};
 use schemas::place::Place;
 
 use self::admit::Decision;
+use self::diverge::Diverged;
 use self::flight::Flight;
 use self::held::Held;
 use self::presence::Presence;
@@ -96,6 +98,7 @@ pub struct Sequencer<S, B> {
     attempts: u32,
     full: bool,
     stated: Option<room::Stated>,
+    diverged: Diverged,
     counts: Counts,
 }
 
@@ -137,6 +140,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             attempts: 0,
             full: false,
             stated: None,
+            diverged: Diverged::default(),
             counts: Counts::default(),
         };
         sequencer.reload()?;
@@ -186,6 +190,11 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         match (input, &self.phase) {
             (Input::Outcomes(outcomes), _) => self.outcomes(outcomes, out),
             (Input::Room(room), _) => self.room(&room, now_ms, out),
+            (Input::Marked(beat), Phase::Leading { fence }) => {
+                let fence = *fence;
+                self.check_state(&beat, fence, now_ms, out)
+            }
+            (Input::Marked(_), _) => Ok(()),
             (Input::Requests(asked), Phase::Leading { .. }) if self.full => {
                 self.let_go(&asked, out);
                 Ok(())
@@ -216,6 +225,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
                 Ok(())
             }
             (Input::Tick, Phase::Leading { .. }) => {
+                self.diverged.tick();
                 self.confirm(out);
                 Ok(())
             }
@@ -264,6 +274,26 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         out.push(Output::Purge { up_to });
         self.confirm(out);
         self.release(out);
+        Ok(())
+    }
+
+    /// Stores an event of its own, and has it published.
+    fn state(
+        &mut self,
+        event: Event,
+        fence: u64,
+        now_ms: u64,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Stop> {
+        let entry = Entry::stated(&self.tip, event, now_ms);
+        let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
+        group.push([entry])?;
+        let (commit, tip, indexer) = group.done();
+        self.store.append(&commit)?;
+        self.tip = tip;
+        self.indexer = indexer;
+        self.counts.events += 1;
+        self.send_rows(commit.rows, fence, None, out);
         Ok(())
     }
 

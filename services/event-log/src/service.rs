@@ -104,6 +104,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         tasks.spawn("beats", others::read_beats(bus.clone(), queue.clone()));
         tasks.spawn("heartbeats", others::read_heartbeats(bus.clone(), queue.clone()));
     }
+    tasks.spawn("marks", others::read_marks(bus.clone(), queue.clone()));
     tasks.spawn("connections", read_connections(bus.clone(), queue.clone(), shutdown.clone()));
     let pump = Pump {
         bus,
@@ -126,6 +127,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         snapshot_at: newest,
         snapshot: None,
         disks: Disks::new(&config),
+        diverged: 0,
     };
     tasks.spawn("sequencer", pump.run(arrived, shutdown));
     // The first task that ends, ends the service.
@@ -185,6 +187,8 @@ struct Pump {
     snapshot_at: u64,
     snapshot: Option<tokio::task::JoinHandle<()>>,
     disks: Disks,
+    /// How many diverged states were counted for the health page.
+    diverged: u64,
 }
 
 impl Pump {
@@ -418,7 +422,7 @@ impl Pump {
     }
 
     /// What the health page shows.
-    fn tell(&self) {
+    fn tell(&mut self) {
         let ready = self.sequencer.leads() || self.sequencer.follows();
         let missing = match (self.bus.connected(), ready, self.sequencer.waits_for()) {
             (false, ..) => Some("NATS".to_owned()),
@@ -450,9 +454,12 @@ impl Pump {
         let help = "Requests let go for lack of room, to be offered again.";
         set("muster_log_deferred", help, counts.deferred);
         set("muster_log_voided", "Positions that hold what the log never wrote.", counts.voided);
+        let help = "States of services that were not the log's.";
+        metrics.count("muster_state_diverged", help, &[], counts.diverged - self.diverged);
         for (code, count) in &counts.refused {
             metrics.set("muster_log_refused", "Requests refused.", &[("code", code)], *count);
         }
+        self.diverged = counts.diverged;
     }
 }
 

@@ -9,10 +9,11 @@ mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::Fold;
+use cluster::{Fold, Marks};
 use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
 use schemas::read::{LogPage, LogRequest};
+use schemas::report::Mark;
 
 use crate::index::{Indexer, Leaderships, replay};
 use crate::sequencer::Bindings;
@@ -37,14 +38,14 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Begins from the newest snapshot that is good, as a start does.
+    /// Begins from the newest snapshot that is good, as a start does, and takes such marks.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn open(store: &FakeStore) -> Result<Self, String> {
+    pub fn open(store: &FakeStore, marks: Marks) -> Result<Self, String> {
         let view = View::open(store, None).map_err(|error| error.to_string())?;
-        Ok(Self { store: store.clone(), view })
+        Ok(Self { store: store.clone(), view: view.marking(marks) })
     }
 
     /// Shows what was published since.
@@ -103,6 +104,10 @@ impl Bindings for Shown {
 
     fn node_of(&self, replica: &ReplicaId) -> Option<NodeName> {
         self.view.node_of(replica)
+    }
+
+    fn mark_at(&self, place: Place) -> Option<Mark> {
+        self.view.mark_at(place)
     }
 }
 

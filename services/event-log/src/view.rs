@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster::state::Touched;
-use cluster::{FOLD_VERSION, Fold, FoldError};
+use cluster::{FOLD_VERSION, Fold, FoldError, Marks};
 use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
+use schemas::report::Mark;
 
 use crate::packed::Packed;
 use crate::sequencer::Bindings;
@@ -29,7 +30,10 @@ const SNAPSHOTS_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// The folded history up to the published head. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct View(Arc<Mutex<Fold>>);
+pub(crate) struct View {
+    fold: Arc<Mutex<Fold>>,
+    marks: Arc<Mutex<Marks>>,
+}
 
 /// Why the view cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +51,21 @@ impl View {
         if let Some(packed) = packed.filter(|_| fold.place().position == 0) {
             fold = packed.fold(store)?;
         }
-        Ok(Self(Arc::new(Mutex::new(fold))))
+        Ok(Self { fold: Arc::new(Mutex::new(fold)), marks: Arc::default() })
+    }
+
+    /// Takes marks of the state at another interval.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn marking(self, marks: Marks) -> Self {
+        Self { marks: Arc::new(Mutex::new(marks)), ..self }
     }
 
     pub(crate) fn fold(&self) -> MutexGuard<'_, Fold> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.fold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Folds what was published since. What was published goes back only where an operator gave it
@@ -61,7 +75,9 @@ impl View {
         if to.position < fold.cursor().position {
             *fold = restore(store, to.position)?;
         }
-        let advanced = push(store, &mut fold, to.position);
+        let advanced = push_each(store, &mut fold, to.position, &mut |before, fold| {
+            self.marks().pushed(before, fold);
+        });
         // Nobody here asks what changed.
         fold.state_mut().touched = Touched::default();
         advanced
@@ -70,13 +86,29 @@ impl View {
 
 /// Folds on to a position.
 pub(crate) fn push(store: &impl Store, fold: &mut Fold, to: u64) -> Result<(), ViewError> {
+    push_each(store, fold, to, &mut |_, _| {})
+}
+
+/// The same, and says after each entry where the fold was before it.
+fn push_each(
+    store: &impl Store,
+    fold: &mut Fold,
+    to: u64,
+    each: &mut dyn FnMut(Place, &Fold),
+) -> Result<(), ViewError> {
     let from = fold.cursor().position + 1;
     let mut failed = None;
-    store.scan(from, to, &mut |row| match fold.push(&row.bytes) {
-        Ok(_) => ControlFlow::Continue(()),
-        Err(error) => {
-            failed = Some(error);
-            ControlFlow::Break(())
+    store.scan(from, to, &mut |row| {
+        let before = fold.place();
+        match fold.push(&row.bytes) {
+            Ok(_) => {
+                each(before, fold);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
         }
     })?;
     failed.map_or(Ok(()), |error| Err(error.into()))
@@ -128,6 +160,10 @@ impl Bindings for View {
 
     fn node_of(&self, replica: &ReplicaId) -> Option<NodeName> {
         self.fold().state().replicas.get(replica).and_then(|replica| replica.node.clone())
+    }
+
+    fn mark_at(&self, place: Place) -> Option<Mark> {
+        self.marks().at(place).cloned()
     }
 }
 

@@ -1,7 +1,11 @@
 //! `muster doctor`: each line says what was looked at; one that is ill says what to do.
 
+use std::collections::BTreeMap;
+
+use schemas::envelope::Envelope;
+use schemas::event::Event;
 use schemas::id::Writer;
-use schemas::read::{Head, StateRequest};
+use schemas::read::{Head, LogRequest, StateRequest};
 use schemas::report::Beat;
 use schemas::{stream, subject};
 use serde::Serialize;
@@ -15,6 +19,9 @@ use crate::table::{ago, bytes};
 
 /// How old the last beat of a service that leads may be.
 const SILENT_MS: u64 = 5_000;
+
+/// How long a state that differed is told of, in ms.
+const DIVERGED_MS: u64 = 3_600_000;
 
 /// How many events behind a service may be that follows.
 const LAG: u64 = 1_000;
@@ -78,6 +85,7 @@ pub(crate) async fn doctor(client: &Client, output: Format) -> Result<(), CliErr
             report.well(&format!("event-log at {}, state {}", head.place, head.state_hash));
             history(&head, &mut report);
             services(client, &head, &mut report).await;
+            states(client, &mut report).await;
             nodes(client, &mut report).await;
         }
         Err(error) => report.ill("event-log", &error.text),
@@ -163,6 +171,46 @@ async fn services(client: &Client, head: &Head, report: &mut Report) {
                 }
             }
         }
+    }
+}
+
+/// States that differed from the log's, of late.
+async fn states(client: &Client, report: &mut Report) {
+    let now = runtime::clock::utc_ms();
+    let request = LogRequest {
+        newest: true,
+        since_ms: Some(now.saturating_sub(DIVERGED_MS)),
+        kinds: vec!["StateDiverged".to_owned()],
+        ..LogRequest::default()
+    };
+    let page = match client.log(&request).await {
+        Ok(page) => page,
+        Err(error) => return report.ill("the log", &error.text),
+    };
+    let mut last = BTreeMap::new();
+    for entry in &page.events {
+        if let Ok(Envelope { header, event: Event::StateDiverged(e) }) =
+            Envelope::decode(entry.get().as_bytes())
+        {
+            last.insert(e.writer.clone(), (header.recorded_ms, e));
+        }
+    }
+    if last.is_empty() {
+        report.well("no service had another state than the log within the last hour");
+    }
+    for (writer, (recorded_ms, e)) in last {
+        let what = format!(
+            "the state of {writer} ({}) at {} was not the log's {} ago",
+            short(&e.instance),
+            e.place,
+            ago(now.saturating_sub(recorded_ms))
+        );
+        let remedy = format!(
+            "restart muster-{writer}, which folds anew, and see `muster replay --verify`; event-log \
+             had {}, {writer} {}",
+            e.ours, e.theirs
+        );
+        report.ill(&what, &remedy);
     }
 }
 

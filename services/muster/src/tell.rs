@@ -84,6 +84,12 @@ pub(crate) fn words(event: &Event) -> String {
         }
         Event::PositionVoided(_) => "something that the log never wrote was voided".to_owned(),
         Event::HistoryForked(e) => format!("a copy of history up to {} goes its own way", e.from),
+        Event::StateDiverged(e) => format!(
+            "the state that {} ({}) has of {} is not the one the log folds to",
+            e.writer,
+            short(&e.instance),
+            e.place
+        ),
         Event::IntakeClosed(e) => format!(
             "the disk of {} has {} left: commands that ask for more are refused until it has {}",
             if e.disk == "nats" { "NATS" } else { "the log" },

@@ -2,9 +2,7 @@
 
 use schemas::event::{Event, IntakeClosed, IntakeOpened};
 
-use super::admit::Group;
 use super::{Asked, Bindings, Output, Phase, Sequencer, Stop};
-use crate::entry::Entry;
 use crate::store::Store;
 
 /// How much room there is for more.
@@ -67,16 +65,8 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             }
             _ => return Ok(()),
         };
-        let entry = Entry::stated(&self.tip, event, now_ms);
-        self.stated = Some(Stated { position: entry.tip.place.position, closed: !closed });
-        let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
-        group.push([entry])?;
-        let (commit, tip, indexer) = group.done();
-        self.store.append(&commit)?;
-        self.tip = tip;
-        self.indexer = indexer;
-        self.counts.events += 1;
-        self.send_rows(commit.rows, fence, None, out);
+        self.state(event, fence, now_ms, out)?;
+        self.stated = Some(Stated { position: self.tip.place.position, closed: !closed });
         Ok(())
     }
 

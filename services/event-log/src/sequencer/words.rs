@@ -6,7 +6,7 @@ use bytes::Bytes;
 use schemas::append::Answer;
 use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
-use schemas::report::Beat;
+use schemas::report::{Beat, Mark};
 
 use super::flight::Message;
 use super::room::Room;
@@ -14,13 +14,16 @@ use crate::start::{Refusal, Stream};
 use crate::store::StoreError;
 use crate::witness::Heads;
 
-/// What the published state says about replicas: an agent may only speak for its own.
+/// What the published state says: of replicas, of which an agent may only name its own, and of itself.
 pub trait Bindings {
     /// The node that a replica is bound to, once it is.
     fn node_of(&self, replica: &ReplicaId) -> Option<NodeName>;
 
     /// Whether it was stated that commands which ask for more are refused.
     fn intake_closed(&self) -> bool;
+
+    /// The mark at a place, if one was taken there and is still known.
+    fn mark_at(&self, place: Place) -> Option<Mark>;
 }
 
 /// How much the events stream keeps.
@@ -123,6 +126,8 @@ pub enum Input {
     Strayed(String),
     /// A leading event-log says that it is there.
     Beat(Beat),
+    /// A deciding service that leads says what its state is.
+    Marked(Beat),
     /// Somebody has folded up to here, so that it was published.
     Known(Place),
     /// [`Output::Probe`] found nobody.
@@ -245,6 +250,8 @@ pub struct Counts {
     pub junk: u64,
     /// Requests that were let go for lack of room.
     pub deferred: u64,
+    /// States of services that were not as they must be.
+    pub diverged: u64,
     /// Times that a publish did not go as expected.
     pub disturbed: u64,
     /// Leaderships that were taken.

@@ -114,6 +114,7 @@ pub(crate) fn apply(state: &mut State, at: &At<'_>, event: &Event) {
         // Of record, and of no consequence for what is.
         Event::PositionVoided(_)
         | Event::HistoryForked(_)
+        | Event::StateDiverged(_)
         | Event::NoteAdded(_)
         | Event::StrayRemoved(_)
         | Event::ExecStarted(_) => {}

@@ -10,6 +10,7 @@ mod declared;
 pub mod fold;
 #[cfg(any(test, feature = "testing"))]
 pub mod history;
+mod mark;
 pub mod section;
 pub mod state;
 pub mod view;
@@ -18,4 +19,5 @@ mod apply;
 
 pub use apply::At;
 pub use fold::{Applied, FOLD_VERSION, Fold, FoldError, Replay};
+pub use mark::Marks;
 pub use state::State;

@@ -1,11 +1,11 @@
 //! The machine: what arrives, in which role, and what is sent in turn.
 
-use cluster::{Fold, FoldError};
+use cluster::{Fold, FoldError, Marks};
 use schemas::append::{Answer, Code, Request, Verdict};
 use schemas::event::{LeadershipReleased, LeadershipTaken};
 use schemas::id::Writer;
 use schemas::place::Place;
-use schemas::report::{BEAT_MS, BEATS_MISSED, Beat, MARK_EVERY, Mark};
+use schemas::report::{BEAT_MS, BEATS_MISSED, Beat};
 
 use cluster::state::{Cause, Touched};
 
@@ -101,7 +101,7 @@ pub struct Decider<R> {
     beaten_ms: Option<u64>,
     wake_ms: Option<u64>,
     rest_until_ms: u64,
-    mark: Option<Mark>,
+    marks: Marks,
     /// The position that event-log was asked for.
     fetching: Option<u64>,
     /// How many batches were recorded.
@@ -125,7 +125,7 @@ impl<R: Rules> Decider<R> {
             beaten_ms: None,
             wake_ms: None,
             rest_until_ms: 0,
-            mark: None,
+            marks: Marks::default(),
             fetching: None,
             batches: 0,
             refusals: 0,
@@ -136,6 +136,13 @@ impl<R: Rules> Decider<R> {
     #[must_use]
     pub fn from_fold(mut self, fold: Fold) -> Self {
         self.fold = fold;
+        self
+    }
+
+    /// Takes marks of its state at another interval.
+    #[must_use]
+    pub fn marking(mut self, marks: Marks) -> Self {
+        self.marks = marks;
         self
     }
 
@@ -212,7 +219,7 @@ impl<R: Rules> Decider<R> {
     }
 
     fn entry(&mut self, bytes: &[u8], logged: bool, now: Now, out: &mut Vec<Output<R::Output>>) {
-        let next = self.fold.cursor().position + 1;
+        let (next, before) = (self.fold.cursor().position + 1, self.fold.place());
         match self.fold.push(bytes) {
             Ok(None) => {}
             Ok(Some(applied)) => {
@@ -221,13 +228,7 @@ impl<R: Rules> Decider<R> {
                     let batch = &first.header.batch;
                     self.offers.folded(place.position, &batch.series, batch.n);
                 }
-                if place.position.is_multiple_of(MARK_EVERY) {
-                    self.mark = Some(Mark {
-                        place,
-                        fold_version: cluster::FOLD_VERSION,
-                        state_hash: self.fold.state().hash(),
-                    });
-                }
+                self.marks.pushed(before, &self.fold);
                 self.check_role(now);
             }
             // A repeat: this instance has it already.
@@ -389,7 +390,7 @@ impl<R: Rules> Decider<R> {
                 term,
                 instance: self.instance.clone(),
                 place: self.fold.place(),
-                mark: self.mark.clone(),
+                mark: self.marks.newest().cloned(),
             }));
         }
         let place = self.fold.place();
@@ -434,3 +435,6 @@ impl<R: Rules> Decider<R> {
         self.fold.place()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use schemas::append::{Answer, Code, Draft, Request, Verdict};
 use schemas::event::{Event, LeadershipTaken, NoteAdded};
 use schemas::id::{NodeName, ReplicaId, Series, Tenant, Writer};
 use schemas::place::{Basis, Place};
+use schemas::report::Mark;
 use schemas::subject;
 use serde_json::value::RawValue;
 
@@ -26,6 +27,8 @@ pub(super) struct Bound {
     pub(super) nodes: BTreeMap<ReplicaId, NodeName>,
     /// Whether the intake is closed, by what is published.
     pub(super) closed: Rc<Cell<bool>>,
+    /// The mark of the state that is published.
+    pub(super) mark: Rc<RefCell<Option<Mark>>>,
 }
 
 impl Bindings for Bound {
@@ -35,6 +38,10 @@ impl Bindings for Bound {
 
     fn intake_closed(&self) -> bool {
         self.closed.get()
+    }
+
+    fn mark_at(&self, place: Place) -> Option<Mark> {
+        self.mark.borrow().clone().filter(|mark| mark.place == place)
     }
 }
 
