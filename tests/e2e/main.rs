@@ -10,6 +10,7 @@ mod cli;
 mod compose;
 mod dev;
 mod drain;
+mod fork;
 mod history;
 mod life;
 mod metrics;

@@ -43,12 +43,13 @@ impl Fork {
     }
 
     /// Ends the copy with the event that says so. Whoever led is elsewhere and will not come back:
-    /// each leadership is released, so that others may lead here at once.
+    /// each leadership is released, so that others may lead here at once. Says which place is the last
+    /// that both histories have, and the state behind all of it.
     ///
     /// # Errors
     ///
     /// When it cannot be written.
-    pub fn finish(mut self) -> Result<Fold, Failure> {
+    pub fn finish(mut self) -> Result<(Place, Fold), Failure> {
         let from = self.0.fold().place();
         let leaders = self.0.fold().state().leaders.iter();
         let released: Vec<(Writer, Event)> = leaders
@@ -64,7 +65,7 @@ impl Fork {
         }
         let fold = self.0.fold().clone();
         self.0.finish(None)?;
-        Ok(fold)
+        Ok((from, fold))
     }
 
     fn add(&mut self, writer: &Writer, event: Event) -> Result<(), Failure> {

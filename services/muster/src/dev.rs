@@ -53,6 +53,12 @@ pub(crate) async fn run(dev: &Dev, to: &To, shutdown: Shutdown) -> Result<(), Cl
             let text = format!("--nats-port and --nats-url or MUSTER_NATS_URL, {url}: give one");
             return Err(CliError::usage(text));
         }
+        Some(url) if dev.fork.is_some() => {
+            let text = format!(
+                "a fork has a nats-server of its own: unset MUSTER_NATS_URL, or do without --nats-url {url}"
+            );
+            return Err(CliError::usage(text));
+        }
         Some(_) => None,
         None => Some(Server::configure(dev, &folder, &users).await?),
     };

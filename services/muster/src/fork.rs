@@ -5,10 +5,11 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 
 use cluster::Fold;
-use cluster::state::Phase;
+use cluster::state::{Phase, Replica};
+use node_agent::agent::Runner;
 use node_agent::engine::simulated::{self, Container};
 use schemas::event::NodeDescription;
-use schemas::id::NodeName;
+use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
 use schemas::read::LogRequest;
 use serde::{Deserialize, Serialize};
@@ -81,15 +82,19 @@ pub(crate) fn begin(into: &Path) -> Result<event_log::Fork, CliError> {
 
 /// Ends it: everything was copied.
 pub(crate) fn finish(copy: event_log::Fork, into: &Path) -> Result<Place, CliError> {
-    let fold = copy.finish()?;
-    for (node, containers) in running(&fold) {
+    let (from, fold) = copy.finish()?;
+    for (node, replicas) in by_node(&fold) {
         let folder = into.join(STATE).join(format!("node-agent-{node}"));
-        let prepared = simulated::prepare(&folder, containers);
+        let containers = replicas.iter().filter_map(|(id, replica)| container(id, replica));
+        let runners =
+            replicas.iter().filter_map(|(id, replica)| Some(((*id).clone(), runner(replica)?)));
+        let prepared = simulated::prepare(&folder, containers)
+            .and_then(|()| node_agent::service::remember(&folder, runners.collect()));
         prepared.map_err(|error| CliError::internal(format!("{}: {error}", folder.display())))?;
     }
     let nodes = fold.state().nodes.iter();
     let nodes = nodes.map(|(name, node)| (name.clone(), node.description.clone())).collect();
-    let forked = Forked { from: fold.place(), nodes };
+    let forked = Forked { from, nodes };
     let text = serde_json::to_vec_pretty(&forked).map_err(|e| CliError::internal(e.to_string()))?;
     let path = into.join(FILE);
     let written = runtime::files::write_atomically(&path, &text);
@@ -97,21 +102,37 @@ pub(crate) fn finish(copy: event_log::Fork, into: &Path) -> Result<Place, CliErr
     Ok(forked.from)
 }
 
-/// What every node's engine is to have: the containers that ran there, as history says.
-fn running(fold: &Fold) -> BTreeMap<NodeName, Vec<Container>> {
-    let mut nodes: BTreeMap<NodeName, Vec<Container>> = BTreeMap::new();
+/// The replicas of every node.
+fn by_node(fold: &Fold) -> BTreeMap<NodeName, Vec<(&ReplicaId, &Replica)>> {
+    let mut nodes: BTreeMap<NodeName, Vec<_>> = BTreeMap::new();
     for (id, replica) in fold.state().replicas.iter() {
-        let (Some(node), Some(container)) = (&replica.node, &replica.container) else { continue };
-        if !matches!(replica.phase, Phase::Running | Phase::Ready) {
-            continue;
+        if let Some(node) = &replica.node {
+            nodes.entry(node.clone()).or_default().push((id, replica));
         }
-        nodes.entry(node.clone()).or_default().push(Container {
-            replica: id.clone(),
-            run: replica.run,
-            id: container.clone(),
-            running: true,
-            endpoints: replica.endpoints.clone(),
-        });
     }
     nodes
+}
+
+/// The container that the engine of its node is to have: what ran there, as history says.
+fn container(id: &ReplicaId, replica: &Replica) -> Option<Container> {
+    let runs = matches!(replica.phase, Phase::Running | Phase::Ready);
+    let container = replica.container.clone().filter(|_| runs)?;
+    Some(Container {
+        replica: id.clone(),
+        run: replica.run,
+        id: container,
+        running: true,
+        endpoints: replica.endpoints.clone(),
+    })
+}
+
+/// What the agent of its node is to know of it, so that it goes on with the run that is on and does
+/// not begin to count runs anew.
+fn runner(replica: &Replica) -> Option<Runner> {
+    match replica.phase {
+        Phase::Running => Some(Runner::amid(replica.run, false, replica.endpoints.clone())),
+        Phase::Ready => Some(Runner::amid(replica.run, true, replica.endpoints.clone())),
+        _ if replica.run > 0 => Some(Runner::before(replica.run + 1)),
+        _ => None,
+    }
 }

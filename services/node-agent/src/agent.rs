@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Done, Listed, Op};
 use facts::Facts;
 use images::Images;
-use replica::{Runner, World};
+pub use replica::Runner;
+use replica::World;
 
 pub use sessions::{Asking, Wanted};
 

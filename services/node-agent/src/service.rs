@@ -11,13 +11,13 @@ use runtime::{Admin, Failure, Shutdown, clock, entropy, files};
 use schemas::append::{Answer, INBOX_HEADER};
 use schemas::document::{NodeDocument, SpecDocument};
 use schemas::event::NodeDescription;
-use schemas::id::Digest;
+use schemas::id::{Digest, ReplicaId};
 use schemas::registry::Role;
 use schemas::report::UsageReport;
 use schemas::{stream, subject};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::agent::{Agent, Input, Kept, Output};
+use crate::agent::{Agent, Input, Kept, Output, Runner};
 use crate::config::Config;
 use crate::engine::{Engine, Reading};
 use crate::live::{self, Asks};
@@ -73,6 +73,19 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         }
         _ => Ok(()),
     }
+}
+
+/// Writes what an agent that has not run yet is to know of the replicas on its node.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn remember(
+    folder: &std::path::Path,
+    runners: BTreeMap<ReplicaId, Runner>,
+) -> std::io::Result<()> {
+    let kept = Kept { runners, ..Kept::default() };
+    files::write_atomically(&folder.join(KEPT), &serde_json::to_vec(&kept)?)
 }
 
 fn read_kept(folder: &std::path::Path) -> Result<Kept, Failure> {

@@ -26,8 +26,9 @@ pub(crate) struct Dev {
     /// The loopback address of /livez, /readyz and /metrics
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) admin_address: std::net::SocketAddr,
-    /// Open a fork that `muster fork` made, with simulated nodes: nothing is run
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["data_dir", "nodes", "docker_host"])]
+    /// Open a fork that `muster fork` made, with simulated nodes: nothing is run. DIR is the folder of the
+    /// cluster then, whatever --data-dir says, and no engine is asked
+    #[arg(long, value_name = "DIR", conflicts_with = "nodes")]
     pub(crate) fork: Option<PathBuf>,
     /// Host paths below this folder may be mounted. May be given again
     #[arg(long, value_name = "DIR")]

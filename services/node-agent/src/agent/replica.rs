@@ -118,6 +118,19 @@ enum Stage {
 }
 
 impl Runner {
+    /// One amid a run that was stated to be on, or ready.
+    #[must_use]
+    pub fn amid(run: u32, ready: bool, endpoints: Vec<Endpoint>) -> Self {
+        let stage = if ready { Stage::Ready } else { Stage::Running };
+        Self { stage, run, endpoints, ..Self::default() }
+    }
+
+    /// One whose next run is this one.
+    #[must_use]
+    pub fn before(run: u32) -> Self {
+        Self { stage: Stage::Waiting, run, ..Self::default() }
+    }
+
     pub(super) fn run(&self) -> u32 {
         self.run
     }
