@@ -1,5 +1,6 @@
 //! The sequencer against a fake store and a fake stream.
 
+mod joins;
 mod refuses;
 mod room;
 mod several;
