@@ -52,7 +52,7 @@ impl World {
             }
             33..=34 => self.make_by_hand(node),
             35 => self.nodes.iter_mut().for_each(|node| node.engine.tag += 1),
-            36 => self.replace_removed(),
+            36 | 39..=41 => self.replace_removed(),
             37..=38 => {
                 let ms = self.dice.within(300, 6_000);
                 self.log_pause(log, ms);

@@ -166,8 +166,11 @@ pub enum Waiting {
         /// What was published.
         known: Place,
     },
-    /// The stream does not reach back to the log's end.
-    #[error("for an instance that has positions {from} to {to}, which the stream has not any more")]
+    /// The stream does not reach back to the log's end, or not to an entry that both have.
+    #[error(
+        "for an instance that has positions {from} to {to}: the events stream has nothing there \
+         that follows from this log; if none has, connect to the NATS of this log"
+    )]
     Gap {
         /// The first position.
         from: u64,
@@ -303,11 +306,14 @@ pub fn judge(facts: &Facts) -> Action {
 /// over; and what is missing here may be with another.
 fn of_several(facts: &Facts, action: Action) -> Action {
     let Facts { log, published, stream, standing, .. } = facts;
-    // Where the stream begins behind what I know to be published, what differs there says nothing of
-    // what lies between.
-    if let Some(Compared::Differs { at, proven: false, .. }) = facts.compared
-        && at > published.position + 1
-    {
+    // Where the stream begins behind what I know to be published, it says nothing of what lies before:
+    // even a message of mine there may have been voided, by an instance that can tell.
+    let begins_behind = stream.messages > 0 && stream.first > published.position + 1;
+    let differs_behind = matches!(
+        facts.compared,
+        Some(Compared::Differs { at, proven: false, .. }) if at > published.position
+    );
+    if log.position > published.position && (begins_behind || differs_behind) {
         return Action::SetAside { from: published.position + 1 };
     }
     match action {

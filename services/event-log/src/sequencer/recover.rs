@@ -136,7 +136,8 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         out: &mut Vec<Output>,
     ) -> Result<(), Stop> {
         tracing::debug!(?action, ?facts, "a step towards equal log and stream");
-        if !matches!(action, Action::Wait(_) | Action::Bridge { .. }) {
+        let asks = matches!(action, Action::Bridge { .. } | Action::CatchUp { proven: false, .. });
+        if !asks && !matches!(action, Action::Wait(_)) {
             self.waiting = None;
         }
         let step = match action {
@@ -173,7 +174,10 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             Action::CatchUp { from, proven } => {
                 let to = facts.stream.last;
                 let log = self.tip.place;
-                out.push(Output::Notice(format!("taking in {from} to {to}, log ends at {log}")));
+                if self.waiting.is_none() {
+                    let what = format!("taking in {from} to {to}, log ends at {log}");
+                    out.push(Output::Notice(what));
+                }
                 out.push(Output::Read { from, to });
                 Recovery::CatchingUp { next: from, to, proven }
             }
@@ -253,7 +257,15 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         messages: Vec<Streamed>,
         out: &mut Vec<Output>,
     ) -> Result<(), Stop> {
-        let intake = self.take_in((next, to), Some(&mut proven), messages, out)?;
+        let intake = match self.take_in((next, to), Some(&mut proven), messages, out) {
+            // The stream may begin inside what was pipelined behind a foreign message: whoever led
+            // then has voided it. Whether it is that or another history, the entries there tell.
+            Err(Stop::Refusal(Refusal::Differs { at, .. })) if self.setup.seat != Seat::Only => {
+                self.fetch(next, at, out);
+                return Ok(());
+            }
+            intake => intake?,
+        };
         if intake.odd && self.setup.seat == Seat::Only {
             return Err(Refusal::Hole { at: intake.next }.into());
         }

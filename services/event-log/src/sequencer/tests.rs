@@ -1,6 +1,7 @@
 //! The sequencer against a fake store and a fake stream.
 
 mod diverge;
+mod joins;
 mod refuses;
 mod room;
 mod several;

@@ -232,6 +232,10 @@ fn a_gap_is_bridged_by_one_of_several_behind_what_it_published() {
     check(&one_of_several(facts(10, 8, 15, 20)), &Action::SetAside { from: 9 });
     let differs_in_the_end = differs(facts(10, 5, 10, 20), 10, false, true);
     check(&one_of_several(differs_in_the_end), &Action::SetAside { from: 6 });
+    // What was pipelined behind a foreign message is in the stream as it is in the log, and void.
+    check(&one_of_several(facts(10, 5, 10, 20)), &Action::SetAside { from: 6 });
+    let differs_at_the_first = differs(facts(10, 8, 9, 20), 9, false, true);
+    check(&one_of_several(differs_at_the_first), &Action::SetAside { from: 9 });
     check(&one_of_several(facts(0, 0, 21, 20)), &Action::Bridge { from: 1, to: 20 });
 }
 
