@@ -233,7 +233,7 @@ pub(crate) struct Patience {
     #[command(flatten)]
     pub(crate) remark: Remark,
     /// Refuse if it has changed since this position, as -o json prints it in `at`
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = when::position)]
     pub(crate) expect_position: Option<u64>,
 }
 
@@ -243,7 +243,7 @@ pub(crate) struct AtOnce {
     #[command(flatten)]
     pub(crate) remark: Remark,
     /// Refuse if the node has changed since this position, as -o json prints it in `at`
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = when::position)]
     pub(crate) expect_position: Option<u64>,
 }
 

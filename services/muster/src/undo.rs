@@ -101,6 +101,10 @@ async fn send(
         expect_position: patience.expect_position.or(Some(now.place().position)),
         ..patience.clone()
     };
+    if matches!(command, Command::DeleteApp(_)) {
+        // What is deployed next may want a port that this still has.
+        patience.detach = false;
+    }
     patience.remark.reason.get_or_insert_with(|| format!("undo, back to r{to}"));
     follow::on_app(client, command, &step.app, &patience).await
 }

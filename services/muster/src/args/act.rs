@@ -10,7 +10,7 @@ use super::{Format, Patience};
 
 pub(super) const UNDO: &str = "\
 Sends the commands that bring every app back to what was declared at that moment, one after the other, and
-waits for each. What no command brings back is listed first: data that was written since, and images that
+waits for each; with --detach only for apps to end, whose ports others may want. What no command brings back is listed first: data that was written since, and images that
 a tag does not mean any more. Nodes stay as they are.
 
 Examples:

@@ -40,12 +40,12 @@ impl Condition {
         match self.program.execute(&context) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(other) => {
-                Err(format!("{:?} is {other:?} at {at}, neither true nor false", self.text))
+                Err(format!("{:?} is {other:?} at r{at}, neither true nor false", self.text))
             }
             Err(ExecutionError::NoSuchKey(key)) => Err(format!(
-                "at {at} there is something without `{key}`: write has(x.{key}) && … before it"
+                "at r{at} there is something without `{key}`: write has(x.{key}) && … before it"
             )),
-            Err(error) => Err(format!("at {at}: {error}")),
+            Err(error) => Err(format!("at r{at}: {error}")),
         }
     }
 }
