@@ -9,8 +9,21 @@ use super::{Commit, FjallStore, Store as _, StoreError};
 use crate::entry;
 use crate::index::Indexer;
 
-/// What it belongs to, a key and a value.
-pub type BareRow = (Part, Vec<u8>, Vec<u8>);
+/// A row of the log or of an index.
+#[derive(Clone, Debug)]
+pub struct BareRow {
+    part: Part,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl BareRow {
+    /// What it says.
+    #[must_use]
+    pub fn into_value(self) -> Vec<u8> {
+        self.value
+    }
+}
 
 /// The log's keyspaces, and groups of rows with one sync each.
 pub struct Bare {
@@ -54,7 +67,7 @@ impl Bare {
         rows: &[BareRow],
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        for (part, key, value) in rows {
+        for BareRow { part, key, value } in rows {
             for (_, keyspace) in self.parts.iter().filter(|(other, _)| other == part) {
                 batch.insert(keyspace, key.as_slice(), value.as_slice());
             }
@@ -81,5 +94,6 @@ pub fn rows_between(store: &FjallStore, from: u64, to: u64) -> Result<Vec<BareRo
         }
         commit.rows.push(row);
     }
-    Ok(rows_of(&commit))
+    let rows = rows_of(&commit).into_iter();
+    Ok(rows.map(|(part, key, value)| BareRow { part, key, value }).collect())
 }

@@ -9,7 +9,7 @@ use super::{Commit, Row, SnapshotMeta, StoreError};
 
 /// What a row belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(super) enum Part {
     /// Entries by position.
     Log,
     /// How far each series has got.

@@ -86,7 +86,7 @@ impl Sides {
             let since = Since::now();
             self.bare.write(&rows)?;
             sample.groups[1].push(since.us());
-            let bytes: Vec<u8> = rows.into_iter().flat_map(|(_, _, value)| value).collect();
+            let bytes: Vec<u8> = rows.into_iter().flat_map(BareRow::into_value).collect();
             let since = Since::now();
             self.file.write_all(&bytes)?;
             self.file.sync_data()?;
