@@ -16,6 +16,7 @@ use crate::command::Problem;
 use crate::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, WorkloadName, Writer};
 use crate::place::Place;
 use crate::spec::AppSpec;
+use parts::is_zero;
 
 pub use about::{
     About, app_entity, command_entity, image_entity, node_entity, replica_entity, workload_entity,
@@ -318,6 +319,27 @@ events! {
         replicas: Vec<ReplicaId>,
         /// Why.
         reason: RetireReason,
+        /// Whether they finish what is under way first: they are asked to stop when
+        /// `ReplicasReleased` says so.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        leaving: bool,
+    }
+    /// Replicas that are leaving get no traffic any more, and are asked to stop.
+    ReplicasReleased by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// The replicas.
+        replicas: Vec<ReplicaId>,
+        /// How many gateways have said that they send nothing there.
+        gateways: u64,
+        /// Gateways that had not said so when the wait for them ended.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        silent: Vec<NodeName>,
+        /// What was still under way when the time for it had passed: connections and requests.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        open: u64,
     }
     /// A file was stored.
     ConfigStored by By::Controller => {

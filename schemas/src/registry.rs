@@ -111,8 +111,12 @@ pub fn permissions(role: &Role) -> Permissions {
             ]);
             may.respond = true;
         }
-        Role::Gateway(_) => {
-            may.publish(&["muster.v1.api.>"]);
+        Role::Gateway(node) => {
+            may.publish(&[
+                "muster.v1.api.>",
+                &format!("muster.v1.rpt.gateway.{node}"),
+                &format!("muster.v1.rpt.traffic.{node}"),
+            ]);
             read(&stream::EVENTS, &mut may.publish);
         }
         Role::User(name) => {
@@ -278,6 +282,22 @@ pub fn messages() -> Vec<Message> {
             "autoscaler",
         ),
         other(
+            "GatewayReport",
+            "report",
+            "muster.v1.rpt.gateway.<node>",
+            reports,
+            "its gateway",
+            "controller",
+        ),
+        other(
+            "TrafficReport",
+            "report",
+            "muster.v1.rpt.traffic.<node>",
+            reports,
+            "its gateway",
+            "controller, autoscaler, anyone",
+        ),
+        other(
             "Beat",
             "report",
             "muster.v1.rpt.beat.<service>",
@@ -351,6 +371,8 @@ mod tests {
         assert!(!may_publish(&agent, "muster.v1.append.agent.n2"));
         let gateway = Role::Gateway(node("n1"));
         assert!(may_publish(&gateway, "$JS.API.CONSUMER.CREATE.MUSTER_EVENTS.x"));
+        assert!(may_publish(&gateway, "muster.v1.rpt.gateway.n1"));
+        assert!(!may_publish(&gateway, "muster.v1.rpt.gateway.n2"));
         for subject in ["muster.v1.append.agent.n1", "muster.v1.cmd.app.deploy", "muster.v1.rpt.x"]
         {
             assert!(!may_publish(&gateway, subject), "{subject}");

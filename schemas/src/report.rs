@@ -88,3 +88,64 @@ pub struct Usage {
     /// Memory without the page cache.
     pub memory_bytes: u64,
 }
+
+/// How often a gateway says that it is there, in ms. It says at once that it let go of replicas.
+pub const GATEWAY_MS: u64 = 500;
+
+/// A gateway is there, and this is what it goes by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GatewayReport {
+    /// The node.
+    pub node: NodeName,
+    /// The gateway's instance.
+    pub instance: String,
+    /// The place of the table it serves by: what left before it gets nothing new.
+    pub place: Place,
+    /// What is still under way on replicas that are leaving, or not in the table any more. What is
+    /// not here has nothing.
+    pub open: Vec<OpenOn>,
+}
+
+/// What is under way on a replica through one gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OpenOn {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Connections (or, where the gateway knows requests, requests) that have not ended.
+    pub open: u64,
+}
+
+/// How often a gateway tells of its traffic, in ms.
+pub const TRAFFIC_MS: u64 = 1_000;
+
+/// What went through a gateway to replicas. Counts never fall while the instance lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TrafficReport {
+    /// The node.
+    pub node: NodeName,
+    /// The gateway's instance.
+    pub instance: String,
+    /// When it was sent, by the node's clock.
+    pub time_ms: u64,
+    /// One entry a replica that the gateway ever sent something to and that the table still has.
+    pub replicas: Vec<Traffic>,
+}
+
+/// What went through a gateway to one replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Traffic {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Requests (connections, where it is not HTTP) since the instance began.
+    pub requests: u64,
+    /// Those that failed: not reached, broken off, or answered with 500 to 599.
+    pub failed: u64,
+    /// Those under way.
+    pub in_flight: u64,
+    /// How long answers of the last 10 s took, at the median, in microseconds.
+    pub p50_us: u64,
+    /// The same for 95 of 100.
+    pub p95_us: u64,
+    /// The same for 99 of 100.
+    pub p99_us: u64,
+}

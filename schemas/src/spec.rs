@@ -4,6 +4,9 @@
 //! left out has the default written beside it.
 
 mod autoscale;
+mod port;
+mod traffic;
+mod update;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AppName, Digest, VolumeName, WorkloadName};
 
 pub use autoscale::Autoscale;
+pub use port::{AppProtocol, Port, Protocol};
+pub use traffic::{Balance, Route, Tls};
+pub use update::{Step, Strategy as UpdateStrategy, Update};
 
 /// A set of workloads, deployed as one revision. A Compose file is one app.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +101,20 @@ pub struct WorkloadSpec {
     /// How a changed revision replaces the old one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub update: Update,
+    /// How many ready replicas drains, rollouts and rebalancing together must leave at any time.
+    /// Default: what each of them by itself sees to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_ready: Option<u32>,
+    /// How long what is under way on a replica may go on once nothing new is sent to it, before it is
+    /// asked to stop. Default 10,000.
+    #[serde(default = "drain_ms", skip_serializing_if = "is_drain_ms")]
+    pub drain_ms: u64,
+    /// Which requests, by host and path, lead here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// Which of its ready replicas gets the next connection or request.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub balance: Balance,
     /// When to pull the image.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pull: Pull,
@@ -120,6 +140,15 @@ fn one() -> u32 {
 
 fn stop_grace_ms() -> u64 {
     10_000
+}
+
+fn drain_ms() -> u64 {
+    10_000
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_drain_ms(ms: &u64) -> bool {
+    *ms == drain_ms()
 }
 
 impl WorkloadSpec {
@@ -155,6 +184,10 @@ impl WorkloadSpec {
             depends_on: BTreeMap::new(),
             placement: Placement::default(),
             update: Update::default(),
+            min_ready: None,
+            drain_ms: drain_ms(),
+            routes: Vec::new(),
+            balance: Balance::default(),
             pull: Pull::default(),
             autoscale: None,
             overlap: Overlap::default(),
@@ -163,13 +196,17 @@ impl WorkloadSpec {
     }
 
     /// What identifies the containers of this workload: everything but how many there are, which
-    /// come first and how they are replaced. Two specs with one digest need no replacement of
-    /// replicas.
+    /// come first, how they are replaced and which traffic they get. Two specs with one digest need
+    /// no replacement of replicas.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let running = Self {
             replicas: 1,
             update: Update::default(),
+            min_ready: None,
+            drain_ms: drain_ms(),
+            routes: Vec::new(),
+            balance: Balance::default(),
             autoscale: None,
             overlap: Overlap::default(),
             priority: 0,
@@ -289,59 +326,6 @@ pub struct ConfigFile {
     /// The file's mode in octal digits. Default `0444`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
-}
-
-/// A port of the container.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Port {
-    /// The port inside the container.
-    pub container: u16,
-    /// The port on which every node serves the workload. Default: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub published: Option<u16>,
-    /// A port of the node that this replica alone must have: at most one such replica fits a node.
-    /// Default: the engine chooses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<u16>,
-    /// Default tcp.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub protocol: Protocol,
-}
-
-/// A transport protocol.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// TCP.
-    #[default]
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Protocol {
-    /// As it is written in subjects, container ports and Compose files.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
 }
 
 /// How the agent tells whether a replica is healthy.
@@ -528,24 +512,6 @@ impl std::fmt::Display for Constraint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let operator = if self.equal { "==" } else { "!=" };
         write!(f, "{} {operator} {}", self.attribute, self.value)
-    }
-}
-
-/// How a changed revision replaces the replicas of the old one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Update {
-    /// How many replicas are replaced at a time. Default 1.
-    pub parallelism: u32,
-    /// How long a new replica must be ready before the next one is replaced. Default 10,000.
-    pub healthy_for_ms: u64,
-    /// After which a new replica that is not ready has stalled the rollout. Default 300,000.
-    pub deadline_ms: u64,
-}
-
-impl Default for Update {
-    fn default() -> Self {
-        Self { parallelism: 1, healthy_for_ms: 10_000, deadline_ms: 300_000 }
     }
 }
 

@@ -24,6 +24,12 @@ pub const BEATS: &str = "muster.v1.rpt.beat.*";
 /// All usage samples.
 pub const USAGES: &str = "muster.v1.rpt.usage.*";
 
+/// The reports of all gateways.
+pub const GATEWAYS: &str = "muster.v1.rpt.gateway.*";
+
+/// The traffic of all gateways.
+pub const TRAFFICS: &str = "muster.v1.rpt.traffic.*";
+
 /// The literal subject of `SequencerTaken`: what fences every publish of an event.
 pub const SEQUENCER_TAKEN: &str = "muster.v1.evt.cluster.log.sequencer.taken";
 
@@ -146,6 +152,18 @@ pub fn beat(writer: &Writer) -> String {
 #[must_use]
 pub fn usage(node: &NodeName) -> String {
     format!("{ROOT}.rpt.usage.{node}")
+}
+
+/// Where a node's gateway says what it goes by.
+#[must_use]
+pub fn gateway(node: &NodeName) -> String {
+    format!("{ROOT}.rpt.gateway.{node}")
+}
+
+/// Where a node's gateway tells of its traffic.
+#[must_use]
+pub fn traffic(node: &NodeName) -> String {
+    format!("{ROOT}.rpt.traffic.{node}")
 }
 
 /// Where event-log answers a read: `head`, `log`, `state`, `snapshot`.

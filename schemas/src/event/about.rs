@@ -96,6 +96,9 @@ impl Event {
             Self::ReplicasRetired(e) => {
                 of_workload(&e.app, &e.workload, "retired").and(&e.replicas)
             }
+            Self::ReplicasReleased(e) => {
+                of_workload(&e.app, &e.workload, "released").and(&e.replicas)
+            }
             Self::ReplicasUnplaced(e) => of_workload(&e.app, &e.workload, "unplaced"),
             Self::ConfigStored(e) => {
                 about("config", e.digest.as_str(), "stored", [format!("config/{}", e.digest)])
@@ -142,6 +145,7 @@ impl Event {
             | Self::WorkloadRestarted(WorkloadRestarted { app, .. })
             | Self::ReplicasRequested(ReplicasRequested { app, .. })
             | Self::ReplicasRetired(ReplicasRetired { app, .. })
+            | Self::ReplicasReleased(ReplicasReleased { app, .. })
             | Self::ReplicasUnplaced(ReplicasUnplaced { app, .. })
             | Self::ImageResolved(ImageResolved { app, .. }) => app.tenant.as_str(),
             Self::CommandAccepted(_)

@@ -41,6 +41,8 @@ pub enum RetireReason {
     Failed,
     /// Its node cannot get its image, and another has taken its place.
     NoImage,
+    /// Another on a better node has taken its place.
+    Rebalanced,
 }
 
 /// How a replica ended.
@@ -79,7 +81,7 @@ pub struct Unfit {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(count: &u64) -> bool {
+pub(super) fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 

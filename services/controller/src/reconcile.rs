@@ -178,7 +178,7 @@ impl Subject<'_> {
             let since = replica.requested_ms.max(self.app.since_ms);
             let unfit = &workload.unplaced;
             let nowhere = replica.phase == Phase::Pending && !unfit.is_empty();
-            let patience = self.spec.update.deadline_ms;
+            let patience = self.workload.conduct.update.deadline_ms;
             let patience = if nowhere { patience.min(UNPLACED_STALLED_MS) } else { patience };
             if self.now_ms < since + patience {
                 plan.again_at(since + patience);
@@ -275,6 +275,7 @@ impl Subject<'_> {
                 workload: self.name.clone(),
                 replicas: part.to_vec(),
                 reason: reason.clone(),
+                leaving: false,
             };
             plan.say(event, cause);
         }

@@ -2,6 +2,7 @@
 
 use schemas::envelope::Envelope;
 use schemas::event::{Event, Outcome, PassedOver, RetireReason};
+use schemas::id::ReplicaId;
 
 /// One line: position, time, writer, what happened, and who asked for it if that was another.
 pub(crate) fn line(envelope: &Envelope) -> String {
@@ -49,6 +50,10 @@ pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     text
 }
 
+fn gets(replicas: &[ReplicaId]) -> String {
+    format!("{} {}", list(replicas), if replicas.len() == 1 { "gets" } else { "get" })
+}
+
 pub(crate) fn reason(reason: &RetireReason) -> &'static str {
     match reason {
         RetireReason::ScaledDown => "there are more than declared",
@@ -59,6 +64,7 @@ pub(crate) fn reason(reason: &RetireReason) -> &'static str {
         RetireReason::NotNeeded => "it is not needed: the one it was to replace stays",
         RetireReason::Failed => "it failed",
         RetireReason::NoImage => "its node cannot get its image and another took its place",
+        RetireReason::Rebalanced => "another on a better node took its place",
     }
 }
 
@@ -143,6 +149,16 @@ pub(crate) fn words(event: &Event) -> String {
             let over =
                 if over.is_empty() { String::new() } else { format!("; not {}", list(&over)) };
             format!("{} placed on {}: {}{over}", list(&e.replicas), e.node, e.chosen)
+        }
+        Event::ReplicasReleased(e) => {
+            let mut told = format!("{} no traffic any more: asked to stop", gets(&e.replicas));
+            if e.open > 0 {
+                told.push_str(&format!("; {} still under way", e.open));
+            }
+            if !e.silent.is_empty() {
+                told.push_str(&format!("; nothing was heard of the gateway of {}", list(&e.silent)));
+            }
+            told
         }
         Event::ReplicasUnplaced(e) => {
             let reasons: Vec<_> = e

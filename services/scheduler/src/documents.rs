@@ -101,7 +101,7 @@ fn document<'a>(
             revision: replica.revision,
             spec: replica.spec.clone(),
             image: app.images.get(&replica.spec).cloned(),
-            end: replica.retired.is_some(),
+            end: replica.retired.is_some() && !replica.leaving,
             correlation: replica.cause.correlation.clone(),
             cause: replica.cause.position,
         };

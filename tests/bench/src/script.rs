@@ -320,6 +320,7 @@ impl Script {
             workload: self.workload.clone(),
             replicas: gone.iter().map(|replica| replica.id.clone()).collect(),
             reason,
+            leaving: false,
         };
         self.tell(&Writer::Controller, vec![retired.into()], Some(&app.command));
         for replica in gone {

@@ -130,7 +130,7 @@ pub(super) fn pursue(subject: &Subject<'_>, member: &Member<'_>, plan: &mut Plan
                 return true;
             };
             let proven_at = match why {
-                Why::Outdated => ready_at + subject.spec.update.healthy_for_ms,
+                Why::Outdated => ready_at + subject.workload.conduct.update.healthy_for_ms,
                 Why::Lost | Why::NoImage | Why::Drained => ready_at,
             };
             if subject.now_ms < proven_at {

@@ -290,8 +290,13 @@ fn a_drained_node_is_left_one_by_one_after_replacements_are_ready() {
 fn a_fixed_port_is_given_up_before_it_is_taken_again() {
     let mut world = World::new();
     let fixed = |image: &str| {
-        let port =
-            Port { container: 80, published: None, host: Some(80), protocol: Default::default() };
+        let port = Port {
+            container: 80,
+            published: None,
+            host: Some(80),
+            protocol: Default::default(),
+            app: Default::default(),
+        };
         let (name, spec) = web(image, 1);
         (name, WorkloadSpec { ports: vec![port], ..spec })
     };

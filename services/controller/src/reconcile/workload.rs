@@ -35,7 +35,7 @@ pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
 /// Replaces what must be replaced, as many at a time as the update allows. What sits on a lost node,
 /// or where its image is not to be had, is replaced at once: nobody is served by waiting.
 pub(super) fn replace(subject: &Subject<'_>, roster: &Roster<'_>, missing: u64, plan: &mut Plan) {
-    let at_once = u64::from(subject.spec.update.parallelism.max(1));
+    let at_once = u64::from(subject.workload.conduct.update.parallelism.max(1));
     let mut on_the_way = missing;
     let mut never_began: Vec<ReplicaId> = Vec::new();
     let mut waiting = Vec::new();
@@ -79,7 +79,7 @@ fn start_another(subject: &Subject<'_>, member: &Member<'_>, cause: &Cause, plan
 /// is not ready holds a rollout back, so that a bad revision takes one replica and not all.
 fn proven(subject: &Subject<'_>, member: &Member<'_>, plan: &mut Plan) -> bool {
     let Some(ready_at) = member.replica.ready_ms else { return false };
-    let proven_at = ready_at + subject.spec.update.healthy_for_ms;
+    let proven_at = ready_at + subject.workload.conduct.update.healthy_for_ms;
     if subject.now_ms < proven_at {
         plan.again_at(proven_at);
         return false;

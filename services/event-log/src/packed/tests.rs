@@ -108,7 +108,8 @@ fn happen(history: &mut History, what: u8, number: u8) {
         9 => _ = history.add(&agent, ReplicaEnded { replica: id, outcome: Outcome::Stopped }),
         10 => {
             let (app, workload, reason) = (app("shop"), workload("web"), RetireReason::ScaledDown);
-            let event = ReplicasRetired { app, workload, replicas: vec![id], reason };
+            let event =
+                ReplicasRetired { app, workload, replicas: vec![id], reason, leaving: false };
             history.add(&Writer::Controller, event);
         }
         11 => {

@@ -11,8 +11,13 @@ fn history() -> History {
     let mut history = History::default();
     let mut spec = WorkloadSpec::of_image("web:1");
     let published = Some(80);
-    spec.ports =
-        vec![Port { container: 8080, published, host: None, protocol: Default::default() }];
+    spec.ports = vec![Port {
+        container: 8080,
+        published,
+        host: None,
+        protocol: Default::default(),
+        app: Default::default(),
+    }];
     let spec = AppSpec { name: app("shop").name, workloads: [(workload("web"), spec)].into() };
     history.add(&Writer::Controller, AppDeployed { app: app("shop"), revision: 1, spec });
     history.node("n1", 1, 1);

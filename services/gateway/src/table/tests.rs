@@ -17,7 +17,13 @@ const WEB: Published = Published { protocol: Protocol::Tcp, port: 80 };
 
 fn spec(container: u16) -> WorkloadSpec {
     let mut spec = WorkloadSpec::of_image("web:1");
-    let port = |container, published, protocol| Port { container, published, host: None, protocol };
+    let port = |container, published, protocol| Port {
+        container,
+        published,
+        host: None,
+        protocol,
+        app: Default::default(),
+    };
     spec.ports = vec![
         port(container, Some(80), Protocol::Tcp),
         port(53, Some(80), Protocol::Udp),
@@ -78,6 +84,7 @@ fn retired(name: &str) -> ReplicasRetired {
         workload: workload("web"),
         replicas: vec![replica(&id(name))],
         reason: RetireReason::ScaledDown,
+        leaving: false,
     }
 }
 

@@ -91,6 +91,7 @@ pub(crate) fn apply(state: &mut State, at: &At<'_>, event: &Event) {
 
         Event::ReplicasRequested(e) => state.replicas_requested(at, e),
         Event::ReplicasRetired(e) => state.replicas_retired(at, e),
+        Event::ReplicasReleased(e) => state.replicas_released(at, e),
         Event::ReplicasPlaced(e) => state.replicas_placed(at, e),
         Event::RunFailed(e) => state.run_failed(at, e),
         Event::RunStarted(e) => state.run_started(at, e),

@@ -10,7 +10,7 @@ use crate::state::State;
 
 /// The version of the fold. Raised by any change to what a state is or how an event changes it;
 /// only states of one version compare.
-pub const FOLD_VERSION: u32 = 3;
+pub const FOLD_VERSION: u32 = 4;
 
 /// A history as far as it was read.
 #[derive(Clone, Debug, Default)]

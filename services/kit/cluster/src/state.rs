@@ -11,7 +11,9 @@ use schemas::event::{Endpoint, IntakeClosed, NodeDescription, RetireReason, Unfi
 use schemas::id::{
     AppKey, CommandId, Digest, NodeName, ReplicaId, VolumeName, WorkloadName, Writer,
 };
-use schemas::spec::{Autoscale, Constraint, Mode, MountSource, Protocol, WorkloadSpec};
+use schemas::spec::{
+    Autoscale, Balance, Constraint, Mode, MountSource, Protocol, Route, Update, WorkloadSpec,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::section::{Section, hash_of};
@@ -274,6 +276,9 @@ pub struct Workload {
     /// Between which bounds that number follows from use, and from how much. Kept beside the spec:
     /// two workloads that differ in nothing else have one spec.
     pub autoscale: Option<Autoscale>,
+    /// How it is replaced and served, beside the spec for the same reason.
+    #[serde(default)]
+    pub conduct: Conduct,
     /// How often it was restarted.
     pub generation: u64,
     /// How many replicas were ever requested; the next one's id follows from it.
@@ -294,6 +299,36 @@ pub struct Workload {
     pub lacking: BTreeMap<NodeName, Lacking>,
     /// What its present declaration, count or generation came from.
     pub cause: Cause,
+}
+
+/// What a declaration says of how replicas are replaced and which traffic they get. It is no part of a
+/// spec's digest, so a change of it replaces nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Conduct {
+    /// How a changed revision takes over.
+    pub update: Update,
+    /// How many ready replicas must remain.
+    pub min_ready: Option<u32>,
+    /// How long what is under way may go on.
+    pub drain_ms: u64,
+    /// Which requests lead to it.
+    pub routes: Vec<Route>,
+    /// Which replica gets the next.
+    pub balance: Balance,
+}
+
+impl Conduct {
+    /// What a spec says of it.
+    #[must_use]
+    pub fn of(spec: &WorkloadSpec) -> Self {
+        Self {
+            update: spec.update.clone(),
+            min_ready: spec.min_ready,
+            drain_ms: spec.drain_ms,
+            routes: spec.routes.clone(),
+            balance: spec.balance.clone(),
+        }
+    }
 }
 
 /// A node could not get an image.
@@ -339,6 +374,9 @@ pub struct Replica {
     pub container: Option<String>,
     /// Why it must end, if it must.
     pub retired: Option<RetireReason>,
+    /// Whether it first finishes what is under way, and goes on running until then.
+    #[serde(default)]
+    pub leaving: bool,
     /// Where its ports can be reached.
     pub endpoints: Vec<Endpoint>,
     /// What was last wrong with it.

@@ -25,7 +25,13 @@ pub(crate) fn read(fields: &Fields<'_>, notes: &mut Notes<'_>) -> Result<Vec<Por
         for port in self::range(node, range)? {
             let known = ports.iter().any(|p: &Port| (p.container, p.protocol) == (port, protocol));
             if !known {
-                ports.push(Port { container: port, published: None, host: None, protocol });
+                ports.push(Port {
+                    container: port,
+                    published: None,
+                    host: None,
+                    protocol,
+                    app: Default::default(),
+                });
             }
         }
     }
@@ -92,7 +98,13 @@ fn pair(
 ) -> Result<Vec<Port>, Wrong> {
     let containers = range(node, container)?;
     let Some(published) = published else {
-        let port = |container| Port { container, published: None, host: None, protocol };
+        let port = |container| Port {
+            container,
+            published: None,
+            host: None,
+            protocol,
+            app: Default::default(),
+        };
         return Ok(containers.map(port).collect());
     };
     let published = range(node, published)?;
@@ -106,6 +118,7 @@ fn pair(
         published: Some(published),
         host: None,
         protocol,
+        app: Default::default(),
     };
     Ok(containers.zip(published).map(port).collect())
 }

@@ -137,8 +137,13 @@ fn what_is_for_every_node_is_for_a_cordoned_one_too_and_for_none_that_drains() {
 fn a_fixed_port_is_had_once_a_node() {
     let mut history = cluster(&[("n1", 4), ("n2", 4)]);
     let mut fixed = spec(100);
-    fixed.ports =
-        vec![Port { container: 80, published: None, host: Some(80), protocol: Default::default() }];
+    fixed.ports = vec![Port {
+        container: 80,
+        published: None,
+        host: Some(80),
+        protocol: Default::default(),
+        app: Default::default(),
+    }];
     want(&mut history, &fixed, 3);
     check(&mut history, &[("n1", 1), ("n2", 1)], &["host port: 80/tcp is taken (2)"]);
 }
@@ -175,7 +180,7 @@ fn a_replacement_does_not_count_what_it_replaces() {
     let waiting: Vec<ReplicaId> = history.fold.state().index.pending.iter().cloned().collect();
     let (app, workload) = (app("shop"), workload("web"));
     let reason = RetireReason::ScaledDown;
-    let retired = ReplicasRetired { app, workload, replicas: waiting, reason };
+    let retired = ReplicasRetired { app, workload, replicas: waiting, reason, leaving: false };
     history.add(&Writer::Controller, retired);
     // Every node is full. One by one each is replaced where it is, and by no more than one.
     want(&mut history, &alone("web:2"), 0);

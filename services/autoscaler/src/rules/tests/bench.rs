@@ -191,6 +191,7 @@ impl Bench {
             workload: name.clone(),
             replicas: vec![id.clone()],
             reason: RetireReason::ScaledDown,
+            leaving: false,
         };
         self.history.add(&Writer::Controller, retired);
         self.history.add(&agent, ReplicaEnded { replica: id, outcome: Outcome::Stopped });

@@ -8,7 +8,7 @@ use schemas::id::{AppKey, Digest, WorkloadName};
 use schemas::spec::{Mode, WorkloadSpec};
 
 use super::{At, cause};
-use crate::state::{App, AppStatus, State, Workload};
+use crate::state::{App, AppStatus, Conduct, State, Workload};
 
 impl State {
     pub(crate) fn app_deployed(&mut self, at: &At<'_>, e: &AppDeployed) {
@@ -192,6 +192,7 @@ fn declare(app: &mut App, at: &At<'_>, name: &WorkloadName, spec: &WorkloadSpec)
         revision,
         replicas,
         autoscale: spec.autoscale,
+        conduct: Conduct::of(spec),
         generation: 0,
         requested: 0,
         completed: 0,
@@ -211,6 +212,7 @@ fn declare(app: &mut App, at: &At<'_>, name: &WorkloadName, spec: &WorkloadSpec)
     workload.declared = true;
     workload.replicas = replicas;
     workload.autoscale = spec.autoscale;
+    workload.conduct = Conduct::of(spec);
     // Whoever declares again may have brought the image.
     workload.lacking.clear();
     workload.cause = cause(at);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use schemas::event::{
-    Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced, ReplicasRequested,
-    ReplicasRetired, RunEnded, RunFailed, RunStarted,
+    Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced, ReplicasReleased,
+    ReplicasRequested, ReplicasRetired, RunEnded, RunFailed, RunStarted,
 };
 use schemas::id::{NodeName, ReplicaId, Writer};
 
@@ -37,6 +37,7 @@ impl State {
                 run: 0,
                 container: None,
                 retired: None,
+                leaving: false,
                 endpoints: Vec::new(),
                 trouble: None,
                 requested_ms: at.recorded_ms,
@@ -143,9 +144,27 @@ impl State {
             self.replicas.update(id, |replica| {
                 if replica.retired.is_none() {
                     replica.retired = Some(e.reason.clone());
+                    replica.leaving = e.leaving;
                     replica.since_ms = at.recorded_ms;
                     replica.cause = cause_of(at, replica);
                 }
+            });
+        }
+        self.touched.apps.insert(e.app.clone());
+    }
+
+    /// One that has ended meanwhile is lawful.
+    pub(crate) fn replicas_released(&mut self, at: &At<'_>, e: &ReplicasReleased) {
+        for id in &e.replicas {
+            let Some(replica) = self.replicas.get(id) else { continue };
+            if !replica.leaving {
+                self.anomaly(at, format!("{id} was released and was not leaving"));
+                continue;
+            }
+            self.touched.nodes.extend(replica.node.clone());
+            self.replicas.update(id, |replica| {
+                replica.leaving = false;
+                replica.cause = cause_of(at, replica);
             });
         }
         self.touched.apps.insert(e.app.clone());

@@ -48,6 +48,7 @@ fn retired(ids: &[&str]) -> ReplicasRetired {
         workload: workload("web"),
         replicas: ids.iter().map(|id| replica(id)).collect(),
         reason: RetireReason::ScaledDown,
+        leaving: false,
     }
 }
 

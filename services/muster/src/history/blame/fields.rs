@@ -120,7 +120,13 @@ mod tests {
     }
 
     fn spec(image: &str, replicas: u32) -> WorkloadSpec {
-        let port = Port { container: 8080, host: None, published: None, protocol: Protocol::Tcp };
+        let port = Port {
+            container: 8080,
+            host: None,
+            published: None,
+            protocol: Protocol::Tcp,
+            app: Default::default(),
+        };
         let mut spec =
             WorkloadSpec { replicas, ports: vec![port], ..WorkloadSpec::of_image(image) };
         spec.env.insert("MODE".to_owned(), "fast".to_owned());

@@ -286,6 +286,7 @@ fn a_replica_that_was_told_to_end_says_by_what() {
         workload: workload("web"),
         replicas: vec![replica("shop-web-a")],
         reason: RetireReason::Replaced,
+        leaving: false,
     };
     let at = told.by(Writer::Controller, Some(placed), retired);
     let over = ReplicaEnded { replica: replica("shop-web-a"), outcome: Outcome::Stopped };
@@ -313,6 +314,7 @@ fn a_replacement_that_was_called_off_took_no_place() {
         workload: workload("web"),
         replicas: vec![replica("shop-web-b")],
         reason: RetireReason::NotNeeded,
+        leaving: false,
     };
     told.by(Writer::Controller, Some(back), retired);
     let moved = told.why("shop-web-a", Some(Aspect::Moved));

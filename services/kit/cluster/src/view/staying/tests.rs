@@ -65,7 +65,10 @@ fn what_has_a_volume_stays_until_it_is_ended() {
     assert_eq!(stay(&history), ["shop-web-a: its volumes data, wal live on n1"]);
     let (app, workload, replicas) = (app("shop"), workload("web"), vec![replica("shop-web-a")]);
     let reason = RetireReason::ScaledDown;
-    history.add(&Writer::Controller, ReplicasRetired { app, workload, replicas, reason });
+    history.add(
+        &Writer::Controller,
+        ReplicasRetired { app, workload, replicas, reason, leaving: false },
+    );
     assert_eq!(stay(&history), Vec::<String>::new());
 }
 
