@@ -43,6 +43,11 @@ pub trait Rules {
     /// The connection is there (again): whatever was not heard before says nothing.
     fn connected(&mut self, _now: Now) {}
 
+    /// What it counted, for the metrics: name, help and number.
+    fn counted(&self) -> Vec<(&'static str, &'static str, u64)> {
+        Vec::new()
+    }
+
     /// This instance has begun to lead; everything in the state counts as touched.
     fn lead(&mut self, state: &State, now: Now);
 }

@@ -239,6 +239,9 @@ impl<S: Service> Life<S> {
         metrics.set("muster_anomalies", "Impossible events met.", &service, state.anomalies());
         metrics.set("muster_batches", "Batches recorded.", &service, self.machine.batches);
         metrics.set("muster_refusals", "Batches refused.", &service, self.machine.refusals);
+        for (name, help, value) in self.machine.rules().counted() {
+            metrics.set(name, help, &service, value);
+        }
     }
 }
 
