@@ -118,6 +118,9 @@ impl Walk {
             [] => self.cluster.command("tester", &args),
             variables => {
                 let mut command = Command::new(program("muster"));
+                for name in ["MUSTER_NATS_URL", "MUSTER_NATS_USER", "MUSTER_NATS_PASSWORD"] {
+                    command.env_remove(name);
+                }
                 command.args(&args).envs(variables.iter().cloned()).stdin(Stdio::null());
                 command
             }
