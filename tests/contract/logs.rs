@@ -94,9 +94,11 @@ fn replays(log: &Path) {
     let text = fs::read_to_string(log).expect("it is text");
     let entries: Vec<Vec<u8>> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
     let (fold, hashes) = replayed(&entries);
-    let wanted =
-        json!({ "head": fold.cursor(), "fold_version": FOLD_VERSION, "states": hashes });
-    is(&log.with_file_name("expected.json"), &(serde_json::to_string_pretty(&wanted).expect("it is JSON") + "\n"));
+    let wanted = json!({ "head": fold.cursor(), "fold_version": FOLD_VERSION, "states": hashes });
+    is(
+        &log.with_file_name("expected.json"),
+        &(serde_json::to_string_pretty(&wanted).expect("it is JSON") + "\n"),
+    );
 }
 
 #[test]

@@ -300,7 +300,8 @@ mod tests {
         let place = append(&store, 1..=700);
         let prover = prover(&store, &folder);
         for position in [1, 256, 257, 512, 513, 700] {
-            let proof = prover.prove(|| place, "g".to_owned(), Some(position)).expect("it is there");
+            let proof =
+                prover.prove(|| place, "g".to_owned(), Some(position)).expect("it is there");
             assert!(proof.holds(), "{position}");
             let key: Vec<u8> = (0..64)
                 .step_by(2)
@@ -355,7 +356,8 @@ mod tests {
         let place = rows.last().expect("there are some").place;
         store.append(&Commit { rows, ..Commit::default() }).expect("it stores");
         for position in [10, 600, 900, 1_100] {
-            let proof = prover.prove(|| place, "g".to_owned(), Some(position)).expect("it is there");
+            let proof =
+                prover.prove(|| place, "g".to_owned(), Some(position)).expect("it is there");
             assert!(proof.holds(), "{position}");
         }
     }

@@ -33,11 +33,7 @@ impl Page {
         let (metrics, counts) = (&admin.metrics, sequencer.counts());
         let set = |name, help, value| metrics.set(name, help, &[], value);
         set("muster_log_stored_position", "The stored head.", sequencer.stored().position);
-        set(
-            "muster_log_published_position",
-            "The published head.",
-            sequencer.published().position,
-        );
+        set("muster_log_published_position", "The published head.", sequencer.published().position);
         set(
             "muster_log_leads",
             "1 while this instance orders requests; 0 on standby.",

@@ -96,7 +96,9 @@ pub(crate) fn body(
 /// What becomes of the image's own health check: it is turned off where the spec says what is tried,
 /// or that nothing is. Otherwise the engine would go on with it for nobody.
 fn healthcheck(spec: &WorkloadSpec) -> Option<HealthConfig> {
-    spec.probe.is_some().then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() })
+    spec.probe
+        .is_some()
+        .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() })
 }
 
 fn labels(
