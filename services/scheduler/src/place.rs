@@ -61,10 +61,11 @@ impl Unplaced {
     fn add(&mut self, waiting: u64, reasons: Vec<Unfit>, for_one_node: bool) {
         self.waiting += waiting;
         for unfit in reasons {
+            let more = self.reasons.len() < REASONS_MAX;
             match self.reasons.iter_mut().find(|told| told.reason == unfit.reason) {
                 Some(told) if for_one_node => told.nodes += unfit.nodes,
                 Some(told) => told.nodes = told.nodes.max(unfit.nodes),
-                None if self.reasons.len() < REASONS_MAX => self.reasons.push(unfit),
+                None if more => self.reasons.push(unfit),
                 None => {}
             }
         }
