@@ -53,13 +53,6 @@ pub fn node_entity(node: &NodeName) -> String {
 }
 
 impl Event {
-    /// Who may state it.
-    #[must_use]
-    pub fn by(&self) -> By {
-        let kind = self.kind();
-        Self::TYPES.iter().find(|(name, _)| *name == kind).map_or(By::EventLog, |(_, by)| *by)
-    }
-
     /// Whether a reader that does not know this type may skip it: it changes nothing of the state.
     /// Only types that were so from their first release are.
     #[must_use]
