@@ -107,7 +107,11 @@ impl Indexer {
 
     /// Reads the next entry.
     pub(crate) fn push(&mut self, header: &Header, event: Option<&Event>) -> Step {
-        self.push_named(header, event, event.map(|event| event.about().entities).unwrap_or_default())
+        self.push_named(
+            header,
+            event,
+            event.map(|event| event.about().entities).unwrap_or_default(),
+        )
     }
 
     /// The same, for one who knows already which entities the event concerns.

@@ -242,12 +242,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
 
     /// Orders a group: checks each request against the indexes and the group before it, and has what
     /// was accepted stored in one commit. It is published when that is on disk.
-    fn group(
-        &mut self,
-        asked: &[Asked],
-        now_ms: u64,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Stop> {
+    fn group(&mut self, asked: &[Asked], now_ms: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
         let mut group = Group::behind(&self.store, &self.ahead, self.end(), self.indexer.clone());
         let mut fence_at = None;
         if self.must_take_again() {

@@ -11,9 +11,9 @@ use std::path::Path;
 use event_log::testing::{Bare, BareRow, rows_between};
 use runtime::Failure;
 
+use super::Folder;
 use super::driver::Driver;
 use super::jetstream::JetStream;
-use super::Folder;
 use crate::Args;
 use crate::clock::{Since, per_second};
 use crate::figure::{Goal, Row, Spread, Unit, percentile};

@@ -18,8 +18,8 @@ use crate::sequencer::flight::Message;
 use crate::sequencer::{
     Asked, Bindings, Input, Outcome, Output, Seat, Sequencer, Setup, Stop, Window,
 };
-use crate::store::{Commit, Store};
 use crate::store::fake::FakeStore;
+use crate::store::{Commit, Store};
 use crate::testing::{FakeStream, audit};
 use crate::witness::Heads;
 
