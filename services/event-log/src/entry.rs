@@ -95,7 +95,7 @@ impl Entry {
         let of = u32::try_from(request.events.len()).unwrap_or(u32::MAX);
         let batch = Batch { series: request.series.clone(), n: request.n, i, of };
         let header = Header {
-            id: format!("{}-{}-{i}", batch.series, batch.n),
+            id: id_of(&batch),
             epoch: before.place.epoch,
             position: before.place.position + 1,
             time_ms: draft.time_ms,
@@ -185,6 +185,15 @@ impl Entry {
         };
         Self::of_event(header, event)
     }
+}
+
+/// `<series>-<n>-<i>`.
+fn id_of(batch: &Batch) -> String {
+    use std::fmt::Write as _;
+    // A series has 32 digits; the numbers are mostly small.
+    let mut id = String::with_capacity(48);
+    let _ = write!(id, "{}-{}-{}", batch.series.as_str(), batch.n, batch.i);
+    id
 }
 
 fn tip_behind(header: &Header, bytes: &[u8]) -> Tip {

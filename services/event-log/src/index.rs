@@ -32,15 +32,15 @@ pub(crate) mod by {
     use schemas::id::CommandId;
 
     pub(crate) fn command(id: &CommandId) -> String {
-        format!("\u{1}c/{id}")
+        ["\u{1}c/", id.as_str()].concat()
     }
 
     pub(crate) fn actor(name: &str) -> String {
-        format!("\u{1}a/{name}")
+        ["\u{1}a/", name].concat()
     }
 
     pub(crate) fn kind(name: &str) -> String {
-        format!("\u{1}k/{name}")
+        ["\u{1}k/", name].concat()
     }
 }
 
@@ -167,6 +167,8 @@ impl Effects {
     fn add(&mut self, header: &Header, event: Option<&Event>, entities: Vec<String>) {
         let position = header.position;
         self.position = position;
+        // Beside those: the actor, the type, and a command.
+        self.entities.reserve(entities.len() + 3);
         self.entities.push((by::actor(&header.actor), position));
         self.entities.extend(header.correlation.iter().map(|id| (by::command(id), position)));
         let Some(event) = event else { return };

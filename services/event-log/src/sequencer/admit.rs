@@ -4,6 +4,8 @@
 //! A refusal is only what can never become right. Whatever may pass is no refusal: it ends the
 //! machine, and the writer offers again.
 
+use std::borrow::Cow;
+
 use schemas::append::{Answer, Code, Draft, EVENTS_MAX, REQUEST_BYTES_MAX, Request, Verdict};
 use schemas::envelope::Header;
 use schemas::event::{Event, LeadershipTaken};
@@ -92,20 +94,19 @@ impl<'a, S: Store> Group<'a, S> {
         (self.commit, self.tip, self.indexer)
     }
 
-    fn series(&self, series: &Series) -> Result<Option<SeriesRow>, StoreError> {
-        match self.commit.series.get(series) {
-            Some(row) => Ok(Some(row.clone())),
-            None => match self.ahead.and_then(|ahead| ahead.series(series)) {
-                Some(row) => Ok(Some(row.clone())),
-                None => self.store.series(series),
-            },
+    fn series(&self, series: &Series) -> Result<Option<Cow<'_, SeriesRow>>, StoreError> {
+        let known = self.commit.series.get(series);
+        match known.or_else(|| self.ahead.and_then(|ahead| ahead.series(series))) {
+            Some(row) => Ok(Some(Cow::Borrowed(row))),
+            None => Ok(self.store.series(series)?.map(Cow::Owned)),
         }
     }
 
-    fn writer(&self, writer: &Writer) -> Result<Option<WriterRow>, StoreError> {
-        match self.commit.writers.get(writer) {
-            Some(row) => Ok(Some(row.clone())),
-            None => stored_writer(self.store, self.ahead, writer),
+    fn writer(&self, writer: &Writer) -> Result<Option<Cow<'_, WriterRow>>, StoreError> {
+        let known = self.commit.writers.get(writer);
+        match known.or_else(|| self.ahead.and_then(|ahead| ahead.writer(writer))) {
+            Some(row) => Ok(Some(Cow::Borrowed(row))),
+            None => Ok(self.store.writer(writer)?.map(Cow::Owned)),
         }
     }
 
@@ -224,8 +225,8 @@ fn check<S: Store, B: Bindings>(
     }
     check_size(request, asked.bytes.len())?;
     let leads = group.writer(writer)?;
-    check_leadership(request, leads.as_ref())?;
-    check_basis(request, leads.as_ref(), group)?;
+    check_leadership(request, leads.as_deref())?;
+    check_basis(request, leads.as_deref(), group)?;
     check_absent(request, group)?;
     let events = request
         .events
