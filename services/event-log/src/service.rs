@@ -478,7 +478,11 @@ impl Pump {
             "1 while this instance orders requests; 0 on standby.",
             u64::from(self.sequencer.leads()),
         );
-        set("muster_log_groups", "Groups stored, each with one fsync.", counts.groups);
+        set(
+            "muster_log_groups",
+            "Groups of requests; those behind a sync share the next.",
+            counts.groups,
+        );
         set("muster_log_events", "Events recorded.", counts.events);
         set("muster_log_duplicates", "Requests that were repeats.", counts.duplicates);
         set("muster_log_junk", "Messages on the append stream that are no requests.", counts.junk);
