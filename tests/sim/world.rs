@@ -100,6 +100,11 @@ pub(crate) enum What {
         step: u8,
     },
 
+    /// The disk takes the next group.
+    LogStores {
+        log: usize,
+        life: u64,
+    },
     /// Something comes to event-log.
     LogInput {
         log: usize,
@@ -365,12 +370,14 @@ impl World {
             What::LogRead { log, life } if life == self.logs[log].life => self.log_read(log),
             What::LogFollow { log, life } if life == self.logs[log].life => self.log_follow(log),
             What::LogTick { log, life } if life == self.logs[log].life => self.log_tick(log),
+            What::LogStores { log, life } if life == self.logs[log].life => self.log_stores(log),
             What::LogUp { log, life } if life == self.logs[log].life => self.log_up(log),
             What::LogInput { .. }
             | What::LogAsks { .. }
             | What::LogRead { .. }
             | What::LogFollow { .. }
             | What::LogTick { .. }
+            | What::LogStores { .. }
             | What::LogUp { .. } => Ok(()),
             What::Publish { log, connection, message } => self.serve(log, connection, &message),
             What::Append { subject, inbox, bytes } => {

@@ -1,5 +1,6 @@
 //! The pump: carries messages between the bus, the disk and the sequencer.
 
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bus::{Bus, Expect, FollowError, PublishError};
@@ -12,7 +13,7 @@ use runtime::{Admin, Failure, Shutdown, clock, entropy};
 use schemas::append::INBOX_HEADER;
 use schemas::registry::Role;
 use schemas::{stream, subject};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel, unbounded_channel};
 
 use crate::config::{Command, Config};
 use crate::packed::Packed;
@@ -22,10 +23,10 @@ use crate::sequencer::{
     Asked, Input, Message, Outcome, Output, Room, Seat, Sequencer, Setup, Window,
 };
 use crate::start::Stream;
-use crate::store::FjallStore;
+use crate::store::{Commit, FjallStore};
 use crate::view::{self, View};
 use crate::witness::{Heads, Witness};
-use crate::{audit, index, others, reads, scrub};
+use crate::{audit, disk, index, others, reads, scrub};
 
 /// How many append requests are ordered at once, at most.
 const GROUP: usize = 256;
@@ -50,6 +51,9 @@ const ROOM_TICKS: u32 = 3;
 
 /// How long a reader waits before it tries again.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// What takes groups to the disk has ended, which it does when a write failed: that was said.
+const DISK_ENDED: &str = "nothing is stored any more";
 
 /// Runs event-log until it is asked to stop.
 ///
@@ -106,8 +110,16 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     }
     tasks.spawn("marks", others::read_marks(bus.clone(), queue.clone()));
     tasks.spawn("connections", read_connections(bus.clone(), queue.clone(), shutdown.clone()));
+    let (groups, ordered) = mpsc::channel();
+    let (tell, stored) = unbounded_channel();
+    let on_disk = store.clone();
+    let disk = tokio::task::spawn_blocking(move || {
+        disk::store_groups(&on_disk, &ordered, &mut |input| tell.send(input).is_ok());
+    });
     let pump = Pump {
         bus,
+        groups,
+        stored,
         store,
         view,
         packed,
@@ -131,7 +143,10 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     };
     tasks.spawn("sequencer", pump.run(arrived, shutdown));
     // The first task that ends, ends the service.
-    match tasks.ended().await {
+    let ended = tasks.ended().await;
+    tasks.shutdown().await;
+    disk.await?;
+    match ended {
         Some((task, Err(error))) => {
             Err(format!("{task}: {}", runtime::process::chain(error.as_ref())).into())
         }
@@ -163,6 +178,10 @@ fn unsigned(value: i64) -> u64 {
 
 struct Pump {
     bus: Bus,
+    /// What is ordered, for the disk.
+    groups: mpsc::Sender<Arc<Commit>>,
+    /// What the disk says.
+    stored: UnboundedReceiver<Input>,
     store: FjallStore,
     view: View,
     packed: Packed,
@@ -207,7 +226,11 @@ impl Pump {
                 Some(outcome) = self.publishing.next(), if !self.publishing.is_empty() => {
                     vec![Input::Outcomes(self.more_outcomes(outcome))]
                 }
-                Some(input) = arrived.recv() => gather(input, &mut arrived),
+                input = self.stored.recv() => vec![input.ok_or(DISK_ENDED)?],
+                // While the disk is behind, what arrives makes the next group larger.
+                Some(input) = arrived.recv(), if self.sequencer.has_room() => {
+                    gather(input, &mut arrived)
+                }
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(PURGE_TICKS) {
@@ -219,9 +242,11 @@ impl Pump {
                 }
             };
             for input in inputs {
-                let outputs =
-                    tokio::task::block_in_place(|| self.sequencer.on(input, clock::utc_ms()));
-                self.carry_out(outputs).await?;
+                while matches!(input, Input::Requests(_)) && !self.sequencer.has_room() {
+                    let stored = self.stored.recv().await.ok_or(DISK_ENDED)?;
+                    self.hand_in(stored).await?;
+                }
+                self.hand_in(input).await?;
             }
             self.tell();
             if self.once && self.sequencer.leads() {
@@ -229,6 +254,11 @@ impl Pump {
                 return Ok(());
             }
         }
+    }
+
+    async fn hand_in(&mut self, input: Input) -> Result<(), Failure> {
+        let outputs = tokio::task::block_in_place(|| self.sequencer.on(input, clock::utc_ms()));
+        self.carry_out(outputs).await
     }
 
     /// Outcomes come in bursts: those that are there already go in together.
@@ -255,6 +285,7 @@ impl Pump {
                 Output::Confirm { ticket } => {
                     self.ask(others::confirm(self.bus.clone(), ticket));
                 }
+                Output::Store(group) => self.groups.send(group).map_err(|_| DISK_ENDED)?,
                 Output::Publish(message) => self.publish(message).await,
                 Output::Listen(on) => self.listen(on),
                 Output::Purge { up_to } => self.purge = Some(up_to),
@@ -447,7 +478,11 @@ impl Pump {
             "1 while this instance orders requests; 0 on standby.",
             u64::from(self.sequencer.leads()),
         );
-        set("muster_log_groups", "Groups stored, each with one fsync.", counts.groups);
+        set(
+            "muster_log_groups",
+            "Groups of requests; those behind a sync share the next.",
+            counts.groups,
+        );
         set("muster_log_events", "Events recorded.", counts.events);
         set("muster_log_duplicates", "Requests that were repeats.", counts.duplicates);
         set("muster_log_junk", "Messages on the append stream that are no requests.", counts.junk);
