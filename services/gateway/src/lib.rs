@@ -3,14 +3,15 @@
 //!
 //! [`follow`] reads history and says what is to be served: a [`table`] of endpoints by published
 //! port, which follows from the state and from nothing else. [`ports`] listens as the table says;
-//! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes. Who replaces the forwarding keeps
-//! the table.
+//! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes; [`open`] counts what is under way on
+//! each replica. Who replaces the forwarding keeps the table.
 //!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
 
 pub mod balance;
 pub mod config;
 pub mod follow;
+pub mod open;
 pub mod ports;
 pub mod service;
 pub mod table;
