@@ -6,6 +6,8 @@
 //! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes; [`open`] counts what is under way on
 //! each replica. Who replaces the forwarding keeps the table.
 //!
+//! `report` says which table is served by, and what is under way on replicas that leave.
+//!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
 
 pub mod balance;
@@ -17,6 +19,7 @@ pub mod service;
 pub mod table;
 
 mod pool;
+mod report;
 mod tcp;
 mod traffic;
 mod udp;

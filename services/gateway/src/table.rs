@@ -1,15 +1,17 @@
 //! The endpoint table: which published port leads to which replicas. It follows from the state.
 //!
-//! A port leads to the best replicas there are, and only to those of one kind. Best is a replica
-//! that stays, on a node that is heard; then one that is about to end; then those of a suspected
-//! node. A replica that is not ready, or whose node is lost, gets nothing.
+//! A port leads to the best replicas there are, and only to those of one kind. Best is a replica on a
+//! node that is heard; then those of a suspected node; then one that is leaving, while another one that
+//! is to stay is not ready: serving beats refusing, and whoever leads there has not let go of it. A
+//! replica that is not ready or must end by now, or whose node is lost, gets nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use cluster::State;
 use cluster::state::{App, NodeStatus, Phase, Replica, Workload};
 use schemas::id::{AppKey, ReplicaId, WorkloadName};
+use schemas::place::Place;
 use schemas::spec::{Port, Protocol};
 
 /// A port on which a workload is served.
@@ -54,8 +56,12 @@ pub struct Endpoint {
 /// What is served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
+    /// The place in history from which on it holds.
+    pub place: Place,
     /// The routes by port.
     pub routes: BTreeMap<Published, Route>,
+    /// The replicas of these workloads that are leaving.
+    pub leaving: BTreeSet<ReplicaId>,
 }
 
 /// A difference between two tables.
@@ -72,10 +78,12 @@ pub enum Change {
 impl Table {
     /// What a state says is to be served.
     #[must_use]
-    pub fn of(state: &State) -> Self {
+    pub fn of(state: &State, place: Place) -> Self {
         let mut routes = BTreeMap::new();
+        let mut leaving = BTreeSet::new();
         for (key, app) in state.apps.iter() {
             for (name, workload) in app.workloads.iter().filter(|(_, w)| w.declared) {
+                let before = routes.len();
                 for (published, container) in ports_of(app, workload) {
                     // The controller lets each port be published once.
                     routes.entry(published).or_insert_with(|| Route {
@@ -84,9 +92,20 @@ impl Table {
                         endpoints: endpoints(state, key, name, published, container),
                     });
                 }
+                if routes.len() > before {
+                    let replicas = state.replicas_of(key, name).filter(|(_, r)| r.leaving);
+                    leaving.extend(replicas.map(|(id, _)| id.clone()));
+                }
             }
         }
-        Self { routes }
+        Self { place, routes, leaving }
+    }
+
+    /// The replicas that it leads to.
+    #[must_use]
+    pub fn led_to(&self) -> BTreeSet<&ReplicaId> {
+        let endpoints = self.routes.values().flat_map(|route| &route.endpoints);
+        endpoints.map(|endpoint| &endpoint.replica).collect()
     }
 
     /// What to do so that this table becomes the other one. What closes comes first.
@@ -132,8 +151,9 @@ fn endpoints(
 ) -> Vec<Endpoint> {
     let mut best: Option<Rank> = None;
     let mut found = Vec::new();
+    let some_stay = state.replicas_of(key, name).any(|(_, replica)| replica.retired.is_none());
     for (id, replica) in state.replicas_of(key, name) {
-        let Some(rank) = rank(state, replica) else { continue };
+        let Some(rank) = rank(state, replica, some_stay) else { continue };
         let container = own_port(state, replica, published).unwrap_or(container);
         let mut here = replica
             .endpoints
@@ -158,15 +178,18 @@ fn endpoints(
     found
 }
 
-/// None for a replica that must not be sent anything.
-fn rank(state: &State, replica: &Replica) -> Option<Rank> {
+/// None for a replica that must not be sent anything. Where none is to stay, one that is leaving goes
+/// without another word: nobody is awaited for whom it could stand in.
+fn rank(state: &State, replica: &Replica, some_stay: bool) -> Option<Rank> {
     let node = state.nodes.get(replica.node.as_ref()?)?;
     let suspected = match node.status {
         NodeStatus::Ready => false,
         NodeStatus::Suspected => true,
         NodeStatus::Lost => return None,
     };
-    (replica.phase == Phase::Ready).then_some((suspected, replica.retired.is_some()))
+    let stays = replica.retired.is_none();
+    let serves = stays || (replica.leaving && some_stay);
+    (serves && replica.phase == Phase::Ready).then_some((!stays, suspected))
 }
 
 /// The container's port that the replica's own spec publishes there: during an update it may differ
