@@ -101,9 +101,8 @@ pub struct GatewayReport {
     pub instance: String,
     /// The place of the table it serves by: what left before it gets nothing new.
     pub place: Place,
-    /// What is still under way on replicas that are leaving, or not in the table any more; one that is
-    /// leaving and may still be sent something is here in any case. What is not here has nothing, and
-    /// gets nothing.
+    /// What is still under way on replicas that are leaving, or not in the table any more. What is
+    /// not here has nothing.
     pub open: Vec<OpenOn>,
 }
 

@@ -30,6 +30,8 @@ pub struct Leaving {
     listening_ms: Option<u64>,
     /// The epoch of the history that is decided on: a place of another is none of this one.
     epoch: u64,
+    /// When this process was last seen to be awake.
+    awake_ms: u64,
     /// The replicas that are leaving, and when that was first seen.
     seen_ms: BTreeMap<AppKey, BTreeMap<ReplicaId, u64>>,
 }
@@ -56,6 +58,7 @@ impl Leaving {
     /// from now on.
     pub fn listening(&mut self, now_ms: u64) {
         self.listening_ms = Some(now_ms);
+        self.awake_ms = now_ms;
     }
 
     /// The connection is there (again): what was not heard before says nothing.
@@ -66,8 +69,17 @@ impl Leaving {
         }
     }
 
+    /// Whoever was not there himself has not heard what was said meanwhile, and begins to listen anew.
+    fn awake(&mut self, now_ms: u64) {
+        if now_ms > self.awake_ms + LISTEN_MS {
+            self.connected(now_ms);
+        }
+        self.awake_ms = now_ms;
+    }
+
     /// A gateway says what it goes by.
     pub fn heard(&mut self, report: GatewayReport, now_ms: u64) {
+        self.awake(now_ms);
         let open = report.open.into_iter().map(|on| (on.replica, on.open)).collect();
         let gateway = Gateway { heard_ms: now_ms, place: report.place, open };
         self.gateways.insert(report.node, gateway);
@@ -111,6 +123,7 @@ impl Leaving {
 
     /// Which of them may end now.
     pub fn release(&mut self, state: &State, now_ms: u64) -> Plan {
+        self.awake(now_ms);
         self.gateways.retain(|_, gateway| now_ms < gateway.heard_ms + FORGOTTEN_MS);
         let mut plan = Plan::default();
         if self.seen_ms.is_empty() {
@@ -118,7 +131,8 @@ impl Leaving {
         }
         let view = View::of(self, state, now_ms);
         let mut groups: BTreeMap<Retirement<'_>, Vec<(&ReplicaId, &Replica)>> = BTreeMap::new();
-        let leaving = self.seen_ms.iter().flat_map(|(key, ids)| ids.iter().map(move |id| (key, id)));
+        let leaving =
+            self.seen_ms.iter().flat_map(|(key, ids)| ids.iter().map(move |id| (key, id)));
         for (key, (id, seen_ms)) in leaving {
             // What was released since an app was looked at is in the state, and looked at again.
             let Some(replica) = state.replicas.get(id).filter(|r| r.leaving) else { continue };
@@ -238,7 +252,8 @@ impl<'a> View<'a> {
         let unsure = self.silent.iter().filter(|(_, gateway)| {
             !knows(gateway) || gateway.open.keys().any(|replica| ids.contains(replica))
         });
-        let mut silent: Vec<NodeName> = late.chain(unsure).map(|(name, _)| (*name).clone()).collect();
+        let mut silent: Vec<NodeName> =
+            late.chain(unsure).map(|(name, _)| (*name).clone()).collect();
         silent.sort();
         let all = self.waited_for.len() + self.silent.len();
         let event = ReplicasReleased {

@@ -109,7 +109,7 @@ impl Follower {
             return None;
         }
         let table = Table::of(self.fold.state(), place);
-        let same = |told: &Table| (&told.routes, &told.leaving) == (&table.routes, &table.leaving);
+        let same = |told: &Table| told.routes == table.routes;
         if !news && self.told.as_ref().is_some_and(same) {
             return None;
         }

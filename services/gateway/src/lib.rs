@@ -6,7 +6,7 @@
 //! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes; [`open`] counts what is under way on
 //! each replica. Who replaces the forwarding keeps the table.
 //!
-//! `report` says which table is served by, and what is under way on replicas that leave.
+//! [`report`] says which table is served by, and what is under way where it does not lead any more.
 //!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
 
@@ -15,11 +15,11 @@ pub mod config;
 pub mod follow;
 pub mod open;
 pub mod ports;
+pub mod report;
 pub mod service;
 pub mod table;
 
 mod pool;
-mod report;
 mod tcp;
 mod traffic;
 mod udp;

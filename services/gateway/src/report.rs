@@ -1,11 +1,10 @@
-//! What a gateway says of itself: the table it serves by, and what is under way on replicas that leave.
+//! What a gateway says of itself: the table it serves by, and what is under way where that leads no more.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bus::Bus;
 use runtime::{Admin, Failure, Shutdown, entropy};
-use schemas::id::{NodeName, ReplicaId};
+use schemas::id::NodeName;
 use schemas::place::Place;
 use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn};
 use schemas::subject;
@@ -17,8 +16,8 @@ use crate::table::Table;
 /// How many replicas a report may name.
 const REPLICAS_MAX: usize = 2_000;
 
-/// Reports from time to time, and at once when another table is served by or the last thing on a replica
-/// that leaves has ended, until asked to stop.
+/// Reports from time to time, and at once when another table is served by or the last thing has ended on
+/// a replica that it does not lead to any more, until asked to stop.
 ///
 /// # Errors
 ///
@@ -52,7 +51,7 @@ pub(crate) async fn tell(
         }
         let (place, on) = under_way(&table, &open);
         let labels = [("node", node.as_str())];
-        let help = "Replicas that leave, or have left the table, with something under way.";
+        let help = "Replicas that the table does not lead to any more with something under way.";
         admin.metrics.set("muster_gateway_leaving", help, &labels, as_u64(on.len()));
         admin.metrics.count("muster_gateway_reports", "Reports that were sent.", &labels, 1);
         let (node, instance) = (node.clone(), instance.clone());
@@ -62,18 +61,14 @@ pub(crate) async fn tell(
     }
 }
 
-/// The place that is served by, and what is under way where the table does not lead any more, or leads
-/// for want of better only.
-fn under_way(table: &Table, open: &Open) -> (Place, Vec<OpenOn>) {
+/// The place that is served by, and what is under way where the table does not lead any more. The end of
+/// that is awaited from now on.
+#[must_use]
+pub fn under_way(table: &Table, open: &Open) -> (Place, Vec<OpenOn>) {
     let led_to = table.led_to();
-    // Where it still leads, something may begin at any time: no end there is the last.
     open.await_end(|replica| !led_to.contains(replica));
-    let stays = |replica: &ReplicaId| led_to.contains(replica) && !table.leaving.contains(replica);
-    let mut on: BTreeMap<ReplicaId, u64> = open.counts();
-    on.retain(|replica, _| !stays(replica));
-    for replica in led_to.into_iter().filter(|replica| table.leaving.contains(*replica)) {
-        on.entry(replica.clone()).or_default();
-    }
+    let mut on = open.counts();
+    on.retain(|replica, _| !led_to.contains(replica));
     if on.len() > REPLICAS_MAX {
         // What is not named counts as ended, so no place is named by which anything has left.
         return (Place::START, Vec::new());
@@ -88,7 +83,7 @@ fn as_u64(count: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use schemas::id::{AppKey, WorkloadName};
+    use schemas::id::{AppKey, ReplicaId, WorkloadName};
     use schemas::spec::Protocol;
 
     use super::*;
@@ -98,7 +93,7 @@ mod tests {
         ReplicaId::new(&format!("shop-web-{name}")).expect("an id")
     }
 
-    fn table(led_to: &[&str], leaving: &[&str]) -> Table {
+    fn table(led_to: &[&str]) -> Table {
         let endpoint = |name: &&str| Endpoint {
             replica: id(name),
             run: 1,
@@ -113,7 +108,6 @@ mod tests {
         Table {
             place: Place { epoch: 1, position: 9, ..Place::START },
             routes: [(Published { protocol: Protocol::Tcp, port: 80 }, route)].into(),
-            leaving: leaving.iter().map(|name| id(name)).collect(),
         }
     }
 
@@ -124,27 +118,18 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_is_named_with_what_is_under_way_and_what_stays_is_not() {
+    fn what_the_table_does_not_lead_to_is_named_until_its_last_end_which_is_awaited() {
         let open = Open::default();
-        let held = ["stays", "leaves", "gone"].map(|name| open.of(&id(name)).hold());
-        let table = table(&["stays"], &["leaves", "idle"]);
-        assert_eq!(named(&table, &open), [(id("gone"), 1), (id("leaves"), 1)]);
-        drop(held);
-        assert_eq!(named(&table, &open), []);
-    }
-
-    #[test]
-    fn one_that_leaves_and_is_still_led_to_is_named_though_nothing_is_under_way() {
-        let open = Open::default();
-        assert_eq!(named(&table(&["leaves"], &["leaves"]), &open), [(id("leaves"), 0)]);
+        let [stays, leaves] = ["stays", "leaves"].map(|name| open.of(&id(name)).hold());
+        assert_eq!(named(&table(&["leaves", "stays"]), &open), []);
+        assert_eq!(named(&table(&["stays"]), &open), [(id("leaves"), 1)]);
         let mut emptied = open.emptied();
-        drop(open.of(&id("leaves")).hold());
-        assert!(!emptied.has_changed().expect("it is there"), "more may begin there");
-        let held = open.of(&id("leaves")).hold();
-        assert_eq!(named(&table(&[], &["leaves"]), &open), [(id("leaves"), 1)]);
-        drop(held);
-        assert!(emptied.has_changed().expect("it is there"));
+        drop(stays);
+        assert!(!emptied.has_changed().expect("the counts are there"));
+        drop(leaves);
+        assert!(emptied.has_changed().expect("the counts are there"));
         emptied.mark_unchanged();
+        assert_eq!(named(&table(&["stays"]), &open), []);
     }
 
     #[test]
@@ -152,7 +137,7 @@ mod tests {
         let open = Open::default();
         let held: Vec<_> =
             (0..=REPLICAS_MAX).map(|i| open.of(&id(&i.to_string())).hold()).collect();
-        assert_eq!(under_way(&table(&[], &[]), &open), (Place::START, Vec::new()));
+        assert_eq!(under_way(&table(&[]), &open), (Place::START, Vec::new()));
         drop(held);
     }
 }

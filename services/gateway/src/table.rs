@@ -1,9 +1,9 @@
 //! The endpoint table: which published port leads to which replicas. It follows from the state.
 //!
-//! A port leads to the best replicas there are, and only to those of one kind. Best is a replica on a
-//! node that is heard; then those of a suspected node; then one that is leaving, while another one that
-//! is to stay is not ready: serving beats refusing, and whoever leads there has not let go of it. A
-//! replica that is not ready or must end by now, or whose node is lost, gets nothing.
+//! A port leads to the best replicas there are, and only to those of one kind: those on nodes that are
+//! heard, or else those of suspected nodes. A replica that is not ready, or whose node is lost, gets
+//! nothing. Nor does one that is to end, be it the last: that a gateway has let go of it is said once and
+//! for all, so that nothing is on its way there when it is asked to stop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -60,8 +60,6 @@ pub struct Table {
     pub place: Place,
     /// The routes by port.
     pub routes: BTreeMap<Published, Route>,
-    /// The replicas of these workloads that are leaving.
-    pub leaving: BTreeSet<ReplicaId>,
 }
 
 /// A difference between two tables.
@@ -80,10 +78,8 @@ impl Table {
     #[must_use]
     pub fn of(state: &State, place: Place) -> Self {
         let mut routes = BTreeMap::new();
-        let mut leaving = BTreeSet::new();
         for (key, app) in state.apps.iter() {
             for (name, workload) in app.workloads.iter().filter(|(_, w)| w.declared) {
-                let before = routes.len();
                 for (published, container) in ports_of(app, workload) {
                     // The controller lets each port be published once.
                     routes.entry(published).or_insert_with(|| Route {
@@ -92,13 +88,9 @@ impl Table {
                         endpoints: endpoints(state, key, name, published, container),
                     });
                 }
-                if routes.len() > before {
-                    let replicas = state.replicas_of(key, name).filter(|(_, r)| r.leaving);
-                    leaving.extend(replicas.map(|(id, _)| id.clone()));
-                }
             }
         }
-        Self { place, routes, leaving }
+        Self { place, routes }
     }
 
     /// The replicas that it leads to.
@@ -138,8 +130,8 @@ fn ports_of<'a>(
     })
 }
 
-/// How good a replica is for traffic: the lower, the better.
-type Rank = (bool, bool);
+/// How good a replica is for traffic: whether its node is suspected.
+type Rank = bool;
 
 /// The endpoints of the best replicas.
 fn endpoints(
@@ -151,9 +143,8 @@ fn endpoints(
 ) -> Vec<Endpoint> {
     let mut best: Option<Rank> = None;
     let mut found = Vec::new();
-    let some_stay = state.replicas_of(key, name).any(|(_, replica)| replica.retired.is_none());
     for (id, replica) in state.replicas_of(key, name) {
-        let Some(rank) = rank(state, replica, some_stay) else { continue };
+        let Some(rank) = rank(state, replica) else { continue };
         let container = own_port(state, replica, published).unwrap_or(container);
         let mut here = replica
             .endpoints
@@ -178,18 +169,15 @@ fn endpoints(
     found
 }
 
-/// None for a replica that must not be sent anything. Where none is to stay, one that is leaving goes
-/// without another word: nobody is awaited for whom it could stand in.
-fn rank(state: &State, replica: &Replica, some_stay: bool) -> Option<Rank> {
+/// None for a replica that must not be sent anything.
+fn rank(state: &State, replica: &Replica) -> Option<Rank> {
     let node = state.nodes.get(replica.node.as_ref()?)?;
     let suspected = match node.status {
         NodeStatus::Ready => false,
         NodeStatus::Suspected => true,
         NodeStatus::Lost => return None,
     };
-    let stays = replica.retired.is_none();
-    let serves = stays || (replica.leaving && some_stay);
-    (serves && replica.phase == Phase::Ready).then_some((!stays, suspected))
+    (replica.retired.is_none() && replica.phase == Phase::Ready).then_some(suspected)
 }
 
 /// The container's port that the replica's own spec publishes there: during an update it may differ

@@ -6,8 +6,7 @@ use proptest::prelude::*;
 use schemas::event::{
     AppDeleteStarted, AppDeployed, Endpoint as Reached, Event, Evidence, NodeLost, NodeReturned,
     NodeSuspected, Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced,
-    ReplicasReleased, ReplicasRequested, ReplicasRetired, RequestedReplica, RetireReason, RunEnded,
-    RunStarted,
+    ReplicasRequested, ReplicasRetired, RequestedReplica, RetireReason, RunEnded, RunStarted,
 };
 use schemas::id::{NodeName, Writer};
 use schemas::spec::{AppSpec, WorkloadSpec};
@@ -108,17 +107,6 @@ fn run(history: &mut History, on: &str, name: &str, port: u16, of: (u64, u16)) {
         .add(&agent(on), ReplicaReady { replica: replica(&id(name)), run: 1 });
 }
 
-fn released(name: &str) -> ReplicasReleased {
-    ReplicasReleased {
-        app: app("shop"),
-        workload: workload("web"),
-        replicas: vec![replica(&id(name))],
-        gateways: 1,
-        silent: Vec::new(),
-        open: 0,
-    }
-}
-
 fn table(history: &History) -> Table {
     Table::of(history.fold.state(), history.fold.place())
 }
@@ -158,38 +146,20 @@ fn a_replica_gets_nothing_before_it_is_ready_and_after_it_is_not() {
 }
 
 #[test]
-fn one_that_is_leaving_serves_only_while_those_that_stay_cannot() {
-    let mut history = running(&[("n1", "a", 100), ("n2", "b", 200)]);
-    history.add(&Writer::Controller, retired("a", true));
-    assert_eq!(ports(&history), [200]);
-    assert_eq!(table(&history).leaving, [replica(&id("a"))].into());
-    let unready = ReplicaUnready { replica: replica(&id("b")), run: 1, output: "503".into() };
-    history.add(&agent("n2"), unready);
-    assert_eq!(ports(&history), [100], "it has not let go of it");
-    let silent = NodeSuspected { node: node("n2"), silent_ms: 3_000 };
-    history.add(&agent("n2"), ReplicaReady { replica: replica(&id("b")), run: 1 });
-    history.add(&Writer::Health, silent);
-    assert_eq!(ports(&history), [200], "one that stays is better, wherever it is");
-    history.add(&Writer::Controller, released("a"));
-    assert!(table(&history).leaving.is_empty());
-}
-
-#[test]
-fn where_none_is_to_stay_one_that_is_leaving_gets_nothing() {
-    let mut history = running(&[("n1", "a", 100)]);
-    history.add(&Writer::Controller, retired("a", true));
-    assert!(ports(&history).is_empty());
-    history.add(&Writer::Controller, requested("b", 1, 8080));
-    assert_eq!(ports(&history), [100], "it stands in for one that comes");
-}
-
-#[test]
-fn one_that_must_end_by_now_gets_nothing() {
-    let mut history = running(&[("n1", "a", 100), ("n2", "b", 200)]);
-    history.add(&Writer::Controller, retired("a", false));
-    let unready = ReplicaUnready { replica: replica(&id("b")), run: 1, output: "503".into() };
-    history.add(&agent("n2"), unready);
-    assert!(ports(&history).is_empty());
+fn one_that_is_to_end_gets_nothing_though_it_be_the_last() {
+    for leaving in [true, false] {
+        let mut history = running(&[("n1", "a", 100), ("n2", "b", 200)]);
+        history.add(&Writer::Controller, retired("a", leaving));
+        assert_eq!(ports(&history), [200]);
+        let unready = ReplicaUnready { replica: replica(&id("b")), run: 1, output: "503".into() };
+        history.add(&agent("n2"), unready);
+        assert!(ports(&history).is_empty(), "leaving: {leaving}");
+        let ready = ReplicaReady { replica: replica(&id("b")), run: 1 };
+        history.add(&agent("n2"), ready);
+        let silent = NodeSuspected { node: node("n2"), silent_ms: 3_000 };
+        history.add(&Writer::Health, silent);
+        assert_eq!(ports(&history), [200], "it stays on a node that may be gone");
+    }
 }
 
 #[test]
@@ -257,7 +227,6 @@ enum Step {
     Unready(u8),
     RunEnd(u8),
     Retire(u8, bool),
-    Release(u8),
     End(u8),
     Suspect(u8),
     Lose(u8),
@@ -275,7 +244,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => r.clone().prop_map(Step::Unready),
         1 => r.clone().prop_map(Step::RunEnd),
         2 => (r.clone(), any::<bool>()).prop_map(|(r, leaving)| Step::Retire(r, leaving)),
-        1 => r.clone().prop_map(Step::Release),
         1 => r.prop_map(Step::End),
         1 => n.clone().prop_map(Step::Suspect),
         1 => n.clone().prop_map(Step::Lose),
@@ -331,10 +299,6 @@ fn event(history: &History, step: &Step) -> Option<(Writer, Event)> {
         Step::Retire(r, leaving) => {
             known(r).map(|_| (Writer::Controller, retired(&name(r), *leaving).into()))?
         }
-        Step::Release(r) => {
-            known(r).filter(|known| known.leaving)?;
-            (Writer::Controller, released(&name(r)).into())
-        }
         Step::End(r) => {
             let replica = one(&id(&name(r)));
             (own(r)?, ReplicaEnded { replica, outcome: Outcome::Stopped }.into())
@@ -375,15 +339,10 @@ fn check(state: &State) -> Result<(), TestCaseError> {
         let heard = status(replica) == Some(NodeStatus::Ready);
         ready(replica) && replica.retired.is_none() && heard
     };
-    let some_stay = state.replicas.iter().any(|(_, replica)| replica.retired.is_none());
-    let may = |replica: &Replica| replica.retired.is_none() || (replica.leaving && some_stay);
-    let leaving: BTreeSet<ReplicaId> =
-        state.replicas.iter().filter(|(_, r)| r.leaving).map(|(id, _)| id.clone()).collect();
-    prop_assert_eq!(&table.leaving, &leaving);
     for endpoint in &route.endpoints {
         let replica = state.replicas.get(&endpoint.replica);
         let replica = replica.expect("a route leads to a replica that is there");
-        prop_assert!(ready(replica) && may(replica));
+        prop_assert!(ready(replica) && replica.retired.is_none());
         prop_assert_eq!(endpoint.run, replica.run);
         // The first port that a started replica has is the one it publishes.
         let tcp = replica.endpoints.iter().find(|e| matches!(e.container, 8080 | 8081));
@@ -392,11 +351,8 @@ fn check(state: &State) -> Result<(), TestCaseError> {
     let led: Vec<_> = route.endpoints.iter().map(|endpoint| &endpoint.replica).collect();
     let all: Vec<_> = state.replicas.iter().filter(|(_, r)| perfect(r)).map(|(id, _)| id).collect();
     if all.is_empty() {
-        let mut any = state.replicas.iter().map(|(_, r)| r).filter(|r| ready(r) && may(r));
-        let stays = any.clone().any(|replica| replica.retired.is_none());
-        prop_assert_eq!(any.next().is_some(), !led.is_empty(), "the last ones serve");
-        let leaves = led.iter().any(|led| table.leaving.contains(*led));
-        prop_assert!(!(stays && leaves), "what is leaving is the last of all");
+        let any = state.replicas.iter().any(|(_, r)| ready(r) && r.retired.is_none());
+        prop_assert_eq!(any, !led.is_empty(), "those of suspected nodes serve as the last");
     } else {
         prop_assert_eq!(led, all, "all that are as they should be, and no other");
     }

@@ -62,7 +62,7 @@ impl Gateway {
         let before = taken_up();
         let place = Place { position: self.served.borrow().place.position + 1, ..Place::START };
         let routes = routes.iter().map(route).collect();
-        self.tables.send_replace(Table { place, routes, ..Table::default() });
+        self.tables.send_replace(Table { place, routes });
         self.until("the table is taken up", |_| taken_up() > before).await;
         assert_eq!(self.served.borrow().place, place);
     }
