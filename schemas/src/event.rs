@@ -63,6 +63,12 @@ macro_rules! events {
                 match self { $(Self::$name(_) => stringify!($name)),* }
             }
 
+            /// Who may state it.
+            #[must_use]
+            pub fn by(&self) -> By {
+                match self { $(Self::$name(_) => $writers),* }
+            }
+
             /// Decodes the data of a type. `None` when this release does not know the type.
             #[must_use]
             pub fn decode(kind: &str, data: &str) -> Option<Result<Self, serde_json::Error>> {

@@ -12,6 +12,7 @@ mod dev;
 mod drain;
 mod fork;
 mod history;
+mod leaving;
 mod life;
 mod metrics;
 mod multi_host;

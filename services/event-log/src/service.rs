@@ -6,6 +6,7 @@ mod snapshots;
 mod tiles;
 mod wires;
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use bus::Bus;
@@ -13,7 +14,7 @@ use runtime::tasks::Tasks;
 use runtime::{Admin, Failure, Shutdown, entropy};
 use schemas::registry::Role;
 use schemas::stream;
-use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::mpsc::{Sender, channel, unbounded_channel};
 
 use self::page::Page;
 use self::pump::Pump;
@@ -27,7 +28,7 @@ use crate::sequencer::{Input, Seat, Sequencer, Setup, Window};
 use crate::store::FjallStore;
 use crate::view::View;
 use crate::witness::Witness;
-use crate::{audit, index, others, reads, scrub};
+use crate::{audit, disk, index, others, reads, scrub};
 
 /// How many append requests are ordered at once, at most.
 const GROUP: usize = 256;
@@ -97,8 +98,16 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     }
     tasks.spawn("marks", others::read_marks(bus.clone(), queue.clone()));
     tasks.spawn("connections", read_connections(bus.clone(), queue.clone(), shutdown.clone()));
+    let (groups, ordered) = mpsc::channel();
+    let (tell, stored) = unbounded_channel();
+    let on_disk = store.clone();
+    let disk = tokio::task::spawn_blocking(move || {
+        disk::store_groups(&on_disk, &ordered, &mut |input| tell.send(input).is_ok());
+    });
     let pump = Pump {
         wires: Wires::new(bus, queue),
+        groups,
+        stored,
         store,
         view,
         prover,
@@ -114,7 +123,10 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     };
     tasks.spawn("sequencer", pump.run(arrived, shutdown));
     // The first task that ends, ends the service.
-    match tasks.ended().await {
+    let ended = tasks.ended().await;
+    tasks.shutdown().await;
+    disk.await?;
+    match ended {
         Some((task, Err(error))) => {
             Err(format!("{task}: {}", runtime::process::chain(error.as_ref())).into())
         }

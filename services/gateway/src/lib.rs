@@ -3,15 +3,19 @@
 //!
 //! [`follow`] reads history and says what is to be served: a [`table`] of endpoints by published
 //! port, which follows from the state and from nothing else. [`ports`] listens as the table says;
-//! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes. Who replaces the forwarding keeps
-//! the table.
+//! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes; [`open`] counts what is under way on
+//! each replica. Who replaces the forwarding keeps the table.
+//!
+//! [`report`] says which table is served by, and what is under way where it does not lead any more.
 //!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
 
 pub mod balance;
 pub mod config;
 pub mod follow;
+pub mod open;
 pub mod ports;
+pub mod report;
 pub mod service;
 pub mod table;
 

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use runtime::{Metrics, clock};
+use tokio::sync::watch;
 
 use crate::balance::{Balancer, Pick};
+use crate::open::{Held, Open};
 use crate::table::{Endpoint, Published, Route};
 use crate::traffic::Traffic;
 
@@ -24,6 +26,9 @@ pub(crate) struct Pool {
     app: String,
     workload: String,
     balancer: Mutex<Balancer>,
+    open: Open,
+    /// Changes when the port leads elsewhere.
+    led: watch::Sender<()>,
     pub(crate) traffic: Traffic,
 }
 
@@ -33,6 +38,7 @@ pub(crate) struct Picked {
     pool: Arc<Pool>,
     pick: Pick,
     reached: bool,
+    _held: Held,
 }
 
 impl Drop for Picked {
@@ -67,7 +73,7 @@ impl Picked {
 }
 
 impl Pool {
-    pub(crate) fn new(published: Published, route: &Route) -> Arc<Self> {
+    pub(crate) fn new(published: Published, route: &Route, open: Open) -> Arc<Self> {
         let mut balancer = Balancer::default();
         balancer.lead(&route.endpoints);
         Arc::new(Self {
@@ -75,6 +81,8 @@ impl Pool {
             app: route.app.to_string(),
             workload: route.workload.to_string(),
             balancer: Mutex::new(balancer),
+            open,
+            led: watch::Sender::default(),
             traffic: Traffic::default(),
         })
     }
@@ -89,6 +97,12 @@ impl Pool {
     /// Sends clients to these from now on. Those who are elsewhere stay there.
     pub(crate) fn lead(&self, endpoints: &[Endpoint]) {
         self.balancer().lead(endpoints);
+        self.led.send_replace(());
+    }
+
+    /// Changes when the port leads elsewhere.
+    pub(crate) fn led(&self) -> watch::Receiver<()> {
+        self.led.subscribe()
     }
 
     fn balancer(&self) -> MutexGuard<'_, Balancer> {
@@ -111,10 +125,10 @@ impl Pool {
             if now_ms > until_ms {
                 return None;
             }
-            let pick = self.balancer().pick(&tried, now_ms)?;
-            tried.push(pick.id);
-            let reached = reach(pick.endpoint.address.clone(), pick.endpoint.port);
-            let mut picked = Picked { pool: self.clone(), pick, reached: false };
+            let mut picked = self.pick(&tried, now_ms)?;
+            tried.push(picked.pick.id);
+            let Endpoint { address, port, .. } = &picked.pick.endpoint;
+            let reached = reach(address.clone(), *port);
             match tokio::time::timeout(REACH, reached).await {
                 Ok(Ok(reached)) => {
                     picked.reached();
@@ -124,6 +138,16 @@ impl Pool {
                 Err(late) => picked.failed(&late.into()),
             }
         }
+    }
+
+    /// Picks an endpoint. It is held before the port can be led elsewhere, so that nothing is on its way
+    /// unseen to one that the port does not lead to any more.
+    fn pick(self: &Arc<Self>, tried: &[u64], now_ms: u64) -> Option<Picked> {
+        let mut balancer = self.balancer();
+        let pick = balancer.pick(tried, now_ms)?;
+        let held = self.open.of(&pick.endpoint.replica).hold();
+        drop(balancer);
+        Some(Picked { pool: self.clone(), pick, reached: false, _held: held })
     }
 
     /// Adds its numbers to those of the process.

@@ -13,6 +13,7 @@ use runtime::{Admin, Failure, Shutdown, clock};
 use schemas::spec::Protocol;
 use tokio::sync::{oneshot, watch};
 
+use crate::open::Open;
 use crate::pool::Pool;
 use crate::table::{Change, Published, Route, Table};
 use crate::{tcp, udp};
@@ -26,7 +27,8 @@ const TELL: Duration = Duration::from_secs(1);
 /// How long connections may go on after a stop was asked for.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Serves what the tables say on an address, until asked to stop.
+/// Serves what the tables say on an address, until asked to stop. What is under way is counted in
+/// `open`, and `served` shows the table that it goes by.
 ///
 /// # Errors
 ///
@@ -35,6 +37,8 @@ pub async fn serve(
     name: String,
     listen: IpAddr,
     mut tables: watch::Receiver<Table>,
+    open: Open,
+    served: watch::Sender<Table>,
     admin: Admin,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
@@ -42,10 +46,11 @@ pub async fn serve(
         name,
         listen,
         admin,
-        table: Table::default(),
+        open,
+        served,
         taken_up: 0,
         ports: BTreeMap::new(),
-        leaving: Vec::new(),
+        closed: Vec::new(),
         tasks: Tasks::default(),
     };
     let mut tell = tokio::time::interval(TELL);
@@ -70,12 +75,14 @@ struct Ports {
     name: String,
     listen: IpAddr,
     admin: Admin,
-    table: Table,
+    open: Open,
+    /// The table that ports lead by.
+    served: watch::Sender<Table>,
     /// How many tables since it was last told.
     taken_up: u64,
     ports: BTreeMap<Published, Port>,
     /// Pools of closed ports that connections still use.
-    leaving: Vec<Arc<Pool>>,
+    closed: Vec<Arc<Pool>>,
     tasks: Tasks,
 }
 
@@ -93,7 +100,8 @@ enum Listening {
 
 impl Ports {
     async fn become_as(&mut self, table: Table) {
-        for change in self.table.changes(&table) {
+        let changes = self.served.borrow().changes(&table);
+        for change in changes {
             match change {
                 Change::Close(published) => self.close(published).await,
                 Change::Open(published, route) => self.open(published, &route).await,
@@ -104,19 +112,19 @@ impl Ports {
                 }
             }
         }
-        self.table = table;
+        self.served.send_replace(table);
         self.taken_up += 1;
     }
 
     async fn open(&mut self, published: Published, route: &Route) {
         // One that is still in use goes on, so that nothing is counted twice.
-        let left = self.leaving.iter().position(|pool| pool.is_of(published, route));
-        let pool = match left.map(|i| self.leaving.swap_remove(i)) {
+        let left = self.closed.iter().position(|pool| pool.is_of(published, route));
+        let pool = match left.map(|i| self.closed.swap_remove(i)) {
             Some(pool) => {
                 pool.lead(&route.endpoints);
                 pool
             }
-            None => Pool::new(published, route),
+            None => Pool::new(published, route, self.open.clone()),
         };
         let listening = self.take(published, &pool).await;
         match &listening {
@@ -163,7 +171,7 @@ impl Ports {
             let _ = gone.await;
             tracing::info!(%published, "not serving any more");
         }
-        self.leaving.push(pool);
+        self.closed.push(pool);
     }
 
     /// Tries again what could not be taken.
@@ -202,13 +210,13 @@ impl Ports {
             count(troubles.len()),
         );
         self.admin.readiness.troubles(&self.name, troubles);
-        for pool in self.ports.values().map(|port| &port.pool).chain(&self.leaving) {
+        for pool in self.ports.values().map(|port| &port.pool).chain(&self.closed) {
             pool.tell(metrics);
         }
         // Last: whoever sees it sees the rest as that table has it.
         let taken_up = std::mem::take(&mut self.taken_up);
         metrics.count("muster_gateway_tables", "Tables that were taken up.", &[], taken_up);
-        self.leaving.retain(|pool| Arc::strong_count(pool) > 1);
+        self.closed.retain(|pool| Arc::strong_count(pool) > 1);
     }
 
     /// Closes every port, and gives connections a moment.

@@ -1,4 +1,4 @@
-//! The wiring: history in, tables out, ports that follow them.
+//! The wiring: history in, tables out, ports that follow them, and reports of what they serve by.
 
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::follow::{Follower, Need};
-use crate::ports;
+use crate::open::Open;
 use crate::table::Table;
+use crate::{ports, report};
 
 /// How many entries may wait.
 const QUEUE: usize = 8_192;
@@ -35,34 +36,53 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let name = role.user();
     admin.readiness.set(&name, Some("NATS".to_owned()));
     let (tables, seen) = watch::channel(Table::default());
+    let (served, serving) = watch::channel(Table::default());
+    let open = Open::default();
     let mut tasks = Tasks::default();
-    let serving = ports::serve(name, config.listen, seen, admin.clone(), shutdown.clone());
-    tasks.spawn("ports", serving);
-    tasks.spawn("history", follow(config, role, tables, admin, shutdown));
+    tasks.spawn(
+        "ports",
+        ports::serve(
+            name,
+            config.listen,
+            seen,
+            open.clone(),
+            served,
+            admin.clone(),
+            shutdown.clone(),
+        ),
+    );
+    let on_the_bus = async move {
+        let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
+        tokio::try_join!(
+            follow(&bus, &role, &tables, &admin, &shutdown),
+            report::tell(&bus, &config.node, serving, open, &admin, &shutdown),
+        )
+        .map(|_| ())
+    };
+    tasks.spawn("history and reports", on_the_bus);
     tasks.all().await
 }
 
 /// Follows history for as long as it takes. The last table stays while there is no newer one.
 async fn follow(
-    config: Config,
-    role: Role,
-    tables: watch::Sender<Table>,
-    admin: Admin,
-    shutdown: Shutdown,
+    bus: &Bus,
+    role: &Role,
+    tables: &watch::Sender<Table>,
+    admin: &Admin,
+    shutdown: &Shutdown,
 ) -> Result<(), Failure> {
-    let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
     let name = role.user();
     loop {
-        let fold = history::snapshot(&bus).await.unwrap_or_default();
+        let fold = history::snapshot(bus).await.unwrap_or_default();
         let reading = Reading {
             name: &name,
-            bus: &bus,
+            bus,
             follower: Follower::new(fold),
-            tables: &tables,
-            admin: &admin,
+            tables,
+            admin,
             heard: reader::Heard::default(),
         };
-        let Some(why) = reading.run(&shutdown).await? else { return Ok(()) };
+        let Some(why) = reading.run(shutdown).await? else { return Ok(()) };
         tracing::error!(
             service = name,
             why,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cluster::State;
 use cluster::state::{Cause, Node, NodeStatus, Touched};
-use decider::{Decision, Now, Rules, draft};
+use decider::{Decision, Level, Now, Rules, draft};
 use schemas::event::{
     Event, EvictionPaused, EvictionResumed, NodeLost, NodeReturned, NodeSuspected,
 };
@@ -162,9 +162,9 @@ impl Rules for Health {
         }
     }
 
-    fn counted(&self) -> Vec<(&'static str, &'static str, u64)> {
+    fn levels(&self) -> Vec<Level> {
         let help = "Heartbeats of agents that do not lead their node.";
-        vec![("muster_heartbeats_ignored", help, self.ignored)]
+        vec![Level { name: "muster_heartbeats_ignored", help, value: self.ignored }]
     }
 
     fn connected(&mut self, now: Now) {

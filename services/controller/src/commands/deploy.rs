@@ -19,6 +19,9 @@ const CLUSTER_REPLICAS_MAX: u64 = 10_000;
 /// What an engine can enforce at least: below it the kernel cannot start a process.
 const MEMORY_BYTES_MIN: u64 = 6 * 1024 * 1024;
 
+/// How long a replica that leaves may finish what is under way, at most.
+const DRAIN_MS_MAX: u64 = 3_600_000;
+
 /// More than any machine has.
 const CPU_MILLIS_MAX: u64 = 1_024_000;
 
@@ -104,6 +107,10 @@ fn check_workload(
     ports::check_numbers(&at("ports"), spec)?;
     if spec.update.parallelism == 0 {
         return Err(Problem::new("invalid_value", &at("update.parallelism"), "0", "at least 1"));
+    }
+    if spec.drain_ms > DRAIN_MS_MAX {
+        let (got, valid) = (format!("{} ms", spec.drain_ms), format!("0 to {DRAIN_MS_MAX} ms"));
+        return Err(Problem::new("invalid_value", &at("drain_ms"), &got, &valid));
     }
     Ok(())
 }

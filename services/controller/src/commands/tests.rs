@@ -168,6 +168,7 @@ fn a_declaration_is_checked_before_anything_is_done() {
         "probe",
     );
     bad(r#"{"image":"w","update":{"parallelism":0}}"#, "invalid_value", "update.parallelism");
+    bad(r#"{"image":"w","drain_ms":3600001}"#, "invalid_value", "drain_ms");
     refused(
         "app.deploy",
         r#"{"app":{"name":"new","workloads":{}}}"#,

@@ -39,7 +39,8 @@ impl Page {
             "1 while this instance orders requests; 0 on standby.",
             u64::from(sequencer.leads()),
         );
-        set("muster_log_groups", "Groups stored, each with one fsync.", counts.groups);
+        let help = "Groups of requests; those behind a sync share the next.";
+        set("muster_log_groups", help, counts.groups);
         set("muster_log_events", "Events recorded.", counts.events);
         set("muster_log_duplicates", "Requests that were repeats.", counts.duplicates);
         set("muster_log_junk", "Messages on the append stream that are no requests.", counts.junk);

@@ -1,10 +1,11 @@
 //! The pump: what arrives goes into the sequencer, and what that wants done is done.
 
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use runtime::{Admin, Failure, Shutdown, clock};
 use schemas::place::Place;
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::sync::watch;
 
 use super::GROUP;
@@ -15,7 +16,7 @@ use crate::others;
 use crate::proof::Prover;
 use crate::room::Disks;
 use crate::sequencer::{Input, Output, Room, Sequencer};
-use crate::store::FjallStore;
+use crate::store::{Commit, FjallStore};
 use crate::view::View;
 use crate::witness::{Heads, Witness};
 
@@ -28,9 +29,16 @@ const PURGE_TICKS: u32 = 10;
 /// How often the disks are looked at, in ticks.
 const ROOM_TICKS: u32 = 3;
 
+/// What takes groups to the disk has ended, which it does when a write failed: that was said.
+const DISK_ENDED: &str = "nothing is stored any more";
+
 /// Everything that the sequencer works with.
 pub(super) struct Pump {
     pub(super) wires: Wires,
+    /// What is ordered, for the disk.
+    pub(super) groups: mpsc::Sender<Arc<Commit>>,
+    /// What the disk says.
+    pub(super) stored: UnboundedReceiver<Input>,
     pub(super) store: FjallStore,
     pub(super) view: View,
     pub(super) prover: Prover<FjallStore>,
@@ -62,7 +70,11 @@ impl Pump {
                 biased;
                 () = shutdown.requested() => return Ok(()),
                 outcomes = self.wires.outcomes() => vec![Input::Outcomes(outcomes)],
-                Some(input) = arrived.recv() => gather(input, &mut arrived),
+                input = self.stored.recv() => vec![input.ok_or(DISK_ENDED)?],
+                // While the disk is behind, what arrives makes the next group larger.
+                Some(input) = arrived.recv(), if self.sequencer.has_room() => {
+                    gather(input, &mut arrived)
+                }
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(PURGE_TICKS) {
@@ -74,9 +86,11 @@ impl Pump {
                 }
             };
             for input in inputs {
-                let outputs =
-                    tokio::task::block_in_place(|| self.sequencer.on(input, clock::utc_ms()));
-                self.carry_out(outputs).await?;
+                while matches!(input, Input::Requests(_)) && !self.sequencer.has_room() {
+                    let stored = self.stored.recv().await.ok_or(DISK_ENDED)?;
+                    self.hand_in(stored).await?;
+                }
+                self.hand_in(input).await?;
             }
             self.tell();
             if self.once && self.sequencer.leads() {
@@ -84,6 +98,11 @@ impl Pump {
                 return Ok(());
             }
         }
+    }
+
+    async fn hand_in(&mut self, input: Input) -> Result<(), Failure> {
+        let outputs = tokio::task::block_in_place(|| self.sequencer.on(input, clock::utc_ms()));
+        self.carry_out(outputs).await
     }
 
     async fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), Failure> {
@@ -98,6 +117,7 @@ impl Pump {
                 Output::Beat(beat) => others::beat(&self.wires.bus, &beat).await,
                 Output::Probe => self.wires.probe(),
                 Output::Confirm { ticket } => self.wires.confirm(ticket),
+                Output::Store(group) => self.groups.send(group).map_err(|_| DISK_ENDED)?,
                 Output::Publish(message) => self.wires.publish(message).await,
                 Output::Listen(on) => self.wires.listen(on),
                 Output::Purge { up_to } => self.wires.purge(up_to),

@@ -6,11 +6,13 @@ mod udp;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use gateway::open::Open;
 use gateway::table::{Endpoint, Published, Route, Table};
 use runtime::process::Stopper;
 use runtime::tasks::Tasks;
 use runtime::{Admin, Shutdown};
 use schemas::id::{AppKey, ReplicaId, WorkloadName};
+use schemas::place::Place;
 use schemas::spec::Protocol;
 use tokio::sync::watch;
 
@@ -23,6 +25,8 @@ const BETWEEN: Duration = Duration::from_millis(50);
 /// Ports that are served from a table, and the servers behind them. All end with it.
 struct Gateway {
     tables: watch::Sender<Table>,
+    served: watch::Receiver<Table>,
+    open: Open,
     admin: Admin,
     tasks: Tasks,
     _stopper: Stopper,
@@ -35,8 +39,12 @@ impl Gateway {
         let admin = Admin::default();
         let mut tasks = Tasks::default();
         let name = "gateway.n1".to_owned();
-        tasks.spawn("ports", gateway::ports::serve(name, HERE, seen, admin.clone(), shutdown));
-        Self { tables, admin, tasks, _stopper: stopper }
+        let (serving, served) = watch::channel(Table::default());
+        let open = Open::default();
+        let ports =
+            gateway::ports::serve(name, HERE, seen, open.clone(), serving, admin.clone(), shutdown);
+        tasks.spawn("ports", ports);
+        Self { tables, served, open, admin, tasks, _stopper: stopper }
     }
 
     /// Leads ports to endpoints, and waits until that is so.
@@ -52,8 +60,11 @@ impl Gateway {
         };
         let taken_up = || self.number("tables_total");
         let before = taken_up();
-        self.tables.send_replace(Table { routes: routes.iter().map(route).collect() });
+        let place = Place { position: self.served.borrow().place.position + 1, ..Place::START };
+        let routes = routes.iter().map(route).collect();
+        self.tables.send_replace(Table { place, routes });
         self.until("the table is taken up", |_| taken_up() > before).await;
+        assert_eq!(self.served.borrow().place, place);
     }
 
     /// Waits until its numbers are so.
@@ -76,13 +87,12 @@ impl Gateway {
     }
 }
 
+fn replica(at: &SocketAddr) -> ReplicaId {
+    ReplicaId::new(&format!("shop-web-{}", at.port())).expect("an id")
+}
+
 fn endpoint(at: &SocketAddr) -> Endpoint {
-    Endpoint {
-        replica: ReplicaId::new(&format!("shop-web-{}", at.port())).expect("an id"),
-        run: 1,
-        address: at.ip().to_string(),
-        port: at.port(),
-    }
+    Endpoint { replica: replica(at), run: 1, address: at.ip().to_string(), port: at.port() }
 }
 
 /// An address on which nobody listens.

@@ -140,6 +140,7 @@ pub fn status(state: &State, replica: &Replica) -> &'static str {
     }
     match (replica.phase, &replica.retired) {
         (Phase::Pending, _) => "pending",
+        (_, Some(_)) if replica.leaving => "leaving",
         (_, Some(_)) => "ending",
         (Phase::Placed, None) => "placed",
         (Phase::Running, None) => "running",

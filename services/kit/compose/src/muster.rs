@@ -36,6 +36,9 @@ pub(crate) fn read(
     if let Some(deadline) = ours.read("deadline", by(units::millis))? {
         spec.update.deadline_ms = deadline;
     }
+    if let Some(drain) = ours.read("drain", by(units::millis))? {
+        spec.drain_ms = drain;
+    }
     if let Some(node) = ours.get("autoscale") {
         let stated = fields.get("scale").is_some()
             || fields.get("deploy").is_some_and(|deploy| deploy.get("replicas").is_some());

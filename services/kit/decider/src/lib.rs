@@ -43,11 +43,22 @@ pub trait Rules {
     /// The connection is there (again): whatever was not heard before says nothing.
     fn connected(&mut self, _now: Now) {}
 
-    /// What it counted, for the metrics: name, help and number.
-    fn counted(&self) -> Vec<(&'static str, &'static str, u64)> {
-        Vec::new()
-    }
-
     /// This instance has begun to lead; everything in the state counts as touched.
     fn lead(&mut self, state: &State, now: Now);
+
+    /// What to show of it beside what every service shows.
+    fn levels(&self) -> Vec<Level> {
+        Vec::new()
+    }
+}
+
+/// A number of a service, as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// The number.
+    pub value: u64,
 }

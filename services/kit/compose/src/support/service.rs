@@ -269,6 +269,10 @@ const MUSTER_ROWS: &[Row] = &[
         "how long a new replica must be ready before the next is replaced; default 10s",
     ),
     yes("deadline", "after which a new replica that is not ready stalls the rollout; default 5m"),
+    yes(
+        "drain",
+        "how long what is under way may go on before a replica is asked to stop; default 10s, at most 1h",
+    ),
 ];
 
 const AUTOSCALE_ROWS: &[Row] = &[
