@@ -141,47 +141,26 @@ impl Entry {
     /// An entry of a fork's own beginning: stated in the name of one who led where it comes from.
     pub(crate) fn forked(before: &Tip, writer: &Writer, term: u64, event: Event) -> Self {
         let position = before.place.position + 1;
-        let series = Series::derive(&format!("fork/{}", before.place.hash), position);
         let header = Header {
             id: format!("fork-{position}"),
-            epoch: before.place.epoch,
-            position,
-            time_ms: before.recorded_ms,
-            recorded_ms: before.recorded_ms,
             tenant: Tenant::new(event.tenant()).expect("an event's tenant is a name"),
-            actor: ACTOR.to_owned(),
             writer: writer.clone(),
             term,
             basis: Some(before.place.basis()),
-            batch: Batch { series, n: 1, i: 0, of: 1 },
-            correlation: None,
-            causation: None,
-            schema: SCHEMA,
-            ignorable: false,
-            prev_hash: before.place.hash,
+            ..alone(before, Series::derive(&format!("fork/{}", before.place.hash), position))
         };
         Self::of_event(header, event)
     }
 
     fn own(before: &Tip, epoch: u64, series: Series, now_ms: u64, event: Event) -> Self {
-        let position = before.place.position + 1;
+        let alone = alone(before, series);
         let header = Header {
-            id: format!("log-{epoch}-{position}"),
+            id: format!("log-{epoch}-{}", alone.position),
             epoch,
-            position,
             time_ms: now_ms,
             recorded_ms: now_ms,
-            tenant: Tenant::new(CLUSTER_TENANT).expect("the cluster's tenant is a name"),
-            actor: ACTOR.to_owned(),
-            writer: Writer::EventLog,
             term: epoch,
-            basis: None,
-            batch: Batch { series, n: 1, i: 0, of: 1 },
-            correlation: None,
-            causation: None,
-            schema: SCHEMA,
-            ignorable: false,
-            prev_hash: before.place.hash,
+            ..alone
         };
         Self::of_event(header, event)
     }
@@ -194,6 +173,28 @@ fn id_of(batch: &Batch) -> String {
     let mut id = String::with_capacity(48);
     let _ = write!(id, "{}-{}-{}", batch.series.as_str(), batch.n, batch.i);
     id
+}
+
+/// The frame of an event that event-log itself states next, as a batch of its own.
+fn alone(before: &Tip, series: Series) -> Header {
+    Header {
+        id: String::new(),
+        epoch: before.place.epoch,
+        position: before.place.position + 1,
+        time_ms: before.recorded_ms,
+        recorded_ms: before.recorded_ms,
+        tenant: Tenant::new(CLUSTER_TENANT).expect("the cluster's tenant is a name"),
+        actor: ACTOR.to_owned(),
+        writer: Writer::EventLog,
+        term: before.place.epoch,
+        basis: None,
+        batch: Batch { series, n: 1, i: 0, of: 1 },
+        correlation: None,
+        causation: None,
+        schema: SCHEMA,
+        ignorable: false,
+        prev_hash: before.place.hash,
+    }
 }
 
 fn tip_behind(header: &Header, bytes: &[u8]) -> Tip {
