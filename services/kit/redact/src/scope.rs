@@ -16,6 +16,7 @@ use schemas::id::{AppKey, CommandId, Digest, ReplicaId};
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
     app: Option<AppKey>,
+    known: bool,
     replicas: BTreeSet<ReplicaId>,
     files: BTreeSet<Digest>,
     commands: BTreeSet<CommandId>,
@@ -27,6 +28,7 @@ impl Scope {
     pub(crate) fn new(app: Option<AppKey>) -> Self {
         Self {
             app,
+            known: false,
             replicas: BTreeSet::new(),
             files: BTreeSet::new(),
             commands: BTreeSet::new(),
@@ -47,6 +49,7 @@ impl Scope {
         if app_of(event) != Some(wanted) {
             return;
         }
+        self.known = true;
         self.commands.extend(command.cloned());
         match event {
             Event::AppDeployed(e) => {
@@ -58,6 +61,11 @@ impl Scope {
             }
             _ => {}
         }
+    }
+
+    /// Whether anything was said of the app.
+    pub(crate) fn is_known(&self) -> bool {
+        self.app.is_none() || self.known
     }
 
     /// Everything was taken in.

@@ -85,6 +85,12 @@ impl Survey {
         Ok(())
     }
 
+    /// Whether the app that is asked for was ever told of.
+    #[must_use]
+    pub fn knows_the_app(&self) -> bool {
+        self.scope.is_known()
+    }
+
     /// Everything was read. The same entries are now to be written, from the first one on.
     #[must_use]
     pub fn done(mut self) -> Redactor {
