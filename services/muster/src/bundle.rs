@@ -188,7 +188,10 @@ fn tell(manifest: &Manifest, into: &Path) {
     let Manifest { policy, redacted, bundle, .. } = manifest;
     let of = policy.app.as_ref().map_or_else(String::new, |app| format!(" of {}", app.short()));
     let into = into.display();
-    println!("history{of} from r{} to r{} is in {into}, without secrets", policy.from, bundle.position);
+    println!(
+        "history{of} from r{} to r{} is in {into}, without secrets",
+        policy.from, bundle.position
+    );
     println!(
         "{} values and {} files taken out, {} texts changed, {} events left out",
         redacted.values, redacted.files, redacted.texts, redacted.left_out

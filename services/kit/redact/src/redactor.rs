@@ -270,7 +270,8 @@ impl Redactor {
     /// none.
     fn place(&self, place: Place) -> Place {
         let named = self.survey.named.get(&place.position).copied().flatten();
-        let hash = named.filter(|(epoch, _)| *epoch == place.epoch).map_or(Hash::ZERO, |(_, hash)| hash);
+        let hash =
+            named.filter(|(epoch, _)| *epoch == place.epoch).map_or(Hash::ZERO, |(_, hash)| hash);
         Place { hash, ..place }
     }
 }

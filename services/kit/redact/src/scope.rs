@@ -71,8 +71,11 @@ impl Scope {
     /// Everything was taken in.
     pub(crate) fn settle(&mut self) {
         let about = std::mem::take(&mut self.about);
-        let of_app: Vec<CommandId> =
-            about.into_iter().filter(|(_, object)| self.is_about(object)).map(|(id, _)| id).collect();
+        let of_app: Vec<CommandId> = about
+            .into_iter()
+            .filter(|(_, object)| self.is_about(object))
+            .map(|(id, _)| id)
+            .collect();
         self.commands.extend(of_app);
     }
 
@@ -97,12 +100,13 @@ impl Scope {
     /// What stays of an event; none when it concerns others only.
     pub(crate) fn within(&self, event: Event) -> Option<Event> {
         let Some(app) = &self.app else { return Some(event) };
-        let command = |id: &CommandId, verb: &str| {
-            self.commands.contains(id) || verb.starts_with("node.")
-        };
+        let command =
+            |id: &CommandId, verb: &str| self.commands.contains(id) || verb.starts_with("node.");
         let stays = match &event {
             Event::CommandAccepted(CommandAccepted { command: id, verb, .. })
-            | Event::CommandRejected(CommandRejected { command: id, verb, .. }) => command(id, verb),
+            | Event::CommandRejected(CommandRejected { command: id, verb, .. }) => {
+                command(id, verb)
+            }
             Event::ConfigStored(e) => self.files.contains(&e.digest),
             Event::NoteAdded(e) => self.is_about(&e.object),
             Event::ReplicasPlaced(e) => {

@@ -121,9 +121,9 @@ impl Needles {
             return;
         }
         let found = self.by_key.entry(*key).or_default();
-        if let Err(at) = found
-            .binary_search_by(|(known, _)| (needle.len(), needle).cmp(&(known.len(), known.as_str())))
-        {
+        if let Err(at) = found.binary_search_by(|(known, _)| {
+            (needle.len(), needle).cmp(&(known.len(), known.as_str()))
+        }) {
             found.insert(at, (needle.to_owned(), instead.to_owned()));
         }
     }
@@ -182,7 +182,11 @@ mod tests {
     fn a_value_is_found_wherever_it_stands_and_the_longest_wins() {
         check(&["hunter2-canary"], "no password", None);
         check(&["hunter2-canary"], "xhunter2-canaryx", Some("xredacted-1x"));
-        check(&["secret", "secret-longer"], "a secret-longer secret", Some("a redacted-2 redacted-1"));
+        check(
+            &["secret", "secret-longer"],
+            "a secret-longer secret",
+            Some("a redacted-2 redacted-1"),
+        );
         check(&["short"], "short and shorter", None);
         check(&["ünïcödé"], "→ünïcödé←", Some("→redacted-1←"));
     }
