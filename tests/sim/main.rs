@@ -17,6 +17,7 @@ mod faults;
 mod log;
 mod model;
 mod node;
+mod redacted;
 mod scenario;
 mod service;
 mod settled;
