@@ -150,7 +150,8 @@ events! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         accept_loss: Option<Place>,
     }
-    /// Something stood in the stream at this position that the log never wrote.
+    /// Nothing of this history is at this position: something stood there in the stream that the log
+    /// never wrote, or a bundle leaves out what stood there.
     PositionVoided by By::EventLog => {
         /// SHA-256 of what stood there.
         sha256: Digest,
