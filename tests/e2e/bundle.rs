@@ -67,7 +67,8 @@ fn a_bundle_means_the_same_and_knows_no_secret() {
     let other = format!("{app}x");
     let _ = cluster.write("note.txt", "[db]\npassword = c4nary-file\n");
     let first = cluster.write("compose.yaml", &APP.replace("APP", &app).replace("GREETED", "hi"));
-    let note = ["note", &format!("app/{app}"), "the token c4nary-env does not work, nor c4nary-file"];
+    let note =
+        ["note", &format!("app/{app}"), "the token c4nary-env does not work, nor c4nary-file"];
     let _ = cluster.ok(&note);
     let _ = cluster.muster(&["deploy", "-f", &first, "-d", "--reason", "c4nary-env is new"]);
     cluster.until("its job has failed", |cluster| {
@@ -84,14 +85,16 @@ fn a_bundle_means_the_same_and_knows_no_secret() {
     let _ = cluster.muster(&["exec", &replica, "--", "/web", "probe", "http://c4nary-env"]);
     let second = APP.replace("APP", &other).replace("GREETED", "hello");
     let _ = cluster.muster(&["deploy", "-f", &cluster.write("compose.yaml", &second), "-d"]);
-    let typed = r#"{"app":{"name":"bad","workloads":{"web":{"image":"i","env":{"T":["c4nary"]}}}}}"#;
+    let typed =
+        r#"{"app":{"name":"bad","workloads":{"web":{"image":"i","env":{"T":["c4nary"]}}}}}"#;
     let _ = cluster.muster(&["deploy", "-f", &cluster.write("bad.json", typed)]);
     cluster.until("the other runs", |cluster| {
         cluster.ok(&["ps", &other]).matches("ready").count() == 2
     });
     let history = cluster.ok(&["log", "-o", "json"]);
     assert!(history.matches(CANARY).count() > 10, "they are all over the original: {history}");
-    let at = json(&cluster.ok(&["ps", "-o", "json"]))["at"]["position"].as_u64().expect("a position");
+    let at =
+        json(&cluster.ok(&["ps", "-o", "json"]))["at"]["position"].as_u64().expect("a position");
     let to = at.to_string();
     let [ps, apps] = ["ps", "apps"].map(|look| cluster.ok(&[look, "--at", &to, "-o", "json"]));
 
@@ -150,7 +153,8 @@ fn a_bundle_means_the_same_and_knows_no_secret() {
 
     let none = cluster.muster(&["export", "--app", "nobodys", "--into", &format!("{into}-2")]);
     assert_eq!(none.status.code(), Some(7), "{}", text(&none.stderr));
-    let none = cluster.muster(&["export", "--from", "r9", "--to", "r5", "--into", &format!("{into}-2")]);
+    let none =
+        cluster.muster(&["export", "--from", "r9", "--to", "r5", "--into", &format!("{into}-2")]);
     assert_eq!(none.status.code(), Some(2), "{}", text(&none.stderr));
     assert!(!Path::new(&format!("{into}-2")).exists(), "nothing is left of what was refused");
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use cluster::{FOLD_VERSION, Fold};
 use redact::{Policy, Redacted, Redactor, Shape, Survey};
 use schemas::envelope::SCHEMA;
+use schemas::id::Digest;
 use schemas::place::Place;
 use schemas::read::LogRequest;
 use serde::Serialize;
@@ -35,14 +36,23 @@ struct Manifest {
     /// What it is of, how much was taken out, and from where to where it goes.
     #[serde(flatten)]
     policy: Policy,
-    /// The place of the original history that it goes up to. Only who has that history knows the hash.
-    original: Place,
+    /// The place of the original history that it goes up to, told by a digest that needs that history.
+    original: Original,
     /// The same place in the history of the bundle, its id, and its state there.
     bundle: Place,
     genesis: String,
     state_hash: String,
     anomalies: u64,
     redacted: Redacted,
+}
+
+/// A place of a history whose hash is not told: by it, what was taken out could be guessed.
+#[derive(Debug, Serialize)]
+struct Original {
+    epoch: u64,
+    position: u64,
+    /// SHA-256 of the id of that history, a slash, and its hash there.
+    sha256: Digest,
 }
 
 pub(crate) async fn export(client: &Client, args: &Bundle) -> Result<(), CliError> {
@@ -164,7 +174,11 @@ async fn write(
         schema: SCHEMA,
         fold_version: FOLD_VERSION,
         policy: policy.clone(),
-        original,
+        original: Original {
+            epoch: original.epoch,
+            position: original.position,
+            sha256: redactor.mark(original),
+        },
         bundle,
         genesis: redactor.genesis(),
         state_hash,

@@ -89,7 +89,8 @@ impl Redactor {
         let alone = matches!(event, Some(Event::PositionVoided(_)));
         let ends = if alone { self.open.is_empty() } else { header.batch.ends() };
         let event = event.and_then(|event| self.event(&header, event));
-        self.open.push(Slot { header, sha256: Digest::of(entry), event, alone });
+        let sha256 = self.blinded(Digest::of(entry).as_str());
+        self.open.push(Slot { header, sha256, event, alone });
         if ends {
             out.append(&mut self.rest());
         }
@@ -127,14 +128,25 @@ impl Redactor {
         &self.redacted
     }
 
-    /// The id of the history that is written. It is another one: what names it, names no place of the
-    /// history that it comes from. That one's id cannot be told from it; without it no hash of that
-    /// history can be made again by whoever guesses what was taken out.
+    /// The id of the history that is written: another one, from which that of the original cannot be
+    /// told.
     #[must_use]
     pub fn genesis(&self) -> String {
         let policy = serde_json::to_string(&self.survey.policy).unwrap_or_default();
-        let seed = format!("bundle/{policy}/{}", self.survey.genesis);
-        Series::derive(&seed, self.survey.policy.to).to_string()
+        Series::derive(self.blinded(&policy).as_str(), self.survey.policy.to).to_string()
+    }
+
+    /// What tells a place of the original to whoever has that.
+    #[must_use]
+    pub fn mark(&self, original: Place) -> Digest {
+        self.blinded(&original.hash.to_string())
+    }
+
+    /// A digest that says nothing to whoever does not have the original: the id of that history, which
+    /// is random and stands nowhere in what is written, is in it. A bare one could be made again by
+    /// guessing what was taken out.
+    fn blinded(&self, text: &str) -> Digest {
+        Digest::of(format!("{}/{text}", self.survey.genesis).as_bytes())
     }
 
     fn write(&mut self, mut envelope: Envelope) -> Vec<u8> {
@@ -251,7 +263,7 @@ impl Redactor {
         if !id.as_str().strip_prefix("c-").is_some_and(hex) {
             return id;
         }
-        let digest = Digest::of(format!("{}/{id}", self.survey.genesis).as_bytes());
+        let digest = self.blinded(id.as_str());
         let other = format!("c-{}", &digest.as_str()[..24]);
         self.needles.add(id.as_str(), &other);
         CommandId::new(&other).expect("hex and a dash")
