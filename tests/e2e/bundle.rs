@@ -85,9 +85,6 @@ fn a_bundle_means_the_same_and_knows_no_secret() {
     let _ = cluster.muster(&["exec", &replica, "--", "/web", "probe", "http://c4nary-env"]);
     let second = APP.replace("APP", &other).replace("GREETED", "hello");
     let _ = cluster.muster(&["deploy", "-f", &cluster.write("compose.yaml", &second), "-d"]);
-    let typed =
-        r#"{"app":{"name":"bad","workloads":{"web":{"image":"i","env":{"T":["c4nary"]}}}}}"#;
-    let _ = cluster.muster(&["deploy", "-f", &cluster.write("bad.json", typed)]);
     cluster.until("the other runs", |cluster| {
         cluster.ok(&["ps", &other]).matches("ready").count() == 2
     });
