@@ -159,7 +159,8 @@ impl Needles {
             let found = candidates.iter().find(|(needle, _)| needle.starts_with(rest))?;
             Some((left, found.1.as_str()))
         });
-        whole.into_iter().chain(cut).max_by_key(|(len, _)| *len)
+        // Of two that are as long, the one that stands there whole.
+        cut.into_iter().chain(whole).max_by_key(|(len, _)| *len)
     }
 }
 
