@@ -6,6 +6,7 @@ mod agent;
 mod autoscale;
 mod back;
 mod bad_input;
+mod bundle;
 mod cli;
 mod compose;
 mod dev;

@@ -18,6 +18,7 @@ mod gateway;
 mod log;
 mod model;
 mod node;
+mod redacted;
 mod scenario;
 mod service;
 mod settled;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::dice::Dice;
 use crate::engine::HOPELESS;
 use crate::node::Node;
+use crate::redacted::CANARY;
 use crate::world::{UTC_MS, What, World};
 
 const APPS: [&str; 3] = ["red", "blue", "green"];
@@ -95,8 +96,10 @@ impl Scenario {
     }
 
     fn web(&self, app: &str, db: bool, job: bool, dice: &mut Dice) -> Value {
+        let image = self.image(dice);
         let mut spec = json!({
-            "image": self.image(dice),
+            "env": { "TOKEN": format!("{CANARY}{image}") },
+            "image": image,
             "replicas": dice.below(5),
             "priority": dice.below(3),
             "resources": { "cpu_millis": dice.within(50, 700), "memory_bytes": dice.within(8, 200) << 20 },

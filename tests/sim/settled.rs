@@ -31,7 +31,8 @@ impl World {
                 self.check_declared(key, app, name, workload)?;
             }
         }
-        self.check_containers()
+        self.check_containers()?;
+        self.check_redacted()
     }
 
     /// Every command has its receipt, and none has one that nobody sent.

@@ -83,6 +83,7 @@ fn rules_are_not_async() {
             "services/kit/cluster/src",
             "services/kit/compose/src",
             "services/kit/decider/src",
+            "services/kit/redact/src",
             "services/controller/src/reconcile",
             "services/controller/src/commands",
             "services/scheduler/src/place",

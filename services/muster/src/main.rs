@@ -11,6 +11,7 @@ mod out;
 mod args;
 mod backup;
 mod bisect;
+mod bundle;
 mod client;
 mod colour;
 mod config;
@@ -132,6 +133,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         }
         Command::Whatif(args) => plan::whatif(&client, args).await,
         Command::Fork(args) => fork::fork(&client, args).await,
+        Command::Export(args) => bundle::export(&client, args).await,
         Command::Undo(args) => undo::undo(&client, args).await,
         Command::Bisect(args) => bisect::bisect(&client, args).await,
         Command::Backup(wanted) => backup::backup(&client, wanted).await,

@@ -103,7 +103,9 @@ pub(crate) fn words(event: &Event) -> String {
                 None => took,
             }
         }
-        Event::PositionVoided(_) => "something that the log never wrote was voided".to_owned(),
+        Event::PositionVoided(_) => {
+            "void: left out of this bundle, or never written by the log".to_owned()
+        }
         Event::HistoryForked(e) => format!("a copy of history up to {} goes its own way", e.from),
         Event::StateDiverged(e) => format!(
             "the state that {} ({}) has of {} is not the one the log folds to",

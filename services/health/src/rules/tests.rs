@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn ignored(&self) -> u64 {
-        self.rules.counted().iter().map(|(.., value)| value).sum()
+        self.rules.levels().iter().map(|level| level.value).sum()
     }
 
     /// Lets time pass in steps of a heartbeat in which only `alive` are heard; says what was decided.
