@@ -3,23 +3,32 @@
 //!
 //! [`follow`] reads history and says what is to be served: a [`table`] of endpoints by published
 //! port, which follows from the state and from nothing else. [`ports`] listens as the table says;
-//! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes; [`open`] counts what is under way on
-//! each replica. Who replaces the forwarding keeps the table.
+//! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes, and `http` requests; [`open`] counts what is
+//! under way on each replica, [`numbers`] what went there.
 //!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
 
 pub mod balance;
 pub mod config;
 pub mod follow;
+pub mod numbers;
 pub mod open;
 pub mod ports;
 pub mod service;
 pub mod table;
 
+mod certificates;
+mod detect;
+mod http;
 mod pool;
+mod proxy;
+mod site;
+mod stream;
 mod tcp;
 mod traffic;
 mod udp;
+mod web;
 
 pub use config::Config;
+pub use pool::Shared;
 pub use service::run;

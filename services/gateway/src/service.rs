@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use bus::Bus;
 use runtime::tasks::Tasks;
-use runtime::{Admin, Failure, Shutdown, history, reader};
+use runtime::{Admin, Failure, Shutdown, clock, entropy, history, reader};
 use schemas::registry::Role;
+use schemas::report::{TRAFFIC_MS, TrafficReport};
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::follow::{Follower, Need};
-use crate::ports;
+use crate::numbers::Tally;
+use crate::open::Open;
+use crate::pool::Shared;
+use crate::ports::{self, Doors};
 use crate::table::Table;
 
 /// How many entries may wait.
@@ -34,24 +39,73 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let role = Role::Gateway(config.node.clone());
     let name = role.user();
     admin.readiness.set(&name, Some("NATS".to_owned()));
+    let shared = Shared {
+        node: config.node.clone(),
+        open: Open::default(),
+        tally: Tally::default(),
+        access_log: config.access_log,
+    };
     let (tables, seen) = watch::channel(Table::default());
     let mut tasks = Tasks::default();
-    let serving = ports::serve(name, config.listen, seen, admin.clone(), shutdown.clone());
+    let doors = Doors {
+        name,
+        listen: config.listen,
+        http: config.http_port,
+        https: config.https_port,
+        certificates: config.certificates.clone(),
+    };
+    let serving = ports::serve(doors, shared.clone(), seen, admin.clone(), shutdown.clone());
     tasks.spawn("ports", serving);
-    tasks.spawn("history", follow(config, role, tables, admin, shutdown));
+    tasks.spawn("bus", on_the_bus(config, role, shared, tables, admin, shutdown));
     tasks.all().await
 }
 
-/// Follows history for as long as it takes. The last table stays while there is no newer one.
-async fn follow(
+/// What needs the bus: following history, and telling of traffic.
+async fn on_the_bus(
     config: Config,
     role: Role,
+    shared: Shared,
     tables: watch::Sender<Table>,
     admin: Admin,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
-    let name = role.user();
+    let mut tasks = Tasks::default();
+    tasks.spawn("traffic", report(bus.clone(), shared, shutdown.clone()));
+    tasks.spawn("history", follow(bus, role.user(), tables, admin, shutdown));
+    tasks.all().await
+}
+
+/// Tells of traffic for as long as it takes.
+async fn report(bus: Bus, shared: Shared, shutdown: Shutdown) -> Result<(), Failure> {
+    let subject = schemas::subject::traffic(&shared.node);
+    let instance = entropy::hex();
+    let mut every = tokio::time::interval(Duration::from_millis(TRAFFIC_MS));
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            _ = every.tick() => {}
+        }
+        let report = TrafficReport {
+            node: shared.node.clone(),
+            instance: instance.clone(),
+            time_ms: clock::utc_ms(),
+            replicas: shared.tally.tell(&shared.open),
+        };
+        // One that is lost is followed by the next.
+        let _ = bus.publish(&subject, serde_json::to_vec(&report)?).await;
+    }
+}
+
+/// Follows history for as long as it takes. The last table stays while there is no newer one.
+async fn follow(
+    bus: Bus,
+    name: String,
+    tables: watch::Sender<Table>,
+    admin: Admin,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     loop {
         let fold = history::snapshot(&bus).await.unwrap_or_default();
         let reading = Reading {

@@ -1,17 +1,26 @@
 //! The forwarding with real sockets: a table goes in, bytes go through.
 
+mod backend;
+mod detect;
+mod http;
+mod http2;
 mod tcp;
 mod udp;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use gateway::Shared;
+use gateway::numbers::Tally;
+use gateway::open::Open;
+use gateway::ports::Doors;
 use gateway::table::{Endpoint, Published, Route, Table};
 use runtime::process::Stopper;
 use runtime::tasks::Tasks;
 use runtime::{Admin, Shutdown};
-use schemas::id::{AppKey, ReplicaId, WorkloadName};
-use schemas::spec::Protocol;
+use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
+use schemas::spec::{AppProtocol, Balance, Protocol};
 use tokio::sync::watch;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -25,18 +34,35 @@ struct Gateway {
     tables: watch::Sender<Table>,
     admin: Admin,
     tasks: Tasks,
-    _stopper: Stopper,
+    shared: Shared,
+    speaks: AppProtocol,
+    balance: Balance,
+    stopper: Stopper,
 }
 
 impl Gateway {
     fn start() -> Self {
+        Self::with(None, None, None)
+    }
+
+    /// One that serves by host and path as well.
+    fn with(http: Option<u16>, https: Option<u16>, certificates: Option<PathBuf>) -> Self {
         let (tables, seen) = watch::channel(Table::default());
         let (stopper, shutdown) = Shutdown::new();
         let admin = Admin::default();
         let mut tasks = Tasks::default();
-        let name = "gateway.n1".to_owned();
-        tasks.spawn("ports", gateway::ports::serve(name, HERE, seen, admin.clone(), shutdown));
-        Self { tables, admin, tasks, _stopper: stopper }
+        let node = NodeName::new("n1").expect("a name");
+        let shared = Shared { node, open: Open::default(), tally: Tally::default(), access_log: false };
+        let doors = Doors { name: "gateway.n1".to_owned(), listen: HERE, http, https, certificates };
+        let serving = gateway::ports::serve(doors, shared.clone(), seen, admin.clone(), shutdown);
+        tasks.spawn("ports", serving);
+        let (speaks, balance) = (AppProtocol::Detect, Balance::LeastLoaded);
+        Self { tables, admin, tasks, shared, speaks, balance, stopper }
+    }
+
+    /// One whose ports speak this.
+    fn speaking(speaks: AppProtocol) -> Self {
+        Self { speaks, ..Self::start() }
     }
 
     /// Leads ports to endpoints, and waits until that is so.
@@ -46,13 +72,16 @@ impl Gateway {
             let route = Route {
                 app: AppKey::parse("shop").expect("a name"),
                 workload: WorkloadName::new("web").expect("a name"),
+                protocol: self.speaks,
+                balance: self.balance.clone(),
                 endpoints: endpoints.iter().map(endpoint).collect(),
             };
             (published, route)
         };
         let taken_up = || self.number("tables_total");
         let before = taken_up();
-        self.tables.send_replace(Table { routes: routes.iter().map(route).collect() });
+        let routes = routes.iter().map(route).collect();
+        self.tables.send_replace(Table { routes, ..Table::default() });
         self.until("the table is taken up", |_| taken_up() > before).await;
     }
 
@@ -80,8 +109,10 @@ fn endpoint(at: &SocketAddr) -> Endpoint {
     Endpoint {
         replica: ReplicaId::new(&format!("shop-web-{}", at.port())).expect("an id"),
         run: 1,
+        node: NodeName::new("n2").expect("a name"),
         address: at.ip().to_string(),
         port: at.port(),
+        weight: 1,
     }
 }
 
