@@ -34,7 +34,8 @@ pub(crate) fn look(first: &[u8]) -> Seen {
     if PREFACE.starts_with(first) {
         return Seen::Unclear;
     }
-    let method = first.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
+    let method =
+        first.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
     if method > METHOD_MAX {
         return Seen::Other;
     }
@@ -48,9 +49,8 @@ pub(crate) fn look(first: &[u8]) -> Seen {
     };
     let line = first[..end].trim_ascii_end();
     let version = line.len().checked_sub(9).map(|at| &line[at..]);
-    let known = version.is_some_and(|version| {
-        version.starts_with(b" HTTP/1.") && version[8].is_ascii_digit()
-    });
+    let known = version
+        .is_some_and(|version| version.starts_with(b" HTTP/1.") && version[8].is_ascii_digit());
     if known { Seen::Http1 } else { Seen::Other }
 }
 

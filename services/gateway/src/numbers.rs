@@ -195,7 +195,7 @@ mod tests {
         assert!((99_000..112_000).contains(&traffic.p99_us), "{traffic:?}");
         drop(held);
         for _ in 0..WINDOW {
-            tally.tell(&open);
+            assert_eq!(tally.tell(&open).len(), 1);
         }
         numbers.sent();
         numbers.answered(7);

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,8 +40,19 @@ pub struct Shared {
     pub open: Open,
     /// What went to them.
     pub tally: Tally,
+    /// How many requests of HTTP are under way.
+    pub requests: Arc<AtomicU64>,
     /// Whether a line is written about every request.
     pub access_log: bool,
+}
+
+impl Shared {
+    /// What the ports of a node share, before anything was counted.
+    #[must_use]
+    pub fn of(node: NodeName, access_log: bool) -> Self {
+        let (open, tally) = (Open::default(), Tally::default());
+        Self { node, open, tally, requests: Arc::default(), access_log }
+    }
 }
 
 /// What serves a published port.
@@ -121,11 +133,8 @@ impl Picked {
             self.site.numbers.failed();
         }
         // Other errors are those of an application that is well enough to say so.
-        let unwell = [
-            StatusCode::BAD_GATEWAY,
-            StatusCode::SERVICE_UNAVAILABLE,
-            StatusCode::GATEWAY_TIMEOUT,
-        ];
+        let unwell =
+            [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
         let now_ms = clock::mono_ms();
         if unwell.contains(&status) {
             self.disappointed(now_ms);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use runtime::process::Stopper;
@@ -25,8 +26,14 @@ const AGAIN_MS: u64 = 2_000;
 /// How often numbers are told.
 const TELL: Duration = Duration::from_secs(1);
 
-/// How long connections may go on after a stop was asked for.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long connections may go on after a stop was asked for, in ms.
+const LINGER_MS: u64 = 2_000;
+
+/// How long requests may that are under way then.
+const FINISH_MS: u64 = 10_000;
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Where a gateway listens.
 #[derive(Clone, Debug)]
@@ -185,12 +192,8 @@ impl Ports {
     async fn close(&mut self, published: Published) {
         let Some(Port { pool, listening }) = self.ports.remove(&published) else { return };
         pool.lead_nowhere();
-        if let Listening::Yes(stopper, gone) = listening {
-            stopper.stop();
-            // Nothing is ever said on it: it ends with the listener.
-            let _ = gone.await;
-            tracing::info!(%published, "not serving any more");
-        }
+        listening.end().await;
+        tracing::info!(%published, "not serving any more");
         self.leaving.push(pool);
     }
 
@@ -213,7 +216,8 @@ impl Ports {
 
     /// Takes the ports for all workloads that are wanted and not served yet.
     fn open_web(&mut self) {
-        let wanted = [self.doors.http.map(|port| (false, port)), self.doors.https.map(|port| (true, port))];
+        let wanted =
+            [self.doors.http.map(|port| (false, port)), self.doors.https.map(|port| (true, port))];
         let now_ms = clock::mono_ms();
         for (tls, port) in wanted.into_iter().flatten() {
             let waits = |listening: &Listening| match listening {
@@ -283,20 +287,36 @@ impl Ports {
         self.leaving.retain(|pool| Arc::strong_count(pool) > 1);
     }
 
-    /// Closes every port, and gives connections a moment.
+    /// Closes every port. Connections get a moment, and requests that are under way some more.
     async fn end(mut self) -> Result<(), Failure> {
-        for published in self.ports.keys().copied().collect::<Vec<_>>() {
-            self.close(published).await;
+        let ports = std::mem::take(&mut self.ports).into_values().map(|port| port.listening);
+        // What is on its way still goes where it would have gone.
+        for listening in ports.chain(std::mem::take(&mut self.web_ports).into_values()) {
+            listening.end().await;
         }
-        for listening in std::mem::take(&mut self.web_ports).into_values() {
-            if let Listening::Yes(stopper, gone) = listening {
-                stopper.stop();
-                let _ = gone.await;
+        let begun_ms = clock::mono_ms();
+        let mut look = tokio::time::interval(LOOK);
+        let mut ended = std::pin::pin!(self.tasks.all());
+        loop {
+            tokio::select! {
+                ended = &mut ended => return ended,
+                _ = look.tick() => {}
+            }
+            let linger = if self.shared.requests.load(Relaxed) > 0 { FINISH_MS } else { LINGER_MS };
+            if clock::mono_ms() - begun_ms > linger {
+                return Ok(());
             }
         }
-        match tokio::time::timeout(LINGER, self.tasks.all()).await {
-            Ok(ended) => ended,
-            Err(_) => Ok(()),
+    }
+}
+
+impl Listening {
+    /// Has nobody listen any more.
+    async fn end(self) {
+        if let Self::Yes(stopper, gone) = self {
+            stopper.stop();
+            // Nothing is ever said on it: it ends with the listener.
+            let _ = gone.await;
         }
     }
 }

@@ -12,8 +12,6 @@ use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::follow::{Follower, Need};
-use crate::numbers::Tally;
-use crate::open::Open;
 use crate::pool::Shared;
 use crate::ports::{self, Doors};
 use crate::table::Table;
@@ -39,12 +37,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let role = Role::Gateway(config.node.clone());
     let name = role.user();
     admin.readiness.set(&name, Some("NATS".to_owned()));
-    let shared = Shared {
-        node: config.node.clone(),
-        open: Open::default(),
-        tally: Tally::default(),
-        access_log: config.access_log,
-    };
+    let shared = Shared::of(config.node.clone(), config.access_log);
     let (tables, seen) = watch::channel(Table::default());
     let mut tasks = Tasks::default();
     let doors = Doors {

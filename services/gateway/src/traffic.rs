@@ -29,7 +29,8 @@ pub(crate) struct Traffic {
 
 /// The upper ends of the spread of times that is told, in microseconds.
 const TIMES_US: [u64; 12] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000,
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    5_000_000,
 ];
 
 impl Traffic {
@@ -119,7 +120,11 @@ impl Traffic {
         }
         self.told.store(true, Relaxed);
         count("muster_gateway_retries", "Requests that were sent again.", &self.retries);
-        count("muster_gateway_broken", "Requests that a replica did not answer to the end.", &self.broken);
+        count(
+            "muster_gateway_broken",
+            "Requests that a replica did not answer to the end.",
+            &self.broken,
+        );
         self.tell_answers(metrics, labels);
     }
 

@@ -108,7 +108,8 @@ impl Web {
             match pools.get(backend) {
                 Some(pool) => pool.lead(route),
                 None => {
-                    let name = backend.port.map_or("http".to_owned(), |port| format!("http/{port}"));
+                    let name =
+                        backend.port.map_or("http".to_owned(), |port| format!("http/{port}"));
                     pools.insert(backend.clone(), Pool::new(name, route, &self.shared));
                 }
             }

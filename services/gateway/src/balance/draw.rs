@@ -2,6 +2,12 @@
 
 use super::slot::Slot;
 
+/// Differences below this do not count, in microseconds.
+const ALIKE_US: u64 = 1_000;
+
+/// Of so many choices one is left to chance, so that what is known stays true.
+const CHANCE: u64 = 16;
+
 /// Two drawn by their shares, and of them the better one.
 pub(super) fn better_of_two<T>(
     slots: &[Slot<T>],
@@ -17,7 +23,7 @@ pub(super) fn better_of_two<T>(
     let other = drawn(slots, scattered(turn), now_ms, |slot| {
         slot.id != first.id && slot.weight == first.weight && slot.is_good(tried, now_ms)
     });
-    let Some(other) = other else { return Some(one) };
+    let Some(other) = other.filter(|_| !turn.is_multiple_of(CHANCE)) else { return Some(one) };
     let second = &slots[other];
     let (cost, other_cost) = costs(first, second, now_ms);
     let better = if first.local == second.local {
@@ -34,7 +40,7 @@ pub(super) fn better_of_two<T>(
 fn costs<T>(first: &Slot<T>, second: &Slot<T>, now_ms: u64) -> (u128, u128) {
     let (a, b) = (first.takes_us(now_ms), second.takes_us(now_ms));
     // Where one is not known, only how busy they are compares.
-    let (a, b) = if a == 0 || b == 0 { (1, 1) } else { (a, b) };
+    let (a, b) = if a == 0 || b == 0 { (1, 1) } else { (a + ALIKE_US, b + ALIKE_US) };
     let cost = |open: u64, takes: u64| (u128::from(open) + 1) * u128::from(takes);
     (cost(first.open, a), cost(second.open, b))
 }

@@ -97,7 +97,9 @@ impl Journey<'_> {
         let upgrade = headers::upgrade_of(&request).then(|| hyper::upgrade::on(&mut request));
         let found = self.travel(request, upgrade.is_some()).await;
         match found {
-            Ok((response, carrier, picked)) => self.accept(response, carrier, picked, upgrade).await,
+            Ok((response, carrier, picked)) => {
+                self.accept(response, carrier, picked, upgrade).await
+            }
             Err(trouble) => Err(trouble),
         }
         .unwrap_or_else(|trouble| {

@@ -110,12 +110,6 @@ impl Lanes {
         kept.shared.retain(|shared| !shared.sender.is_closed());
     }
 
-    /// How many wait.
-    #[cfg(test)]
-    pub(crate) fn idle(&self) -> usize {
-        self.kept().idle.len()
-    }
-
     /// Room on a connection of HTTP/2; one is made when there is none.
     pub(crate) async fn stream<F>(&self, connect: impl FnOnce() -> F) -> std::io::Result<Stream>
     where

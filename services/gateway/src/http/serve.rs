@@ -69,14 +69,19 @@ pub(crate) struct Front {
 struct Activity {
     busy: AtomicU64,
     last_ms: AtomicU64,
+    /// What is under way on all connections.
+    all: Arc<AtomicU64>,
 }
 
 impl Front {
     pub(crate) fn new(to: To, ip: IpAddr, tls: bool, stop: Shutdown) -> Arc<Self> {
-        let access_log = match &to {
-            To::Pool(pool) => pool.shared.access_log,
-            To::Web(web) => web.shared.access_log,
+        let shared = match &to {
+            To::Pool(pool) => &pool.shared,
+            To::Web(web) => &web.shared,
         };
+        let access_log = shared.access_log;
+        let (all, last_ms) = (shared.requests.clone(), clock::mono_ms().into());
+        let activity = Arc::new(Activity { busy: 0.into(), last_ms, all });
         Arc::new(Self {
             to,
             access_log,
@@ -84,7 +89,7 @@ impl Front {
             stop,
             rules: Rules::default(),
             tunnel: Mutex::default(),
-            activity: Arc::new(Activity { busy: 0.into(), last_ms: clock::mono_ms().into() }),
+            activity,
         })
     }
 
@@ -191,7 +196,8 @@ impl Front {
         if live.limit.as_ref().is_some_and(|limit| !limit.may_pass(clock::mono_ms())) {
             let status = StatusCode::TOO_MANY_REQUESTS;
             live.pool.traffic.unanswered(status);
-            let mut response = words(status, "there are more requests than this route lets through\n");
+            let mut response =
+                words(status, "there are more requests than this route lets through\n");
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             return response;
         }
@@ -203,7 +209,9 @@ fn redirect(status: StatusCode, to: &str) -> Response<Answer> {
     let mut response = words(status, format!("{to}\n"));
     match HeaderValue::from_str(to) {
         Ok(to) => response.headers_mut().insert(LOCATION, to),
-        Err(_) => return words(StatusCode::BAD_REQUEST, "what is asked for cannot be redirected\n"),
+        Err(_) => {
+            return words(StatusCode::BAD_REQUEST, "what is asked for cannot be redirected\n");
+        }
     };
     response
 }
@@ -250,6 +258,7 @@ pub(crate) struct Busy(Arc<Activity>);
 impl Busy {
     fn new(activity: &Arc<Activity>) -> Self {
         activity.busy.fetch_add(1, Relaxed);
+        activity.all.fetch_add(1, Relaxed);
         Self(activity.clone())
     }
 }
@@ -258,5 +267,6 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.last_ms.store(clock::mono_ms(), Relaxed);
         self.0.busy.fetch_sub(1, Relaxed);
+        self.0.all.fetch_sub(1, Relaxed);
     }
 }

@@ -90,6 +90,9 @@ mod tests {
         let balance = Balance::Header("x-user".to_owned());
         assert_eq!(want(&balance, Who { headers: Some(&headers), ..four }), Want::Any);
         headers.insert("x-user", HeaderValue::from_static("ann"));
-        assert_eq!(want(&balance, Who { headers: Some(&headers), ..four }), Want::Key(mark(b"ann")));
+        assert_eq!(
+            want(&balance, Who { headers: Some(&headers), ..four }),
+            Want::Key(mark(b"ann"))
+        );
     }
 }

@@ -68,7 +68,8 @@ impl Web {
 }
 
 fn spoken(spec: &WorkloadSpec, port: Option<u16>) -> spec::AppProtocol {
-    let tcp = |p: &&spec::Port| p.protocol == Protocol::Tcp && port.is_none_or(|n| n == p.container);
+    let tcp =
+        |p: &&spec::Port| p.protocol == Protocol::Tcp && port.is_none_or(|n| n == p.container);
     spec.ports.iter().find(tcp).map(|port| port.app).unwrap_or_default()
 }
 

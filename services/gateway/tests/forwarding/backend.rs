@@ -86,7 +86,9 @@ impl Backend {
                 Manner::Silent => std::future::pending().await,
                 Manner::Dies => return,
                 Manner::DiesOnSecond if nth > 1 => return,
-                Manner::DiesWithin => "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nhalf".to_owned(),
+                Manner::DiesWithin => {
+                    "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nhalf".to_owned()
+                }
                 Manner::Slow(ms) => {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
                     well

@@ -27,8 +27,11 @@ async fn echo(gateway: &mut Gateway) -> SocketAddr {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_is_found_out_however_late_and_in_how_small_pieces_it_comes() {
     let mut gateway = Gateway::start();
-    let backends =
-        [Backend::start(&mut gateway, Manner::Well).await, Backend::start(&mut gateway, Manner::Well).await];
+    gateway.balance = Balance::RoundRobin;
+    let backends = [
+        Backend::start(&mut gateway, Manner::Well).await,
+        Backend::start(&mut gateway, Manner::Well).await,
+    ];
     let port = free().port();
     gateway.lead(Protocol::Tcp, &[(port, &[backends[0].at, backends[1].at])]).await;
     for (silent_ms, pieces) in [(0, 1), (0, 4), (300, 1), (300, 4)] {
@@ -60,7 +63,9 @@ async fn what_only_begins_like_http_goes_through_as_it_is() {
     let at = echo(&mut gateway).await;
     let port = free().port();
     gateway.lead(Protocol::Tcp, &[(port, &[at])]).await;
-    for said in ["GET key\r\n", "\u{16}\u{3}\u{1}", "*1\r\n$4\r\nPING\r\n", "PRI * HTTP/2.0\r\n\r\nno"] {
+    for said in
+        ["GET key\r\n", "\u{16}\u{3}\u{1}", "*1\r\n$4\r\nPING\r\n", "PRI * HTTP/2.0\r\n\r\nno"]
+    {
         for silent_ms in [0, 150] {
             let mut client = TcpStream::connect((HERE, port)).await.expect("it is served");
             tokio::time::sleep(Duration::from_millis(silent_ms)).await;

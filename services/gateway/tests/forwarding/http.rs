@@ -63,7 +63,11 @@ async fn bodies_go_through_whole_with_a_length_and_in_pieces() {
     let answer = client.answer().await.expect("it is answered");
     assert_eq!((answer.status(), answer.text()), (201, "abcdefg".to_owned()));
     assert_eq!((answer.header("x-a"), answer.header("x-secret")), (Some("b"), None));
-    client.send(&format!("{head}transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n2\r\nhi\r\n0\r\n\r\n")).await;
+    client
+        .send(&format!(
+            "{head}transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+        ))
+        .await;
     let second = client.answer().await;
     let requests = backends[0].requests();
     assert_eq!(requests[0].body.len(), 300_000);
@@ -250,18 +254,15 @@ async fn a_websocket_goes_through_both_ways() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_ends_answers_once_more_and_says_that_it_closes() {
-    let (mut gateway, port, _backends) = serving(&[Manner::Slow(200)]).await;
+    let (gateway, port, _backends) = serving(&[Manner::Slow(200)]).await;
     let mut busy = Client::connect(port).await;
     let mut idle = Client::connect(port).await;
     assert_eq!(idle.get("/").await.expect("it is answered").header("connection"), None);
     busy.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     gateway.stopper.stop();
-    for client in [&mut busy, &mut idle] {
-        if client.buffer.is_empty() && client.stream.peer_addr().is_ok() {
-            // The idle one asks after the stop: whoever was about to must not be cut off.
-        }
-    }
+    // The idle one asks after the stop: whoever was about to must not be cut off.
+    tokio::time::sleep(Duration::from_millis(20)).await;
     idle.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     for client in [&mut busy, &mut idle] {
         let answer = client.answer().await.expect("it is answered");
@@ -270,7 +271,6 @@ async fn a_gateway_that_ends_answers_once_more_and_says_that_it_closes() {
     }
     let refused = tokio::net::TcpStream::connect((HERE, port)).await;
     refused.expect_err("nobody listens any more");
-    let _ = &mut gateway;
 }
 
 #[tokio::test(flavor = "multi_thread")]

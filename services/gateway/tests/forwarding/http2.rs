@@ -99,7 +99,9 @@ where
 {
     let stream = TcpStream::connect((HERE, port)).await.expect("it is served");
     let (sender, connection) =
-        hyper::client::conn::http2::handshake(crew.hand(), TokioIo::new(stream)).await.expect("it speaks it");
+        hyper::client::conn::http2::handshake(crew.hand(), TokioIo::new(stream))
+            .await
+            .expect("it speaks it");
     crew.hand().spawn(async move {
         let _ = connection.await;
     });
@@ -126,7 +128,10 @@ async fn a_stream_of_grpc_goes_both_ways_at_once_and_ends_with_its_trailers() {
     for _ in 0..10 {
         let (sender, body) = pieces();
         let response = client.send_request(call(body)).await.expect("it is answered");
-        assert_eq!(response.headers().get("x-host"), Some(&HeaderValue::from_static("shop.example")));
+        assert_eq!(
+            response.headers().get("x-host"),
+            Some(&HeaderValue::from_static("shop.example"))
+        );
         calls.push((sender, response.into_body()));
     }
     for round in 0..5 {
@@ -153,7 +158,8 @@ async fn a_call_that_no_replica_takes_ends_with_a_code_that_its_client_knows() {
     gateway.lead(Protocol::Tcp, &[(port, &[dead])]).await;
     let crew = Crew::default();
     let mut client = connect(port, &crew).await;
-    let response = client.send_request(call(Full::new(Bytes::new()))).await.expect("it is answered");
+    let response =
+        client.send_request(call(Full::new(Bytes::new()))).await.expect("it is answered");
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers().get("grpc-status"), Some(&HeaderValue::from_static("14")));
 }
@@ -205,7 +211,13 @@ async fn a_gateway_that_ends_lets_calls_under_way_end() {
     let frame = heard.frame().await.expect("it goes on").expect("it is whole");
     assert_eq!(frame.into_data().expect("data"), "last");
     drop(sender);
-    heard.frame().await.expect("it goes on").expect("its trailers").into_trailers().expect("trailers");
+    heard
+        .frame()
+        .await
+        .expect("it goes on")
+        .expect("its trailers")
+        .into_trailers()
+        .expect("trailers");
     let next = client.send_request(call(pieces().1)).await;
     assert!(next.is_err(), "it said that nothing new is taken");
 }

@@ -12,8 +12,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gateway::Shared;
-use gateway::numbers::Tally;
-use gateway::open::Open;
 use gateway::ports::Doors;
 use gateway::table::{Endpoint, Published, Route, Table};
 use runtime::process::Stopper;
@@ -52,8 +50,9 @@ impl Gateway {
         let admin = Admin::default();
         let mut tasks = Tasks::default();
         let node = NodeName::new("n1").expect("a name");
-        let shared = Shared { node, open: Open::default(), tally: Tally::default(), access_log: false };
-        let doors = Doors { name: "gateway.n1".to_owned(), listen: HERE, http, https, certificates };
+        let shared = Shared::of(node, false);
+        let doors =
+            Doors { name: "gateway.n1".to_owned(), listen: HERE, http, https, certificates };
         let serving = gateway::ports::serve(doors, shared.clone(), seen, admin.clone(), shutdown);
         tasks.spawn("ports", serving);
         let (speaks, balance) = (AppProtocol::Detect, Balance::LeastLoaded);
