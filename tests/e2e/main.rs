@@ -12,6 +12,8 @@ mod dev;
 mod drain;
 mod fork;
 mod history;
+mod http;
+mod leaving;
 mod life;
 mod metrics;
 mod multi_host;

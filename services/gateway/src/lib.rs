@@ -6,6 +6,8 @@
 //! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes, and `http` requests; [`open`] counts what is
 //! under way on each replica, [`numbers`] what went there.
 //!
+//! [`report`] says which table is served by, and what is under way where it does not lead any more.
+//!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
 
 pub mod balance;
@@ -14,6 +16,7 @@ pub mod follow;
 pub mod numbers;
 pub mod open;
 pub mod ports;
+pub mod report;
 pub mod service;
 pub mod table;
 

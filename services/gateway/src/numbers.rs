@@ -86,6 +86,8 @@ impl Tally {
                 return None;
             }
             let now = entry.numbers.spread();
+            // Before the first telling nothing is known of how long it took.
+            let over = entry.before.len();
             let recent = entry.before.front().map_or_else(|| now.clone(), |then| since(&now, then));
             entry.before.push_back(now);
             if entry.before.len() > WINDOW {
@@ -96,6 +98,7 @@ impl Tally {
                 requests,
                 failed: entry.numbers.failed.load(Relaxed),
                 in_flight: open.get(replica).copied().unwrap_or(0),
+                rate_milli: rate_milli(&recent, over),
                 p50_us: at(&recent, 50),
                 p95_us: at(&recent, 95),
                 p99_us: at(&recent, 99),
@@ -107,6 +110,12 @@ impl Tally {
     fn entries(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many a second there are, in thousandths, over so many seconds.
+fn rate_milli(spread: &[u32; SIZES], seconds: usize) -> u64 {
+    let total: u64 = spread.iter().map(|count| u64::from(*count)).sum();
+    total * 1_000 / u64::try_from(seconds.max(1)).unwrap_or(u64::MAX)
 }
 
 /// What came after an earlier spread. The counts go round; the difference does not mind.
@@ -202,6 +211,7 @@ mod tests {
         let told = tally.tell(&open);
         let [traffic] = told.as_slice() else { panic!("one replica: {told:?}") };
         assert_eq!((traffic.requests, traffic.p50_us, traffic.p99_us), (101, 7, 7));
+        assert_eq!(traffic.rate_milli, 100, "one in ten seconds");
         drop(numbers);
         assert!(tally.tell(&open).is_empty(), "nobody has it any more");
     }

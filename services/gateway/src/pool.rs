@@ -208,6 +208,11 @@ impl Pool {
         self.lead_to(way, &route.endpoints);
     }
 
+    /// Changes when the port leads elsewhere.
+    pub(crate) fn led(&self) -> watch::Receiver<()> {
+        self.led.subscribe()
+    }
+
     /// Sends nobody anywhere any more.
     pub(crate) fn lead_nowhere(&self) {
         self.lead_to(self.way(), &[]);

@@ -30,7 +30,7 @@ const TELL: Duration = Duration::from_secs(1);
 const LINGER_MS: u64 = 2_000;
 
 /// How long requests may that are under way then.
-const FINISH_MS: u64 = 10_000;
+const FINISH_MS: u64 = 8_000;
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -50,7 +50,7 @@ pub struct Doors {
     pub certificates: Option<PathBuf>,
 }
 
-/// Serves what the tables say, until asked to stop.
+/// Serves what the tables say, until asked to stop. `served` shows the table that it goes by.
 ///
 /// # Errors
 ///
@@ -59,6 +59,7 @@ pub async fn serve(
     doors: Doors,
     shared: Shared,
     mut tables: watch::Receiver<Table>,
+    served: watch::Sender<Table>,
     admin: Admin,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
@@ -67,10 +68,10 @@ pub async fn serve(
         doors,
         shared,
         admin,
-        table: Table::default(),
+        served,
         taken_up: 0,
         ports: BTreeMap::new(),
-        leaving: Vec::new(),
+        closed: Vec::new(),
         web: Arc::new(web),
         web_ports: BTreeMap::new(),
         tasks: Tasks::default(),
@@ -98,12 +99,13 @@ struct Ports {
     doors: Doors,
     shared: Shared,
     admin: Admin,
-    table: Table,
+    /// The table that ports lead by.
+    served: watch::Sender<Table>,
     /// How many tables since it was last told.
     taken_up: u64,
     ports: BTreeMap<Published, Port>,
     /// Pools of closed ports that connections still use.
-    leaving: Vec<Arc<Pool>>,
+    closed: Vec<Arc<Pool>>,
     web: Arc<Web>,
     /// The ports for all workloads, and whether they are of HTTPS.
     web_ports: BTreeMap<(bool, u16), Listening>,
@@ -124,7 +126,8 @@ enum Listening {
 
 impl Ports {
     async fn become_as(&mut self, table: Table) {
-        for change in self.table.changes(&table) {
+        let changes = self.served.borrow().changes(&table);
+        for change in changes {
             match change {
                 Change::Close(published) => self.close(published).await,
                 Change::Open(published, route) => self.open(published, &route).await,
@@ -135,18 +138,18 @@ impl Ports {
                 }
             }
         }
-        if self.table.web != table.web {
+        if self.served.borrow().web != table.web {
             self.web.lead(&table.web);
         }
-        self.table = table;
+        self.served.send_replace(table);
         self.taken_up += 1;
     }
 
     async fn open(&mut self, published: Published, route: &Route) {
         // One that is still in use goes on, so that nothing is counted twice.
         let name = published.to_string();
-        let left = self.leaving.iter().position(|pool| pool.is_of(&name, route));
-        let pool = match left.map(|i| self.leaving.swap_remove(i)) {
+        let left = self.closed.iter().position(|pool| pool.is_of(&name, route));
+        let pool = match left.map(|i| self.closed.swap_remove(i)) {
             Some(pool) => {
                 pool.lead(route);
                 pool
@@ -194,7 +197,7 @@ impl Ports {
         pool.lead_nowhere();
         listening.end().await;
         tracing::info!(%published, "not serving any more");
-        self.leaving.push(pool);
+        self.closed.push(pool);
     }
 
     /// Tries again what could not be taken.
@@ -278,13 +281,13 @@ impl Ports {
         troubles.extend(self.web.refresh());
         self.web.tell(metrics);
         self.admin.readiness.troubles(&self.doors.name, troubles);
-        for pool in self.ports.values().map(|port| &port.pool).chain(&self.leaving) {
+        for pool in self.ports.values().map(|port| &port.pool).chain(&self.closed) {
             pool.tell(metrics);
         }
         // Last: whoever sees it sees the rest as that table has it.
         let taken_up = std::mem::take(&mut self.taken_up);
         metrics.count("muster_gateway_tables", "Tables that were taken up.", &[], taken_up);
-        self.leaving.retain(|pool| Arc::strong_count(pool) > 1);
+        self.closed.retain(|pool| Arc::strong_count(pool) > 1);
     }
 
     /// Closes every port. Connections get a moment, and requests that are under way some more.

@@ -1,20 +1,19 @@
-//! The wiring: history in, tables out, ports that follow them.
+//! The wiring: history in, tables out, ports that follow them, and reports of what they serve by.
 
 use std::time::Duration;
 
 use bus::Bus;
 use runtime::tasks::Tasks;
-use runtime::{Admin, Failure, Shutdown, clock, entropy, history, reader};
+use runtime::{Admin, Failure, Shutdown, history, reader};
 use schemas::registry::Role;
-use schemas::report::{TRAFFIC_MS, TrafficReport};
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::follow::{Follower, Need};
 use crate::pool::Shared;
-use crate::ports::{self, Doors};
+use crate::ports::Doors;
 use crate::table::Table;
+use crate::{ports, report};
 
 /// How many entries may wait.
 const QUEUE: usize = 8_192;
@@ -39,7 +38,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     admin.readiness.set(&name, Some("NATS".to_owned()));
     let shared = Shared::of(config.node.clone(), config.access_log);
     let (tables, seen) = watch::channel(Table::default());
-    let mut tasks = Tasks::default();
+    let (served, serving) = watch::channel(Table::default());
     let doors = Doors {
         name,
         listen: config.listen,
@@ -47,69 +46,44 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         https: config.https_port,
         certificates: config.certificates.clone(),
     };
-    let serving = ports::serve(doors, shared.clone(), seen, admin.clone(), shutdown.clone());
-    tasks.spawn("ports", serving);
-    tasks.spawn("bus", on_the_bus(config, role, shared, tables, admin, shutdown));
-    tasks.all().await
-}
-
-/// What needs the bus: following history, and telling of traffic.
-async fn on_the_bus(
-    config: Config,
-    role: Role,
-    shared: Shared,
-    tables: watch::Sender<Table>,
-    admin: Admin,
-    shutdown: Shutdown,
-) -> Result<(), Failure> {
-    let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
     let mut tasks = Tasks::default();
-    tasks.spawn("traffic", report(bus.clone(), shared, shutdown.clone()));
-    tasks.spawn("history", follow(bus, role.user(), tables, admin, shutdown));
+    tasks.spawn(
+        "ports",
+        ports::serve(doors, shared.clone(), seen, served, admin.clone(), shutdown.clone()),
+    );
+    let on_the_bus = async move {
+        let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
+        tokio::try_join!(
+            follow(&bus, &role, &tables, &admin, &shutdown),
+            report::tell(&bus, &config.node, serving, shared.open.clone(), &admin, &shutdown),
+            report::traffic(&bus, &shared, &shutdown),
+        )
+        .map(|_| ())
+    };
+    tasks.spawn("history and reports", on_the_bus);
     tasks.all().await
-}
-
-/// Tells of traffic for as long as it takes.
-async fn report(bus: Bus, shared: Shared, shutdown: Shutdown) -> Result<(), Failure> {
-    let subject = schemas::subject::traffic(&shared.node);
-    let instance = entropy::hex();
-    let mut every = tokio::time::interval(Duration::from_millis(TRAFFIC_MS));
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = shutdown.requested() => return Ok(()),
-            _ = every.tick() => {}
-        }
-        let report = TrafficReport {
-            node: shared.node.clone(),
-            instance: instance.clone(),
-            time_ms: clock::utc_ms(),
-            replicas: shared.tally.tell(&shared.open),
-        };
-        // One that is lost is followed by the next.
-        let _ = bus.publish(&subject, serde_json::to_vec(&report)?).await;
-    }
 }
 
 /// Follows history for as long as it takes. The last table stays while there is no newer one.
 async fn follow(
-    bus: Bus,
-    name: String,
-    tables: watch::Sender<Table>,
-    admin: Admin,
-    shutdown: Shutdown,
+    bus: &Bus,
+    role: &Role,
+    tables: &watch::Sender<Table>,
+    admin: &Admin,
+    shutdown: &Shutdown,
 ) -> Result<(), Failure> {
+    let name = role.user();
     loop {
-        let fold = history::snapshot(&bus).await.unwrap_or_default();
+        let fold = history::snapshot(bus).await.unwrap_or_default();
         let reading = Reading {
             name: &name,
-            bus: &bus,
+            bus,
             follower: Follower::new(fold),
-            tables: &tables,
-            admin: &admin,
+            tables,
+            admin,
             heard: reader::Heard::default(),
         };
-        let Some(why) = reading.run(&shutdown).await? else { return Ok(()) };
+        let Some(why) = reading.run(shutdown).await? else { return Ok(()) };
         tracing::error!(
             service = name,
             why,

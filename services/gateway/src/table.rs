@@ -1,15 +1,17 @@
 //! The endpoint table: which published port leads to which replicas. It follows from the state.
 //!
-//! A port leads to the best replicas there are, and only to those of one kind. Best is a replica
-//! that stays, on a node that is heard; then one that is about to end; then those of a suspected
-//! node. A replica that is not ready, or whose node is lost, gets nothing.
+//! A port leads to the best replicas there are, and only to those of one kind: those on nodes that are
+//! heard, or else those of suspected nodes. A replica that is not ready, or whose node is lost, gets
+//! nothing. Nor does one that is to end, be it the last: that a gateway has let go of it is said once and
+//! for all, so that nothing is on its way there when it is asked to stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use cluster::State;
 use cluster::state::{App, NodeStatus, Phase, Replica, Workload};
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
+use schemas::place::Place;
 use schemas::spec::{AppProtocol, Balance, Port, Protocol};
 
 mod web;
@@ -66,6 +68,8 @@ pub struct Endpoint {
 /// What is served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
+    /// The place in history from which on it holds.
+    pub place: Place,
     /// The routes by port.
     pub routes: BTreeMap<Published, Route>,
     /// Those by host and path.
@@ -86,7 +90,7 @@ pub enum Change {
 impl Table {
     /// What a state says is to be served.
     #[must_use]
-    pub fn of(state: &State) -> Self {
+    pub fn of(state: &State, place: Place) -> Self {
         let mut routes = BTreeMap::new();
         for (key, app) in state.apps.iter() {
             for (name, workload) in app.workloads.iter().filter(|(_, w)| w.declared) {
@@ -104,7 +108,14 @@ impl Table {
                 }
             }
         }
-        Self { routes, web: Web::of(state) }
+        Self { place, routes, web: Web::of(state) }
+    }
+
+    /// The replicas that it leads to.
+    #[must_use]
+    pub fn led_to(&self) -> BTreeSet<&ReplicaId> {
+        let routes = self.routes.values().chain(self.web.backends.values());
+        routes.flat_map(|route| &route.endpoints).map(|endpoint| &endpoint.replica).collect()
     }
 
     /// What to do so that this table becomes the other one. What closes comes first.
@@ -137,8 +148,8 @@ fn ports_of<'a>(
     })
 }
 
-/// How good a replica is for traffic: the lower, the better.
-type Rank = (bool, bool);
+/// How good a replica is for traffic: whether its node is suspected.
+type Rank = bool;
 
 /// The endpoints of the best replicas.
 fn endpoints(
@@ -186,7 +197,7 @@ fn rank<'a>(state: &State, replica: &'a Replica) -> Option<(&'a NodeName, Rank)>
         NodeStatus::Suspected => true,
         NodeStatus::Lost => return None,
     };
-    (replica.phase == Phase::Ready).then_some((node, (suspected, replica.retired.is_some())))
+    (replica.retired.is_none() && replica.phase == Phase::Ready).then_some((node, suspected))
 }
 
 /// The container's port that the replica's own spec publishes there: during an update it may differ

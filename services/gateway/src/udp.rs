@@ -18,6 +18,9 @@ use crate::site::Site;
 /// How long neither end may speak before they are forgotten.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// The same once the port leads elsewhere: what is still to come is the answer to what was said.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// How many clients a port may have at once.
 const CLIENTS_MAX: usize = 10_000;
 
@@ -140,6 +143,7 @@ async fn stay(
     pool: &Pool,
 ) -> Ended {
     let mut next = Some(first);
+    let mut led = pool.led();
     loop {
         if let Some(datagram) = next.take() {
             if !picked.is_current() {
@@ -156,6 +160,7 @@ async fn stay(
                 Err(_) => pool.traffic.dropped(),
             }
         }
+        let leaves = !picked.is_current();
         tokio::select! {
             datagram = waiting.recv() => match datagram {
                 Some(datagram) => next = Some(datagram),
@@ -171,6 +176,9 @@ async fn stay(
                     return Ended::Elsewhere(None);
                 }
             },
+            // Never an error: this client's port has the sender.
+            Ok(()) = led.changed() => {}
+            () = tokio::time::sleep(LAST_WORDS), if leaves => return Ended::Elsewhere(None),
             () = tokio::time::sleep(IDLE) => return Ended::Idle,
         }
     }

@@ -6,18 +6,21 @@ mod http;
 mod http2;
 mod tcp;
 mod udp;
+mod web;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use gateway::Shared;
+use gateway::open::Open;
 use gateway::ports::Doors;
 use gateway::table::{Endpoint, Published, Route, Table};
 use runtime::process::Stopper;
 use runtime::tasks::Tasks;
 use runtime::{Admin, Shutdown};
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
+use schemas::place::Place;
 use schemas::spec::{AppProtocol, Balance, Protocol};
 use tokio::sync::watch;
 
@@ -30,6 +33,8 @@ const BETWEEN: Duration = Duration::from_millis(50);
 /// Ports that are served from a table, and the servers behind them. All end with it.
 struct Gateway {
     tables: watch::Sender<Table>,
+    served: watch::Receiver<Table>,
+    open: Open,
     admin: Admin,
     tasks: Tasks,
     shared: Shared,
@@ -49,14 +54,17 @@ impl Gateway {
         let (stopper, shutdown) = Shutdown::new();
         let admin = Admin::default();
         let mut tasks = Tasks::default();
+        let (serving, served) = watch::channel(Table::default());
         let node = NodeName::new("n1").expect("a name");
         let shared = Shared::of(node, false);
+        let open = shared.open.clone();
         let doors =
             Doors { name: "gateway.n1".to_owned(), listen: HERE, http, https, certificates };
-        let serving = gateway::ports::serve(doors, shared.clone(), seen, admin.clone(), shutdown);
-        tasks.spawn("ports", serving);
+        let ports =
+            gateway::ports::serve(doors, shared.clone(), seen, serving, admin.clone(), shutdown);
+        tasks.spawn("ports", ports);
         let (speaks, balance) = (AppProtocol::Detect, Balance::LeastLoaded);
-        Self { tables, admin, tasks, shared, speaks, balance, stopper }
+        Self { tables, served, open, admin, tasks, shared, speaks, balance, stopper }
     }
 
     /// One whose ports speak this.
@@ -79,9 +87,11 @@ impl Gateway {
         };
         let taken_up = || self.number("tables_total");
         let before = taken_up();
+        let place = Place { position: self.served.borrow().place.position + 1, ..Place::START };
         let routes = routes.iter().map(route).collect();
-        self.tables.send_replace(Table { routes, ..Table::default() });
+        self.tables.send_replace(Table { place, routes, ..Table::default() });
         self.until("the table is taken up", |_| taken_up() > before).await;
+        assert_eq!(self.served.borrow().place, place);
     }
 
     /// Waits until its numbers are so.
@@ -104,9 +114,13 @@ impl Gateway {
     }
 }
 
+fn replica(at: &SocketAddr) -> ReplicaId {
+    ReplicaId::new(&format!("shop-web-{}", at.port())).expect("an id")
+}
+
 fn endpoint(at: &SocketAddr) -> Endpoint {
     Endpoint {
-        replica: ReplicaId::new(&format!("shop-web-{}", at.port())).expect("an id"),
+        replica: replica(at),
         run: 1,
         node: NodeName::new("n2").expect("a name"),
         address: at.ip().to_string(),
