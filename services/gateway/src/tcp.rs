@@ -138,16 +138,6 @@ enum Way {
     Requests { http2: bool },
 }
 
-impl Way {
-    fn of(seen: Seen) -> Self {
-        match seen {
-            Seen::Http1 => Self::Requests { http2: false },
-            Seen::Http2 => Self::Requests { http2: true },
-            Seen::Other | Seen::Unclear => Self::Bytes(None),
-        }
-    }
-}
-
 /// What a client of HTTP said first, and whether it is HTTP/2. None when it is gone.
 pub(crate) async fn request(client: &mut TcpStream) -> Option<(Bytes, bool)> {
     let mut first = BytesMut::with_capacity(BUFFER);
@@ -173,35 +163,57 @@ async fn detect(client: &mut TcpStream, address: SocketAddr, pool: &Arc<Pool>) -
     let mut first = BytesMut::with_capacity(BUFFER);
     match tokio::time::timeout(SILENT, client.read_buf(&mut first)).await {
         Ok(Ok(0) | Err(_)) => return (Way::Bytes(None), Bytes::new()),
-        Ok(Ok(_)) => return rest_of_line(client, first).await,
+        Ok(Ok(_)) => return rest_of_line(client, first, None).await,
         Err(_) => {}
     }
-    let Some(reached) = pool.reach(address.ip(), |site| async move { site.connect().await }).await
-    else {
-        pool.traffic.unserved();
-        return (Way::Gone, Bytes::new());
-    };
-    let endpoint_speaks = reached.0.readable();
-    tokio::select! {
-        biased;
-        read = client.read_buf(&mut first) => match read {
-            Ok(0) | Err(_) => {}
-            Ok(_) => {
-                let (way, first) = rest_of_line(client, first).await;
-                return match way {
-                    // The endpoint was reached for nothing: nothing was said there.
-                    Way::Requests { .. } => (way, first),
-                    _ => (Way::Bytes(Some(reached)), first),
-                };
+    let mut led = pool.led();
+    loop {
+        // While nobody has said anything, another endpoint does as well.
+        let reaching = pool.reach(address.ip(), |site| async move { site.connect().await });
+        let reached = tokio::select! {
+            biased;
+            read = client.read_buf(&mut first) => return spoke(read, client, first, None).await,
+            reached = reaching => reached,
+        };
+        let Some(reached) = reached else {
+            pool.traffic.unserved();
+            return (Way::Gone, Bytes::new());
+        };
+        loop {
+            tokio::select! {
+                biased;
+                read = client.read_buf(&mut first) => {
+                    return spoke(read, client, first, Some(reached)).await;
+                }
+                _ = reached.0.readable() => return (Way::Bytes(Some(reached)), Bytes::new()),
+                // Never an error: this client's port has the sender.
+                _ = led.changed() => if !reached.1.is_current() {
+                    break;
+                },
             }
-        },
-        _ = endpoint_speaks => {}
+        }
     }
-    (Way::Bytes(Some(reached)), Bytes::new())
+}
+
+/// What becomes of a client that spoke late, when an endpoint may have been reached for it.
+async fn spoke(
+    read: std::io::Result<usize>,
+    client: &mut TcpStream,
+    first: BytesMut,
+    reached: Option<(TcpStream, Picked)>,
+) -> (Way, Bytes) {
+    match read {
+        Ok(0) | Err(_) => (Way::Bytes(reached), Bytes::new()),
+        Ok(_) => rest_of_line(client, first, reached).await,
+    }
 }
 
 /// Reads on until the first line shows what it is.
-async fn rest_of_line(client: &mut TcpStream, mut first: BytesMut) -> (Way, Bytes) {
+async fn rest_of_line(
+    client: &mut TcpStream,
+    mut first: BytesMut,
+    reached: Option<(TcpStream, Picked)>,
+) -> (Way, Bytes) {
     let reading = async {
         loop {
             let seen = detect::look(&first);
@@ -215,7 +227,13 @@ async fn rest_of_line(client: &mut TcpStream, mut first: BytesMut) -> (Way, Byte
         }
     };
     let seen = tokio::time::timeout(LINE, reading).await.unwrap_or(Seen::Other);
-    (Way::of(seen), first.freeze())
+    let way = match seen {
+        // An endpoint that was reached was so for nothing: nothing was said there.
+        Seen::Http1 => Way::Requests { http2: false },
+        Seen::Http2 => Way::Requests { http2: true },
+        Seen::Other | Seen::Unclear => Way::Bytes(reached),
+    };
+    (way, first.freeze())
 }
 
 /// Carries bytes between a client and one endpoint: first those that were read already, and to the

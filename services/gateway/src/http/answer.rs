@@ -79,7 +79,7 @@ impl Carrier {
             Self::Stream(stream) => {
                 stream.sender.try_send_request(request).await.map_err(|mut error| {
                     let unsent = error.take_message();
-                    Unanswered { why: error.into_error(), unsent }
+                    Unanswered { why: error.into_error(), unsent, by_client: false }
                 })
             }
         }

@@ -146,7 +146,7 @@ impl Journey<'_> {
                     return Err(Trouble::Late);
                 }
             };
-            if unanswered.why.is_user() {
+            if unanswered.by_client {
                 return Err(Trouble::Request);
             }
             if let Carrier::Stream(stream) = &carrier {

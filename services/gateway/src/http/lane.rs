@@ -21,6 +21,8 @@ pub(crate) struct Unanswered {
     pub(crate) why: hyper::Error,
     /// The request, if nothing of it was sent.
     pub(crate) unsent: Option<Request<Sent>>,
+    /// Whether it was the client that broke off, within its request.
+    pub(crate) by_client: bool,
 }
 
 /// A connection to a replica.
@@ -63,12 +65,13 @@ impl Lane {
         request: Request<Sent>,
     ) -> Result<Response<Incoming>, Unanswered> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
+        let mut gone = false;
         let answered = std::future::poll_fn(|cx| {
             self.drive(cx);
             let polled = answer.as_mut().poll(cx);
             if polled.is_pending() && self.over {
                 // It ended without a word about the request: it says so when it is dropped.
-                self.connection = None;
+                (self.connection, gone) = (None, true);
                 return answer.as_mut().poll(cx);
             }
             polled
@@ -77,7 +80,10 @@ impl Lane {
         self.used |= answered.is_ok();
         answered.map_err(|mut error| {
             let unsent = error.take_message();
-            Unanswered { why: error.into_error(), unsent }
+            let why = error.into_error();
+            // What else is called a fault of ours is a body that could not be read.
+            let by_client = !gone && unsent.is_none() && why.is_user();
+            Unanswered { why, unsent, by_client }
         })
     }
 

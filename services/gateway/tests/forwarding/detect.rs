@@ -109,3 +109,30 @@ async fn who_wants_to_know_is_told_of_the_client_first() {
     assert_eq!(back[26..28], port.to_be_bytes());
     assert_eq!(&back[28..], b"hi");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_nothing_keeps_nobody_from_leaving() {
+    let mut gateway = Gateway::start();
+    let (one, other) = (echo(&mut gateway).await, echo(&mut gateway).await);
+    let port = free().port();
+    gateway.lead(Protocol::Tcp, &[(port, &[one])]).await;
+    let mut client = TcpStream::connect((HERE, port)).await.expect("it is served");
+    let on = |at: &SocketAddr| gateway.open.counts().get(&replica(at)).copied();
+    let until = async |at: &SocketAddr| {
+        for _ in 0..LOOKS {
+            if on(at) == Some(1) {
+                return;
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+        panic!("not so in time: {:?}", gateway.open.counts());
+    };
+    until(&one).await;
+    gateway.lead(Protocol::Tcp, &[(port, &[other])]).await;
+    until(&other).await;
+    assert_eq!(on(&one), None);
+    client.write_all(b"hi").await.expect("it is sent");
+    let mut back = [0; 2];
+    client.read_exact(&mut back).await.expect("it comes back");
+    assert_eq!(&back, b"hi");
+}
