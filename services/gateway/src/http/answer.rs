@@ -78,7 +78,7 @@ impl Carrier {
             Self::Lane(lane) => lane.exchange(request).await,
             Self::Stream(stream) => {
                 stream.sender.try_send_request(request).await.map_err(|mut error| {
-                    let unsent = error.take_message();
+                    let unsent = error.take_message().map(Box::new);
                     Unanswered { why: error.into_error(), unsent, by_client: false }
                 })
             }

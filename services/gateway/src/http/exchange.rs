@@ -157,7 +157,7 @@ impl Journey<'_> {
                 tried.push(picked.id);
             }
             message.request = match unanswered.unsent {
-                Some(unsent) => unsent,
+                Some(unsent) => *unsent,
                 None => message.rest.again(&unanswered.why)?,
             };
             self.pool.traffic.retried();

@@ -20,7 +20,7 @@ use super::sent::Sent;
 pub(crate) struct Unanswered {
     pub(crate) why: hyper::Error,
     /// The request, if nothing of it was sent.
-    pub(crate) unsent: Option<Request<Sent>>,
+    pub(crate) unsent: Option<Box<Request<Sent>>>,
     /// Whether it was the client that broke off, within its request.
     pub(crate) by_client: bool,
 }
@@ -79,7 +79,7 @@ impl Lane {
         .await;
         self.used |= answered.is_ok();
         answered.map_err(|mut error| {
-            let unsent = error.take_message();
+            let unsent = error.take_message().map(Box::new);
             let why = error.into_error();
             // What else is called a fault of ours is a body that could not be read.
             let by_client = !gone && unsent.is_none() && why.is_user();
