@@ -15,7 +15,7 @@ use schemas::event::{
 };
 use schemas::id::{ReplicaId, Writer};
 use schemas::report::GatewayReport;
-use schemas::spec::{AppSpec, Port, Protocol, WorkloadSpec};
+use schemas::spec::{AppProtocol, AppSpec, Port, Protocol, WorkloadSpec};
 use schemas::{stream, subject};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -148,7 +148,8 @@ async fn a_report_tells_of_a_retirement_and_of_the_end_of_what_was_under_way() {
         published: Some(published),
         host: None,
         protocol: Protocol::Tcp,
-        app: Default::default(),
+        // What a client that says nothing is taken for at once only where it is declared.
+        app: AppProtocol::Tcp,
     }];
     let spec = AppSpec { name: app("shop").name, workloads: [(workload("web"), spec)].into() };
     world.history.node("n1", 4, 4);

@@ -41,7 +41,7 @@ struct Counts {
 impl Spread {
     fn set(&self, counts: &[(Option<u64>, u64)], sum_us: u64) {
         let seconds = |us: u64| Duration::from_micros(us).as_secs_f64();
-        let end = |end: &Option<u64>| end.map_or(f64::MAX, seconds);
+        let end = |end: &Option<u64>| end.map_or(f64::INFINITY, seconds);
         let buckets = counts.iter().map(|(us, count)| (end(us), *count)).collect();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
             Counts { sum: seconds(sum_us), buckets };
