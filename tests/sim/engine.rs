@@ -290,6 +290,7 @@ impl Engine {
             ends_ms: None,
             job: false,
             host_ports: Vec::new(),
+            endpoints: Vec::new(),
         };
         self.containers.entry(container_name(replica, run)).or_insert(container);
     }

@@ -225,6 +225,7 @@ fn a_log_that_lets_stale_leaders_append_is_noticed() {
         "one-receipt",
         "surge",
         "fresh-ids",
+        "released-once",
         "requests-are-right",
     ];
     is_noticed(Protections { fencing: false, ..Protections::ALL }, 100, &by);

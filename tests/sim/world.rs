@@ -270,7 +270,7 @@ impl World {
         // On so many nodes: none, or some of them.
         let gateways = nodes.iter().zip(0_u64..).take(usize::try_from(seed % 4).expect("small"));
         let gateways =
-            gateways.map(|(node, i)| Gateway::new(node.name.clone(), seed << 8 | i)).collect();
+            gateways.map(|(node, i)| Gateway::new(node.name.clone(), (seed << 8) | i)).collect();
         let mut world = Self {
             seed,
             now_ms: 0,

@@ -370,7 +370,7 @@ fn a_fixed_port_is_given_up_before_it_is_taken_again() {
     world.deploy(&[fixed("web:1")]);
     world.settle();
     world.deploy(&[fixed("web:2")]);
-    assert_eq!(world.settle(), ["-1 web Replaced", "+1 web", "AppConverged"]);
+    assert_eq!(world.settle(), ["-1 web Replaced, leaving", "+1 web", "AppConverged"]);
 }
 
 #[test]

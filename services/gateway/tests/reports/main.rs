@@ -119,14 +119,18 @@ fn ready(history: &mut History, id: &str, port: u16) {
         .add(&agent, ReplicaReady { replica: replica(id), run: 1 });
 }
 
-/// A server that takes connections and says nothing; they end when it does, or when they are dropped.
+/// A server that listens to whoever comes until he is done, and says nothing.
 async fn silent(tasks: &mut Tasks) -> u16 {
     let listener = TcpListener::bind((HERE, 0)).await.expect("there are ports");
     let port = listener.local_addr().expect("it has an address").port();
     tasks.spawn("silent", async move {
-        let mut held = Vec::new();
+        let mut connections = Tasks::default();
         loop {
-            held.push(listener.accept().await?);
+            let (mut stream, _) = listener.accept().await?;
+            connections.spawn("connection", async move {
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+                Ok(())
+            });
         }
     });
     port
