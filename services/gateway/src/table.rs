@@ -148,8 +148,8 @@ fn ports_of<'a>(
     })
 }
 
-/// How good a replica is for traffic: whether its node is suspected.
-type Rank = bool;
+/// How good a replica is for traffic: the lower, the better.
+type Rank = u8;
 
 /// The endpoints of the best replicas.
 fn endpoints(
@@ -197,7 +197,8 @@ fn rank<'a>(state: &State, replica: &'a Replica) -> Option<(&'a NodeName, Rank)>
         NodeStatus::Suspected => true,
         NodeStatus::Lost => return None,
     };
-    (replica.retired.is_none() && replica.phase == Phase::Ready).then_some((node, suspected))
+    (replica.retired.is_none() && replica.phase == Phase::Ready)
+        .then_some((node, u8::from(suspected)))
 }
 
 /// The container's port that the replica's own spec publishes there: during an update it may differ

@@ -35,6 +35,7 @@ pub(crate) struct Lanes {
 struct Kept {
     /// The replica gets nothing new: what ends here is not kept.
     closed: bool,
+    #[expect(clippy::vec_box, reason = "they are large, and move with every request")]
     idle: Vec<Box<Lane>>,
     shared: Vec<Shared>,
 }
