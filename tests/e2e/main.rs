@@ -13,6 +13,7 @@ mod dev;
 mod drain;
 mod fork;
 mod history;
+mod http;
 mod leaving;
 mod life;
 mod metrics;

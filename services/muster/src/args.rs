@@ -92,6 +92,9 @@ pub(crate) enum Command {
     /// List replicas
     #[command(after_help = help::PS)]
     Ps(Look),
+    /// List the ways on which traffic leads to workloads, and the replicas at their ends
+    #[command(after_help = help::ROUTES)]
+    Routes(Look),
     /// List apps and their workloads
     #[command(after_help = help::APPS)]
     Apps(Look),

@@ -37,6 +37,7 @@ mod table;
 mod target;
 mod tell;
 mod terminal;
+mod traffic;
 mod undo;
 
 use std::process::ExitCode;
@@ -122,6 +123,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Label(label) => follow::label(&client, label).await,
         Command::Note(note) => follow::note(&client, note).await,
         Command::Ps(look) => look::ps(&client, look).await,
+        Command::Routes(look) => traffic::routes(&client, look).await,
         Command::Apps(look) => look::apps(&client, look).await,
         Command::Nodes(look) => look::nodes(&client, look).await,
         Command::State(look) => look::state(&client, look).await,
