@@ -20,13 +20,9 @@ pub(super) enum Part {
     Entities,
 }
 
-/// A row of a part: its key and its value.
-#[cfg(any(test, feature = "testing"))]
-pub(super) type PartRow = (Part, Vec<u8>, Vec<u8>);
-
 /// The rows of a commit.
 #[cfg(any(test, feature = "testing"))]
-pub(super) fn rows_of(commit: &Commit) -> Vec<PartRow> {
+pub(super) fn rows_of(commit: &Commit) -> Vec<(Part, Vec<u8>, Vec<u8>)> {
     let mut rows = Vec::new();
     each_row(commit, &mut |part, key, value| rows.push((part, key.to_owned(), value.to_owned())));
     rows
