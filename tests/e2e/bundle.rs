@@ -116,7 +116,7 @@ fn a_bundle_means_the_same_and_knows_no_secret() {
     assert!(bundle.ok(&["replay", "--verify"]).contains("verified"));
     let _ = bundle.ok(&["audit", "verify"]);
     let why = bundle.ok(&["why", &replica, "--at", &to]);
-    assert!(why.contains(&format!("{app}")) && !why.contains(CANARY), "{why}");
+    assert!(why.contains(&app) && !why.contains(CANARY), "{why}");
     let told = bundle.ok(&["log", "--to", &to, "--type", "NoteAdded"]);
     assert!(told.contains("does not work") && told.contains("redacted-"), "{told}");
     let _ = bundle.ok(&["show", &to]);
