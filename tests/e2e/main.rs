@@ -20,6 +20,7 @@ mod output;
 mod published;
 mod python;
 mod registry;
+mod rollouts;
 mod runbooks;
 mod takeover;
 mod terminal;

@@ -17,6 +17,7 @@ mod faults;
 mod log;
 mod model;
 mod node;
+mod rollouts;
 mod scenario;
 mod service;
 mod settled;
@@ -165,6 +166,11 @@ fn stormy_enough(happened: &Happened) {
         "AppConverged",
         "AppStalled",
         "AppDeleted",
+        "RolloutFailed",
+        "RolloutStepped",
+        "RolloutPromoted",
+        "RolloutPaused",
+        "RolloutResumed",
         "NodeLost",
         "NodeReturned",
         "NodeRemoved",

@@ -1,8 +1,8 @@
 //! An instance of a deciding service: the real machine, and what is around it in its process.
 
 use cluster::{Fold, Marks};
-use controller::Controller;
 use controller::commands::CommandMessage;
+use controller::{Controller, Heard};
 use decider::{Decider, Input, Now, Output, Role, Rules};
 use health::Health;
 use scheduler::Scheduler;
@@ -58,8 +58,8 @@ pub(crate) trait Wired: Rules + Default + 'static {
 impl Wired for Controller {
     const HEARS_NODES: bool = false;
 
-    fn hears(mail: Mail) -> Option<CommandMessage> {
-        if let Mail::Command(command) = mail { Some(command) } else { None }
+    fn hears(mail: Mail) -> Option<Heard> {
+        if let Mail::Command(command) = mail { Some(command.into()) } else { None }
     }
 
     fn says(output: Self::Output) -> Option<Write> {

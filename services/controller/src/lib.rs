@@ -2,16 +2,19 @@
 //!
 //! [`commands`] answers a command with the events that should follow, or says why none should.
 //! [`reconcile`] compares what an app declares with the replicas it has, and requests and retires
-//! replicas until they agree. Both are pure; [`rules`] makes one service of them.
+//! replicas until they agree. [`rollout`] is what the way from one revision to the next needs beside
+//! that: the way back, the steps, and what gateways measure. All are pure; [`rules`] makes one service
+//! of them.
 //!
 //! Not here: which node a replica goes to (scheduler), starting anything (node-agent).
 
 pub mod commands;
 pub mod config;
 pub mod reconcile;
+pub mod rollout;
 pub mod rules;
 pub mod service;
 
 pub use config::Config;
-pub use rules::Controller;
+pub use rules::{Controller, Heard};
 pub use service::run;

@@ -1,15 +1,17 @@
 //! The controller as one set of rules: commands first, then the apps that something touched.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster::State;
 use decider::{Decision, Now, Rules, draft};
 use schemas::append::{Draft, EVENTS_MAX};
 use schemas::id::{AppKey, CommandId, Writer};
 use schemas::place::Place;
+use schemas::report::TrafficReport;
 
 use crate::commands::{self, CommandMessage};
 use crate::reconcile;
+use crate::rollout::Traffic;
 
 /// How many commands are answered at once.
 const COMMANDS_AT_ONCE: usize = 64;
@@ -17,11 +19,30 @@ const COMMANDS_AT_ONCE: usize = 64;
 /// Up to how many bytes of event data go into one batch; a request may hold twice that.
 const BATCH_BYTES: usize = 256 * 1024;
 
+/// What the controller listens to beside events.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// A command.
+    Command(CommandMessage),
+    /// What went through a gateway.
+    Traffic(TrafficReport),
+}
+
+impl From<CommandMessage> for Heard {
+    fn from(message: CommandMessage) -> Self {
+        Self::Command(message)
+    }
+}
+
 /// The controller's rules.
 #[derive(Debug, Default)]
 pub struct Controller {
     /// Commands without a receipt in the state, in the order of the stream.
     inbox: VecDeque<CommandMessage>,
+    /// What gateways tell of what is rolled out.
+    traffic: Traffic,
+    /// Apps of which gateways told something since they were last judged.
+    measured: BTreeSet<AppKey>,
     /// When apps that wait for time to pass are looked at again, in ms since 1970.
     alarms: BTreeMap<AppKey, u64>,
 }
@@ -31,6 +52,18 @@ impl Controller {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.inbox.len()
+    }
+
+    fn take(&mut self, message: CommandMessage, state: &State) {
+        let known = state.receipts.contains(message.id())
+            || self.inbox.iter().any(|waiting| waiting.id() == message.id());
+        if !known {
+            self.inbox.push_back(message);
+        }
+        // On standby nobody answers from this inbox; what the leader answered leaves it here.
+        if self.inbox.len().is_multiple_of(COMMANDS_AT_ONCE) {
+            self.inbox.retain(|message| !state.receipts.contains(message.id()));
+        }
     }
 
     fn answer_commands(&mut self, state: &State, now: Now, batch: &mut Batch) {
@@ -60,13 +93,14 @@ impl Controller {
             self.alarms.remove(&key);
             state.touched.apps.insert(key);
         }
+        state.touched.apps.append(&mut self.measured);
         let touched: Vec<AppKey> = state.touched.apps.iter().cloned().collect();
         for key in touched {
             // What a command of this batch changes is not in the state yet.
             if batch.touched.contains(&key) {
                 continue;
             }
-            let plan = reconcile::app(state, &key, now.utc_ms);
+            let plan = reconcile::app(state, &self.traffic, &key, now.utc_ms);
             let events: Vec<Draft> = plan
                 .events
                 .into_iter()
@@ -110,22 +144,17 @@ impl Batch {
 }
 
 impl Rules for Controller {
-    type Input = CommandMessage;
+    type Input = Heard;
     type Output = std::convert::Infallible;
 
     fn writer(&self) -> Writer {
         Writer::Controller
     }
 
-    fn input(&mut self, message: CommandMessage, state: &State, _now: Now) {
-        let known = state.receipts.contains(message.id())
-            || self.inbox.iter().any(|waiting| waiting.id() == message.id());
-        if !known {
-            self.inbox.push_back(message);
-        }
-        // On standby nobody answers from this inbox; what the leader answered leaves it here.
-        if self.inbox.len().is_multiple_of(COMMANDS_AT_ONCE) {
-            self.inbox.retain(|message| !state.receipts.contains(message.id()));
+    fn input(&mut self, heard: Heard, state: &State, _now: Now) {
+        match heard {
+            Heard::Command(message) => self.take(message, state),
+            Heard::Traffic(report) => self.measured.extend(self.traffic.hear(&report, state)),
         }
     }
 

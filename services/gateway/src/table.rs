@@ -4,6 +4,8 @@
 //! that stays, on a node that is heard; then one that is about to end; then those of a suspected
 //! node. A replica that is not ready, or whose node is lost, gets nothing.
 
+mod weight;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -49,6 +51,8 @@ pub struct Endpoint {
     pub address: String,
     /// The node's port.
     pub port: u16,
+    /// How much of the traffic is for it, beside what the others say.
+    pub weight: u32,
 }
 
 /// What is served.
@@ -81,7 +85,11 @@ impl Table {
                     routes.entry(published).or_insert_with(|| Route {
                         app: key.clone(),
                         workload: name.clone(),
-                        endpoints: endpoints(state, key, name, published, container),
+                        endpoints: weight::shared(
+                            state,
+                            workload,
+                            endpoints(state, key, name, published, container),
+                        ),
                     });
                 }
             }
@@ -144,6 +152,7 @@ fn endpoints(
                 run: replica.run,
                 address: e.address.clone(),
                 port: e.port,
+                weight: 1,
             })
             .peekable();
         if here.peek().is_none() || best.is_some_and(|best| rank > best) {

@@ -8,7 +8,7 @@ use schemas::event::AppDeployed;
 use schemas::id::{AppKey, WorkloadName};
 use schemas::spec::{AppSpec, Check, Mode, MountSource, RestartPolicy, WorkloadSpec};
 
-use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports};
+use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports, rollout};
 
 /// The most workloads of one app.
 const WORKLOADS_MAX: usize = 256;
@@ -102,10 +102,7 @@ fn check_workload(
     check_probe(&at("probe"), spec)?;
     check_constraints(&at("placement.constraints"), spec)?;
     ports::check_numbers(&at("ports"), spec)?;
-    if spec.update.parallelism == 0 {
-        return Err(Problem::new("invalid_value", &at("update.parallelism"), "0", "at least 1"));
-    }
-    Ok(())
+    rollout::check(&at("update"), spec)
 }
 
 fn check_image(field: &str, image: &str) -> Result<(), Problem> {

@@ -11,6 +11,7 @@ fn endpoint(number: u16) -> Endpoint {
         run: 1,
         address: "127.0.0.1".to_owned(),
         port: number,
+        weight: 1,
     }
 }
 

@@ -82,6 +82,7 @@ fn endpoint(at: &SocketAddr) -> Endpoint {
         run: 1,
         address: at.ip().to_string(),
         port: at.port(),
+        weight: 1,
     }
 }
 

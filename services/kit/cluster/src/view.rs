@@ -1,10 +1,13 @@
 //! The state as it is told to people and programs.
 
+mod rollout;
 mod staying;
 
 use schemas::id::{AppKey, NodeName, ReplicaId};
 use schemas::place::Place;
-use schemas::read::{AppView, NodeView, ReplicaView, StatePage, StateRequest, WorkloadView};
+use schemas::read::{
+    AppView, NodeView, ReplicaView, RolledBackView, StatePage, StateRequest, WorkloadView,
+};
 use schemas::spec::Mode;
 
 use crate::state::{App, AppStatus, Load, Node, Phase, Replica, State};
@@ -67,6 +70,7 @@ fn app_view(state: &State, key: &AppKey, app: &App) -> AppView {
                 .iter()
                 .map(|unfit| format!("{} ({} nodes): {}", unfit.reason, unfit.nodes, unfit.remedy))
                 .collect(),
+            rollout: rollout::view(state, key, app, name, workload),
         };
         (name.clone(), view)
     });
@@ -78,6 +82,12 @@ fn app_view(state: &State, key: &AppKey, app: &App) -> AppView {
             AppStatus::Stalled { workload, reason } => Some(format!("{workload}: {reason}")),
             _ => None,
         },
+        rolled_back: app.rolled_back.as_ref().map(|failed| RolledBackView {
+            revision: failed.revision,
+            workload: failed.workload.clone(),
+            reason: failed.reason.clone(),
+        }),
+        good: app.good.as_ref().map(|good| good.revision),
         workloads: workloads.collect(),
     }
 }

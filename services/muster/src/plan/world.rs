@@ -74,7 +74,7 @@ impl World {
         messages: impl IntoIterator<Item = CommandMessage>,
     ) -> Result<After, FoldError> {
         for message in messages {
-            self.controller.input(message, self.ledger.fold.state(), self.now);
+            self.controller.input(message.into(), self.ledger.fold.state(), self.now);
             self.decide()?;
         }
         for _ in 0..ROUNDS_MAX {
