@@ -320,6 +320,7 @@ impl Model {
         for (name, spec) in &spec.workloads {
             let digest = spec.digest();
             app.specs.insert(digest.clone(), spec.clone());
+            let changed = app.workloads.get(name).is_none_or(|before| before.digest != digest);
             let workload = app.workloads.entry(name.clone()).or_insert_with(|| Workload {
                 spec: spec.clone(),
                 digest: digest.clone(),
@@ -334,7 +335,7 @@ impl Model {
             }
             let before = app.way.good.as_ref().and_then(|good| good.get(name));
             let rolls = before.is_some_and(|before| *before != digest);
-            if !rolls || workload.digest != digest {
+            if !rolls || changed {
                 workload.held = Held { rolls, ..Held::default() };
             }
             workload.spec = spec.clone();

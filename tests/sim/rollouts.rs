@@ -47,7 +47,7 @@ pub(crate) struct Held {
     pub(crate) rolls: bool,
     pub(crate) paused: bool,
     pub(crate) promoted: bool,
-    step: u32,
+    pub(crate) step: u32,
 }
 
 impl Held {
@@ -131,19 +131,19 @@ impl Model {
             |replica: &Replica| replica.replaces.as_ref().is_some_and(|old| live.contains_key(old));
         let pairs = live.values().filter(|replica| beside(replica) && !replica.at_once).count();
         let roots = live.values().filter(|replica| !beside(replica)).count();
-        if replaces && pairs > usize::try_from(spec.update.parallelism).unwrap_or(usize::MAX) {
+        let beside_all = matches!(
+            spec.update.strategy,
+            UpdateStrategy::Canary { .. } | UpdateStrategy::BlueGreen { .. }
+        );
+        // While it is held back there are two of them.
+        let most = usize::try_from(spec.update.parallelism).unwrap_or(usize::MAX);
+        let most = if beside_all { most.saturating_mul(2) } else { most };
+        if replaces && pairs > most {
             return wrong("surge", format!("{app}/{name}: {pairs} are replaced at once"));
         }
         // What is held back stands beside all of what was there before.
-        let roots = match spec.update.strategy {
-            UpdateStrategy::Canary { .. } | UpdateStrategy::BlueGreen { .. } => {
-                let new = |r: &&&Replica| r.digest == workload.digest;
-                let all = live.values().filter(|replica| !beside(replica));
-                let new = all.filter(new).count();
-                new.max(roots - new)
-            }
-            _ => roots,
-        };
+        let new = live.values().filter(|r| !beside(r) && r.digest == workload.digest).count();
+        let roots = if beside_all { new.max(roots - new) } else { roots };
         if spec.mode != Mode::Global && u64::try_from(roots).unwrap_or(u64::MAX) > declared {
             return wrong(
                 "surge",
