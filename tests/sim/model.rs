@@ -313,6 +313,7 @@ impl Model {
     }
 
     fn deployed(&mut self, key: &AppKey, spec: &AppSpec) {
+        let serving = self.serving(key);
         let app = self.app(key);
         app.deleting = false;
         app.stalled = None;
@@ -336,7 +337,8 @@ impl Model {
             let before = app.way.good.as_ref().and_then(|good| good.get(name));
             let rolls = before.is_some_and(|before| *before != digest);
             if !rolls || changed {
-                workload.held = Held { rolls, ..Held::default() };
+                let promoted = !serving.contains(name);
+                workload.held = Held { rolls, promoted, ..Held::default() };
             }
             workload.spec = spec.clone();
             workload.digest = digest;

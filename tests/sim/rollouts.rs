@@ -1,7 +1,7 @@
 //! What must hold of rollouts, read from the history alone: what goes back goes back to exactly what
 //! was there, and no decision leaves fewer ready replicas than a floor says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::envelope::Header;
 use schemas::event::{ReplicasRetired, RetireReason};
@@ -101,6 +101,18 @@ impl Model {
         for workload in app.workloads.values_mut() {
             workload.held = Held::default();
         }
+    }
+
+    /// The workloads of which something good is ready: nothing is held back for the others.
+    pub(crate) fn serving(&self, key: &AppKey) -> BTreeSet<WorkloadName> {
+        let good = self.apps.get(key).and_then(|app| app.way.good.as_ref());
+        let serves = |name: &WorkloadName, digest: &Digest| {
+            self.replicas.values().any(|r| {
+                r.app == *key && r.workload == *name && r.digest == *digest && r.ready && !r.retired
+            })
+        };
+        let good = good.into_iter().flatten().filter(|(name, digest)| serves(name, digest));
+        good.map(|(name, _)| name.clone()).collect()
     }
 
     pub(crate) fn held(

@@ -4,6 +4,7 @@ use cluster::state::{Held, Phase};
 use schemas::event::{RolloutPromoted, RolloutStepped};
 use schemas::spec::{Mode, UpdateStrategy};
 
+use super::floor::Floor;
 use super::{Part, Plan, Subject, workload};
 use crate::rollout::Traffic;
 
@@ -67,10 +68,10 @@ pub(super) fn recreates(subject: &Subject<'_>) -> bool {
 }
 
 /// Reconciles both parts. Says whether there are any.
-pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) -> bool {
+pub(super) fn reconcile(subject: &Subject<'_>, floor: &mut Floor, plan: &mut Plan) -> bool {
     let Some(parts) = parts(subject) else { return false };
     for (part, wanted) in &parts {
-        workload::settle(part, *wanted, plan);
+        workload::settle(part, *wanted, floor, plan);
     }
     true
 }

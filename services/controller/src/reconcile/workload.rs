@@ -11,7 +11,8 @@ use super::roster::{Member, Roster};
 use super::{Part, Plan, Subject, Wanted, dependencies, held};
 
 pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
-    if held::reconcile(subject, plan) {
+    let mut floor = Floor::of(subject, u64::from(subject.workload.replicas));
+    if held::reconcile(subject, &mut floor, plan) {
         return;
     }
     let declared = u64::from(subject.workload.replicas);
@@ -19,15 +20,14 @@ pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
         Mode::Job => declared.saturating_sub(subject.workload.completed),
         Mode::Replicated | Mode::Global => declared,
     };
-    settle(subject, wanted, plan);
+    settle(subject, wanted, &mut floor, plan);
 }
 
 /// Brings the replicas of a part to a number, all of the part's spec.
-pub(super) fn settle(subject: &Subject<'_>, wanted: u64, plan: &mut Plan) {
+pub(super) fn settle(subject: &Subject<'_>, wanted: u64, floor: &mut Floor, plan: &mut Plan) {
     let roster = Roster::of(subject);
-    let mut floor = Floor::of(subject, u64::from(subject.workload.replicas));
     if roster.len() > wanted {
-        shrink(subject, &roster, wanted, &mut floor, plan);
+        shrink(subject, &roster, wanted, floor, plan);
         return;
     }
     if subject.part != Part::Old && !dependencies::met(subject) {
@@ -39,7 +39,7 @@ pub(super) fn settle(subject: &Subject<'_>, wanted: u64, plan: &mut Plan) {
     let missing = wanted.saturating_sub(roster.len() + replacement::leaving(subject));
     let count = usize::try_from(missing).unwrap_or(usize::MAX);
     subject.request(vec![Wanted::default(); count], &subject.workload.cause, plan);
-    replace(subject, &roster, missing, &mut floor, plan);
+    replace(subject, &roster, missing, floor, plan);
 }
 
 /// Ends what there is too much of: those that are missed least, while enough are left. Replicas of

@@ -1,6 +1,9 @@
 //! Commands about rollouts, and what a declaration may ask of one.
 
-use schemas::event::AppConverged;
+use cluster::history::{node, replica, workload};
+use schemas::event::{
+    AppConverged, ReplicaReady, ReplicasPlaced, ReplicasRequested, RequestedReplica, RunStarted,
+};
 
 use super::*;
 
@@ -8,6 +11,29 @@ const STEPS: &str = r#"[{"weight_percent":10,"hold_ms":1000},{"weight_percent":5
 
 fn web(image: &str, more: &str) -> String {
     format!(r#"{{"app":{{"name":"shop","workloads":{{"web":{{"image":"{image}"{more}}}}}}}}}"#)
+}
+
+/// A replica of what is declared is ready.
+fn serve(history: &mut History) {
+    let shop = history.fold.state().apps.get(&app("shop")).expect("it is there");
+    let id = replica("shop-web-aaaaa");
+    let requested = ReplicasRequested {
+        app: app("shop"),
+        workload: workload("web"),
+        revision: 1,
+        generation: 0,
+        spec: shop.workloads[&workload("web")].spec.clone(),
+        replicas: vec![RequestedReplica { id: id.clone(), replaces: None, node: None }],
+    };
+    history.add(&Writer::Controller, requested);
+    let (on, replicas) = (node("n1"), vec![id.clone()]);
+    let (chosen, passed_over) = (String::new(), Vec::new());
+    let agent = Writer::Agent(on.clone());
+    let placed = ReplicasPlaced { node: on, replicas, chosen, passed_over };
+    let (run, container) = (1, "c".to_owned());
+    let started = RunStarted { replica: id.clone(), run, container, endpoints: Vec::new() };
+    history.add(&Writer::Scheduler, placed).add(&agent, started);
+    history.add(&agent, ReplicaReady { replica: id, run });
 }
 
 /// `shop` on its way from one image to another, by a strategy.
@@ -24,6 +50,7 @@ fn under_way(strategy: &str) -> History {
         let event = AppDeployed { app: app("shop"), revision, spec: deploy.app };
         history.add(&Writer::Controller, event);
         if revision == 1 {
+            serve(&mut history);
             let event = AppConverged { app: app("shop"), revision };
             history.add(&Writer::Controller, event);
         }
@@ -33,7 +60,11 @@ fn under_way(strategy: &str) -> History {
 
 /// What a command brings about, once it is in the history.
 fn done(history: &mut History, verb: &str, payload: &str) -> Vec<Event> {
-    let answer = publish(history, verb, payload);
+    let id = format!("c{}", history.entries.len());
+    let subject = subject::command(verb);
+    let payload = payload.as_bytes().to_vec();
+    let message = CommandMessage::new(1, &subject, Some(&id), None, 0, payload);
+    let answer = answer(history.fold.state(), &message, Now::default());
     let events = answer.events.iter().map(|draft| {
         Event::decode(&draft.kind, draft.data.get()).expect("a type").expect("it decodes")
     });

@@ -17,6 +17,7 @@ impl State {
             self.anomaly(at, format!("{} went to revision {}", e.app, e.revision));
         }
         let good = self.good_before(&e.app);
+        let serving = self.serving(&e.app, good.as_ref());
         let mut app = self.apps.remove(&e.app).unwrap_or_else(|| App {
             revision: 0,
             status: AppStatus::Converging,
@@ -48,7 +49,7 @@ impl State {
             }
         }
         for (name, spec) in &e.spec.workloads {
-            declare(&mut app, at, name, spec);
+            declare(&mut app, at, name, spec, serving.contains(name));
         }
         self.apps.insert(e.app.clone(), app);
         self.drop_unused(&e.app);
@@ -207,7 +208,13 @@ impl State {
     }
 }
 
-fn declare(app: &mut App, at: &At<'_>, name: &WorkloadName, spec: &WorkloadSpec) {
+fn declare(
+    app: &mut App,
+    at: &At<'_>,
+    name: &WorkloadName,
+    spec: &WorkloadSpec,
+    good_serves: bool,
+) {
     let digest = spec.digest();
     let replicas = count(app, name, spec);
     app.specs.insert(digest.clone(), spec.clone());
@@ -239,7 +246,8 @@ fn declare(app: &mut App, at: &At<'_>, name: &WorkloadName, spec: &WorkloadSpec)
         // What goes back to the good spec is held back by nothing.
         let good = app.good.as_ref().and_then(|good| good.digests.get(name));
         let from = good.filter(|from| **from != workload.spec);
-        workload.rollout = from.map(|from| Rollout::begin(from.clone(), at.recorded_ms));
+        workload.rollout =
+            from.map(|from| Rollout::begin(from.clone(), good_serves, at.recorded_ms));
     }
     workload.declared = true;
     workload.replicas = replicas;

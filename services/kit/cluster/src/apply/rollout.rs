@@ -1,12 +1,14 @@
 //! Rollouts: what can be gone back to, and how far a change is.
 
+use std::collections::BTreeSet;
+
 use schemas::event::{
     Evidence, RolloutFailed, RolloutPaused, RolloutPromoted, RolloutResumed, RolloutStepped,
 };
 use schemas::id::{AppKey, Digest, ReplicaId, WorkloadName};
 
 use super::At;
-use crate::state::{Good, RolledBack, Rollout, State, Symptom, Workload};
+use crate::state::{Good, Phase, RolledBack, Rollout, State, Symptom, Workload};
 
 impl State {
     /// What can be gone back to once another declaration has come: the present one if it converged,
@@ -20,6 +22,19 @@ impl State {
         let declared = app.workloads.iter().filter(|(_, workload)| workload.declared);
         let digests = declared.map(|(name, workload)| (name.clone(), workload.spec.clone()));
         Some(Good { revision: app.revision, spec, digests: digests.collect() })
+    }
+
+    /// The workloads of which a replica of the good spec is ready.
+    pub(super) fn serving(&self, key: &AppKey, good: Option<&Good>) -> BTreeSet<WorkloadName> {
+        let digests = good.into_iter().flat_map(|good| &good.digests);
+        let serves = |(name, digest): &(&WorkloadName, &Digest)| {
+            self.replicas_of(key, name).any(|(_, replica)| {
+                replica.spec == **digest
+                    && replica.phase == Phase::Ready
+                    && replica.retired.is_none()
+            })
+        };
+        digests.filter(serves).map(|(name, _)| name.clone()).collect()
     }
 
     pub(crate) fn rollout_failed(&mut self, at: &At<'_>, e: &RolloutFailed) {

@@ -101,10 +101,18 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    /// One that begins.
+    /// One that begins. Where nothing of the good spec serves, nothing is held back for it.
     #[must_use]
-    pub fn begin(from: Digest, since_ms: u64) -> Self {
-        Self { from, step: 0, since_ms, paused: false, promoted: false, failures: 0, failed_ms: 0 }
+    pub fn begin(from: Digest, serves: bool, since_ms: u64) -> Self {
+        Self {
+            from,
+            step: 0,
+            since_ms,
+            paused: false,
+            promoted: !serves,
+            failures: 0,
+            failed_ms: 0,
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! What can be gone back to, and what a rollout remembers.
 
 use schemas::event::{
-    AppConverged, AppDeleteStarted, AppDeployed, ImageResolved, RolloutFailed, RolloutPaused,
-    RolloutPromoted, RolloutResumed, RolloutStepped, WorkloadScaled,
+    AppConverged, AppDeleteStarted, AppDeployed, ImageResolved, ReplicaReady, ReplicasPlaced,
+    ReplicasRequested, RequestedReplica, RolloutFailed, RolloutPaused, RolloutPromoted,
+    RolloutResumed, RolloutStepped, RunStarted, WorkloadScaled,
 };
 use schemas::id::Writer;
 use schemas::spec::{AppSpec, Step, Update, UpdateStrategy, WorkloadSpec};
 
-use crate::history::{History, app, node, workload};
+use crate::history::{History, app, node, replica, workload};
 use crate::state::{App, Held, Workload};
 
 fn web(image: &str) -> WorkloadSpec {
@@ -31,6 +32,31 @@ fn deploy(history: &mut History, image: &str) {
 fn converge(history: &mut History) {
     let revision = shop(history).revision;
     history.add(&Writer::Controller, AppConverged { app: app("shop"), revision });
+}
+
+/// One replica of `web:1` is ready.
+fn serve(history: &mut History) {
+    let id = replica("shop-web-aaaaa");
+    let requested = ReplicasRequested {
+        app: app("shop"),
+        workload: workload("web"),
+        revision: 1,
+        generation: 0,
+        spec: web("web:1").digest(),
+        replicas: vec![RequestedReplica { id: id.clone(), replaces: None, node: None }],
+    };
+    history.node("n1", 1, 1).add(&Writer::Controller, requested);
+    let placed = ReplicasPlaced {
+        node: node("n1"),
+        replicas: vec![id.clone()],
+        chosen: String::new(),
+        passed_over: Vec::new(),
+    };
+    let agent = Writer::Agent(node("n1"));
+    let (run, container) = (1, "c".to_owned());
+    let started = RunStarted { replica: id.clone(), run, container, endpoints: Vec::new() };
+    history.add(&Writer::Scheduler, placed).add(&agent, started);
+    history.add(&agent, ReplicaReady { replica: id, run });
 }
 
 fn shop(history: &History) -> &App {
@@ -126,6 +152,11 @@ fn a_canary_is_held_at_its_steps_until_it_is_promoted() {
     deploy(&mut history, "web:1");
     assert_eq!(of(&history).held(), None, "nothing was there before");
     converge(&mut history);
+    deploy(&mut history, "web:0");
+    assert_eq!(of(&history).held(), None, "nothing of it serves");
+    deploy(&mut history, "web:1");
+    converge(&mut history);
+    serve(&mut history);
     deploy(&mut history, "web:2");
     let (key, name) = (app("shop"), workload("web"));
     let held = |weight_percent, replicas, hold_ms, last| {
@@ -133,19 +164,19 @@ fn a_canary_is_held_at_its_steps_until_it_is_promoted() {
     };
     assert_eq!(of(&history).held(), held(10, 1, Some(1_000), false));
     let (app, workload) = (key.clone(), name.clone());
-    let paused = RolloutPaused { app: app.clone(), workload: workload.clone(), revision: 2 };
+    let paused = RolloutPaused { app: app.clone(), workload: workload.clone(), revision: 4 };
     history.add(&Writer::Controller, paused);
     assert!(of(&history).is_paused());
-    let resumed = RolloutResumed { app: app.clone(), workload: workload.clone(), revision: 2 };
+    let resumed = RolloutResumed { app: app.clone(), workload: workload.clone(), revision: 4 };
     history.add(&Writer::Controller, resumed);
     assert!(!of(&history).is_paused());
-    let (revision, step, weight_percent, measured) = (2, 1, 50, None);
+    let (revision, step, weight_percent, measured) = (4, 1, 50, None);
     history.add(
         &Writer::Controller,
         RolloutStepped { app, workload, revision, step, weight_percent, measured },
     );
     assert_eq!(of(&history).held(), held(50, 2, None, true));
-    let promoted = RolloutPromoted { app: key, workload: name, revision: 2, measured: None };
+    let promoted = RolloutPromoted { app: key, workload: name, revision: 4, measured: None };
     history.add(&Writer::Controller, promoted.clone());
     assert_eq!(of(&history).held(), None);
     converge(&mut history);
