@@ -1,15 +1,15 @@
 //! A rollout that is held: the old spec at its whole number, and the new one beside it.
 
-use cluster::state::{Held, Phase};
+use cluster::state::{Held, Phase, Replica};
 use schemas::event::{RolloutPromoted, RolloutStepped};
-use schemas::spec::{Mode, UpdateStrategy};
+use schemas::spec::Mode;
 
 use super::floor::Floor;
 use super::{Part, Plan, Subject, workload};
-use crate::rollout::Traffic;
+use crate::rollout::{Traffic, next_step};
 
 /// The two parts of a workload whose rollout is held, and how many replicas each should have.
-pub(super) fn parts<'a>(subject: &Subject<'a>) -> Option<[(Subject<'a>, u64); 2]> {
+fn parts<'a>(subject: &Subject<'a>) -> Option<[(Subject<'a>, u64); 2]> {
     let held = of(subject)?;
     let from = &subject.workload.rollout.as_ref()?.from;
     let spec = subject.app.specs.get(from)?;
@@ -31,10 +31,9 @@ pub(super) fn go_on(subject: &Subject<'_>, traffic: &Traffic, plan: &mut Plan) {
         .map(|(_, replica)| replica)
         .filter(|r| r.retired.is_none() && subject.is_current(r))
         .collect();
-    let serves =
-        |r: &&cluster::state::Replica| r.phase == Phase::Ready && !subject.state.is_unknown(r);
+    let serves = |r: &&Replica| r.phase == Phase::Ready && !subject.state.is_unknown(r);
     let all = u64::try_from(new.len()).unwrap_or(u64::MAX) == u64::from(held.replicas);
-    if !all || !new.iter().all(|replica| serves(replica)) {
+    if !all || !new.iter().all(serves) {
         return;
     }
     let ready_ms = new.iter().filter_map(|replica| replica.ready_ms).max().unwrap_or(0);
@@ -46,7 +45,7 @@ pub(super) fn go_on(subject: &Subject<'_>, traffic: &Traffic, plan: &mut Plan) {
     let measured = traffic.measured(subject.key, subject.name, subject.workload);
     let (app, workload) = (subject.key.clone(), subject.name.clone());
     let (revision, cause) = (subject.app.revision, &subject.workload.cause);
-    match next(subject) {
+    match next_step(subject.workload) {
         None => plan.say(RolloutPromoted { app, workload, revision, measured }, cause),
         Some((step, weight_percent)) => {
             let stepped =
@@ -54,17 +53,6 @@ pub(super) fn go_on(subject: &Subject<'_>, traffic: &Traffic, plan: &mut Plan) {
             plan.say(stepped, cause);
         }
     }
-}
-
-/// The step behind the one that a rollout is at, and its weight; none behind the last.
-fn next(subject: &Subject<'_>) -> Option<(u32, u32)> {
-    crate::rollout::next_step(subject.workload)
-}
-
-/// Whether the workload is changed in this manner at all.
-pub(super) fn recreates(subject: &Subject<'_>) -> bool {
-    subject.spec.mode == Mode::Replicated
-        && subject.workload.conduct.update.strategy == UpdateStrategy::Recreate
 }
 
 /// Reconciles both parts. Says whether there are any.

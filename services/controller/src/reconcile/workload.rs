@@ -3,7 +3,7 @@
 use cluster::state::{Cause, Phase};
 use schemas::event::RetireReason;
 use schemas::id::ReplicaId;
-use schemas::spec::{Mode, Overlap};
+use schemas::spec::{Mode, Overlap, UpdateStrategy};
 
 use super::floor::Floor;
 use super::replacement::{self, Why};
@@ -33,7 +33,7 @@ pub(super) fn settle(subject: &Subject<'_>, wanted: u64, floor: &mut Floor, plan
     if subject.part != Part::Old && !dependencies::met(subject) {
         return;
     }
-    if held::recreates(subject) && end_first(subject, &roster, plan) {
+    if recreates(subject) && end_first(subject, &roster, plan) {
         return;
     }
     let missing = wanted.saturating_sub(roster.len() + replacement::leaving(subject));
@@ -65,6 +65,12 @@ fn shrink(
     }
     subject.retire(replaced, RetireReason::Replaced, cause, plan);
     subject.retire(excess, RetireReason::ScaledDown, cause, plan);
+}
+
+/// Whether all old replicas end before the new ones begin.
+fn recreates(subject: &Subject<'_>) -> bool {
+    subject.spec.mode == Mode::Replicated
+        && subject.workload.conduct.update.strategy == UpdateStrategy::Recreate
 }
 
 /// Ends everything that is not as declared, before anything that is begins. Says whether there is

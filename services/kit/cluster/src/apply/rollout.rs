@@ -6,6 +6,7 @@ use schemas::event::{
     Evidence, RolloutFailed, RolloutPaused, RolloutPromoted, RolloutResumed, RolloutStepped,
 };
 use schemas::id::{AppKey, Digest, ReplicaId, WorkloadName};
+use schemas::spec::Mode;
 
 use super::At;
 use crate::state::{Good, Phase, RolledBack, Rollout, State, Symptom, Workload};
@@ -24,17 +25,20 @@ impl State {
         Some(Good { revision: app.revision, spec, digests: digests.collect() })
     }
 
-    /// The workloads of which a replica of the good spec is ready.
+    /// The workloads of which a replica of the good spec is ready. What is no number of replicas that
+    /// are kept running has nothing to stand beside.
     pub(super) fn serving(&self, key: &AppKey, good: Option<&Good>) -> BTreeSet<WorkloadName> {
-        let digests = good.into_iter().flat_map(|good| &good.digests);
-        let serves = |(name, digest): &(&WorkloadName, &Digest)| {
+        let Some(good) = good else { return BTreeSet::new() };
+        let serves = |name: &WorkloadName, digest: &Digest| {
             self.replicas_of(key, name).any(|(_, replica)| {
-                replica.spec == **digest
+                replica.spec == *digest
                     && replica.phase == Phase::Ready
                     && replica.retired.is_none()
             })
         };
-        digests.filter(serves).map(|(name, _)| name.clone()).collect()
+        let kept = good.spec.workloads.iter().filter(|(_, spec)| spec.mode == Mode::Replicated);
+        let kept = kept.filter_map(|(name, _)| Some((name, good.digests.get(name)?)));
+        kept.filter(|(name, digest)| serves(name, digest)).map(|(name, _)| name.clone()).collect()
     }
 
     pub(crate) fn rollout_failed(&mut self, at: &At<'_>, e: &RolloutFailed) {

@@ -125,8 +125,6 @@ pub struct Held {
     pub replicas: u32,
     /// How long it must go well; none when it waits to be promoted.
     pub hold_ms: Option<u64>,
-    /// Whether nothing is held back behind it.
-    pub last: bool,
 }
 
 impl Workload {
@@ -143,14 +141,12 @@ impl Workload {
                     weight_percent: step.weight_percent,
                     replicas: share(self.replicas, step.weight_percent),
                     hold_ms: step.hold_ms,
-                    last: at + 1 == steps.len(),
                 })
             }
             UpdateStrategy::BlueGreen { promote_after_ms } => Some(Held {
                 weight_percent: 0,
                 replicas: self.replicas,
                 hold_ms: *promote_after_ms,
-                last: true,
             }),
         }
     }
