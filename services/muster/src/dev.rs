@@ -93,7 +93,7 @@ async fn serve(
     server: Option<Server>,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    leave_context(folder, &url, users)?;
+    let _while_running = leave_context(folder, &url, users)?;
     let store = server.as_ref().map(|server| server.store().display().to_string());
     let admin = Admin::default();
     let mut tasks = Tasks::default();
@@ -178,15 +178,29 @@ where
     });
 }
 
+/// A file that goes when this does.
+struct WhileRunning(PathBuf);
+
+impl Drop for WhileRunning {
+    fn drop(&mut self) {
+        // One that stays names a server that nobody reaches any more.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Lets the command line find this cluster.
-fn leave_context(folder: &Path, url: &str, users: &Users) -> Result<(), Failure> {
+fn leave_context(folder: &Path, url: &str, users: &Users) -> Result<WhileRunning, Failure> {
     let context = DevContext {
         url: url.to_owned(),
         user: USER.to_owned(),
         password: users.password(&Role::User(USER.to_owned()))?,
     };
-    let path = DevContext::path(folder);
-    users::write_secret(&path, &serde_json::to_vec_pretty(&context)?)
+    let text = serde_json::to_vec_pretty(&context)?;
+    users::write_secret(&DevContext::path(folder), &text)?;
+    let path = DevContext::path_while_running();
+    std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+    users::write_secret(&path, &text)?;
+    Ok(WhileRunning(path))
 }
 
 /// Says when everything serves.
