@@ -334,7 +334,6 @@ impl Progress<'_> {
                 }
                 Event::AppDeployed(e)
                     if failed.as_ref().is_some_and(|f| f.revision + 1 == e.revision) => {}
-
                 Event::AppDeleted(e) => return Ok(format!("{} is gone at r{at}", e.app.short())),
                 Event::AppStalled(e) => {
                     let why = failed.as_ref().map(rollout::failure).unwrap_or_default();
