@@ -150,7 +150,7 @@ impl Subject<'_> {
         if let Some(reason) = self.given_up() {
             return Some(reason);
         }
-        if self.app.status == AppStatus::Converged || self.workload.is_paused() {
+        if self.app.status == AppStatus::Converged {
             return None;
         }
         let overdue = self.overdue(true, plan).or_else(|| self.overdue(false, plan));
