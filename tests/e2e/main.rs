@@ -23,6 +23,7 @@ mod output;
 mod published;
 mod python;
 mod registry;
+mod rollouts;
 mod runbooks;
 mod takeover;
 mod terminal;

@@ -169,6 +169,9 @@ impl World {
         current: &[&&Replica],
     ) -> bool {
         let model = &self.checks.model;
+        if workload.waits(of_it, current) {
+            return true;
+        }
         if workload.spec.image.starts_with(HOPELESS) {
             return app.stalled.is_some();
         }

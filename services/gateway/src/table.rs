@@ -5,6 +5,8 @@
 //! nothing. Nor does one that is to end, be it the last: that a gateway has let go of it is said once and
 //! for all, so that nothing is on its way there when it is asked to stop.
 
+mod weight;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -186,7 +188,10 @@ fn endpoints(
         }
         found.extend(here);
     }
-    found
+    match state.apps.get(key).and_then(|app| app.workloads.get(name)) {
+        Some(workload) => weight::shared(state, workload, found),
+        None => found,
+    }
 }
 
 /// The node of a replica, and how good it is. None for one that must not be sent anything.

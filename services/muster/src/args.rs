@@ -6,6 +6,7 @@ mod dev;
 mod help;
 mod history;
 mod parse;
+mod rollout;
 mod when;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub(crate) use act::{Bisect, Changes, Fork, Undo, Whatif, Workload};
 pub(crate) use bundle::Bundle;
 pub(crate) use dev::Dev;
 pub(crate) use history::{Aspect, At, Audit, Blame, Diff, Export, Filter, Log, Show, Why};
+pub(crate) use rollout::{Rollout, RolloutOf, RolloutStatus};
 pub(crate) use when::{Point, When};
 
 /// A container orchestrator you can ask why, and that can go back.
@@ -89,6 +91,12 @@ pub(crate) enum Command {
     /// Replace every replica of a workload by a new one
     #[command(after_help = help::RESTART)]
     Restart(Restart),
+    /// Say how far a revision is; pause, resume, promote or abort it
+    #[command(after_help = rollout::HELP)]
+    Rollout {
+        #[command(subcommand)]
+        command: Rollout,
+    },
     /// List replicas
     #[command(after_help = help::PS)]
     Ps(Look),

@@ -32,6 +32,7 @@ mod look;
 mod plan;
 mod progress;
 mod replay;
+mod rollout;
 mod session;
 mod table;
 mod target;
@@ -115,6 +116,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Delete(delete) => follow::delete(&client, delete).await,
         Command::Scale(scale) => follow::scale(&client, scale).await,
         Command::Restart(restart) => follow::restart(&client, restart).await,
+        Command::Rollout { command } => rollout::rollout(&client, command).await,
         Command::Cordon(node) => follow::node(&client, "node.cordon", node).await,
         Command::Uncordon(node) => follow::node(&client, "node.uncordon", node).await,
         Command::Drain(args) => drain::drain(&client, args).await,

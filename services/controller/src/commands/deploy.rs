@@ -8,7 +8,7 @@ use schemas::event::AppDeployed;
 use schemas::id::{AppKey, WorkloadName};
 use schemas::spec::{AppSpec, Check, Mode, MountSource, RestartPolicy, WorkloadSpec};
 
-use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports, routes};
+use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports, rollout, routes};
 
 /// The most workloads of one app.
 const WORKLOADS_MAX: usize = 256;
@@ -107,14 +107,11 @@ fn check_workload(
     check_constraints(&at("placement.constraints"), spec)?;
     ports::check_numbers(&at("ports"), spec)?;
     routes::check_workload(&at(""), spec)?;
-    if spec.update.parallelism == 0 {
-        return Err(Problem::new("invalid_value", &at("update.parallelism"), "0", "at least 1"));
-    }
     if spec.drain_ms > DRAIN_MS_MAX {
         let (got, valid) = (format!("{} ms", spec.drain_ms), format!("0 to {DRAIN_MS_MAX} ms"));
         return Err(Problem::new("invalid_value", &at("drain_ms"), &got, &valid));
     }
-    Ok(())
+    rollout::check(&at("update"), spec)
 }
 
 fn check_image(field: &str, image: &str) -> Result<(), Problem> {

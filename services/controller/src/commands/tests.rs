@@ -6,6 +6,8 @@ use schemas::id::{NodeName, Writer};
 
 use super::*;
 
+mod rollouts;
+
 /// A cluster with one node and one app of one workload, `shop/web`, at revision 1.
 fn history() -> History {
     let mut history = History::default();

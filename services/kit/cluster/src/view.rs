@@ -1,10 +1,13 @@
 //! The state as it is told to people and programs.
 
+mod rollout;
 mod staying;
 
 use schemas::id::{AppKey, NodeName, ReplicaId};
 use schemas::place::Place;
-use schemas::read::{AppView, NodeView, ReplicaView, StatePage, StateRequest, WorkloadView};
+use schemas::read::{
+    AppView, NodeView, ReplicaView, RolledBackView, StatePage, StateRequest, WorkloadView,
+};
 use schemas::spec::{Mode, WorkloadSpec};
 
 use crate::state::{App, AppStatus, Load, Node, Phase, Replica, State, Workload};
@@ -70,6 +73,7 @@ fn app_view(state: &State, key: &AppKey, app: &App) -> AppView {
             ways: spec
                 .filter(|_| workload.declared)
                 .map_or_else(Vec::new, |spec| ways(spec, workload)),
+            rollout: rollout::view(state, key, app, name, workload),
         };
         (name.clone(), view)
     });
@@ -81,6 +85,12 @@ fn app_view(state: &State, key: &AppKey, app: &App) -> AppView {
             AppStatus::Stalled { workload, reason } => Some(format!("{workload}: {reason}")),
             _ => None,
         },
+        rolled_back: app.rolled_back.as_ref().map(|failed| RolledBackView {
+            revision: failed.revision,
+            workload: failed.workload.clone(),
+            reason: failed.reason.clone(),
+        }),
+        good: app.good.as_ref().map(|good| good.revision),
         workloads: workloads.collect(),
     }
 }

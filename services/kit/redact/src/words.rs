@@ -60,10 +60,10 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
             }
         }
         Event::RunFailed(e) => each(Word::Told, &mut e.error),
-        Event::RunEnded(e) => {
-            let Evidence { exit_code: _, out_of_memory: _, cause, last_lines } = &mut e.evidence;
-            each(Word::Told, cause);
-            last_lines.iter_mut().for_each(|line| each(Word::Output, line));
+        Event::RunEnded(e) => evidence(&mut e.evidence, each),
+        Event::RolloutFailed(e) => {
+            each(Word::Told, &mut e.reason);
+            e.evidence.iter_mut().for_each(|found| evidence(found, each));
         }
         Event::ReplicaUnready(e) => each(Word::Output, &mut e.output),
         Event::ReplicaEnded(e) => match &mut e.outcome {
@@ -87,6 +87,10 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
         | Event::AppDeleteStarted(_)
         | Event::AppDeleted(_)
         | Event::WorkloadRestarted(_)
+        | Event::RolloutStepped(_)
+        | Event::RolloutPromoted(_)
+        | Event::RolloutPaused(_)
+        | Event::RolloutResumed(_)
         | Event::ReplicasRequested(_)
         | Event::ReplicasRetired(_)
         | Event::ReplicasReleased(_)
@@ -107,6 +111,12 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
         | Event::ReplicaReady(_)
         | Event::StrayRemoved(_) => {}
     }
+}
+
+fn evidence(found: &mut Evidence, each: &mut Each<'_>) {
+    let Evidence { exit_code: _, out_of_memory: _, cause, last_lines } = found;
+    each(Word::Told, cause);
+    last_lines.iter_mut().for_each(|line| each(Word::Output, line));
 }
 
 /// What was got at a field that holds a secret is one, whatever it was.
