@@ -133,6 +133,39 @@ commands! {
         /// The workload.
         workload: WorkloadName,
     }
+    /// Keeps what is rolled out of an app where it is: nothing more is replaced, stepped on or taken back
+    /// by itself.
+    PauseRollout = "rollout.pause" {
+        /// The app.
+        app: AppName,
+        /// The workload. None: every one that is rolled out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        workload: Option<WorkloadName>,
+    }
+    /// Lets what was paused go on.
+    ResumeRollout = "rollout.resume" {
+        /// The app.
+        app: AppName,
+        /// The workload. None: every one that is paused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        workload: Option<WorkloadName>,
+    }
+    /// Lets a canary go on to its next step, or a blue-green rollout over to the new replicas.
+    PromoteRollout = "rollout.promote" {
+        /// The app.
+        app: AppName,
+        /// The workload. None: every one that is held back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        workload: Option<WorkloadName>,
+        /// Whether the steps that are left are passed over.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        full: bool,
+    }
+    /// Takes a revision that has not converged back: the last good declaration of the app comes again.
+    AbortRollout = "rollout.abort" {
+        /// The app.
+        app: AppName,
+    }
     /// Places nothing new on a node.
     Cordon = "node.cordon" {
         /// The node.

@@ -5,6 +5,8 @@
 //! which history finds it again.
 
 mod about;
+#[macro_use]
+mod declare;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -22,92 +24,12 @@ pub use about::{
     About, app_entity, command_entity, image_entity, node_entity, replica_entity, workload_entity,
 };
 pub use parts::{
-    Endpoint, Evidence, NodeDescription, Outcome, PassedOver, RequestedReplica, RetireReason, Unfit,
+    Endpoint, Evidence, Measured, NodeDescription, Outcome, PassedOver, RequestedReplica,
+    RetireReason, Unfit,
 };
 
 /// The most entries in one event; a larger decision is split.
 pub const ENTRIES_MAX: usize = 500;
-
-/// Declares the events once: the struct, the writers that may state it, and its fields.
-macro_rules! events {
-    ($($(#[$doc:meta])* $name:ident by $writers:expr => {
-        $($(#[$field_doc:meta])* $field:ident : $type:ty),* $(,)?
-    })*) => {
-        $(
-            $(#[$doc])*
-            #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-            pub struct $name {
-                $($(#[$field_doc])* pub $field: $type),*
-            }
-
-            impl From<$name> for Event {
-                fn from(event: $name) -> Self {
-                    Self::$name(event)
-                }
-            }
-        )*
-
-        /// An event, decoded.
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        pub enum Event {
-            $($(#[$doc])* $name($name)),*
-        }
-
-        impl Event {
-            /// Every type of event there is, with the writers that may state it.
-            pub const TYPES: &'static [(&'static str, By)] = &[$((stringify!($name), $writers)),*];
-
-            /// The type, as the envelope names it.
-            #[must_use]
-            pub fn kind(&self) -> &'static str {
-                match self { $(Self::$name(_) => stringify!($name)),* }
-            }
-
-            /// Who may state it.
-            #[must_use]
-            pub fn by(&self) -> By {
-                match self { $(Self::$name(_) => $writers),* }
-            }
-
-            /// Decodes the data of a type. `None` when this release does not know the type.
-            #[must_use]
-            pub fn decode(kind: &str, data: &str) -> Option<Result<Self, serde_json::Error>> {
-                Some(match kind {
-                    $(stringify!($name) => serde_json::from_str(data).map(Self::$name),)*
-                    _ => return None,
-                })
-            }
-
-            /// Reads the data of a type from whatever form it is kept in. `None` when this release
-            /// does not know the type.
-            pub fn read<'de, D: Deserializer<'de>>(
-                kind: &str,
-                data: D,
-            ) -> Option<Result<Self, D::Error>> {
-                Some(match kind {
-                    $(stringify!($name) => $name::deserialize(data).map(Self::$name),)*
-                    _ => return None,
-                })
-            }
-
-            /// The data, as JSON.
-            #[must_use]
-            pub fn data(&self) -> String {
-                match self {
-                    $(Self::$name(data) => {
-                        serde_json::to_string(data).expect("an event has string keys only")
-                    })*
-                }
-            }
-
-            /// The JSON Schema of every event's data by type.
-            #[must_use]
-            pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
-                vec![$((stringify!($name), schemars::schema_for!($name))),*]
-            }
-        }
-    };
-}
 
 /// Who may state a type of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,9 +78,11 @@ events! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         accept_loss: Option<Place>,
     }
-    /// Something stood in the stream at this position that the log never wrote.
+    /// Nothing of this history is at this position: something stood there in the stream that the log
+    /// never wrote, or a bundle leaves out what stood there.
     PositionVoided by By::EventLog => {
-        /// SHA-256 of what stood there.
+        /// SHA-256 of what stood there. In a bundle, SHA-256 of the original history's id, a slash and
+        /// that digest, so that nothing can be guessed by it.
         sha256: Digest,
     }
     /// From here on this is a copy of another history, which goes its own way.
@@ -299,6 +223,77 @@ events! {
         workload: WorkloadName,
         /// How often it was restarted; replicas of a lower generation are replaced.
         generation: u64,
+    }
+    /// A revision failed. The declaration that takes it back comes right behind it, as the next revision.
+    RolloutFailed by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload that failed.
+        workload: WorkloadName,
+        /// The revision that failed.
+        revision: u64,
+        /// The good revision whose declaration comes back.
+        back_to: u64,
+        /// Why.
+        reason: String,
+        /// The replica that showed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replica: Option<ReplicaId>,
+        /// What was last found wrong with a replica of the failed revision.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Evidence>,
+        /// The position of the event that says it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence_at: Option<u64>,
+        /// What gateways measured, when that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        measured: Option<Measured>,
+    }
+    /// A canary went on to its next step.
+    RolloutStepped by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// The revision that is rolled out.
+        revision: u64,
+        /// The step that begins, from 0.
+        step: u32,
+        /// How much of the traffic the new spec gets in it, in percent.
+        weight_percent: u32,
+        /// What gateways measured since the rollout began.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        measured: Option<Measured>,
+    }
+    /// A rollout is not held back any more: the new spec gets all of the traffic, and takes over.
+    RolloutPromoted by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// The revision that is rolled out.
+        revision: u64,
+        /// What gateways measured since the rollout began.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        measured: Option<Measured>,
+    }
+    /// A rollout stays where it is until it is resumed.
+    RolloutPaused by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// The revision that is rolled out.
+        revision: u64,
+    }
+    /// A paused rollout goes on.
+    RolloutResumed by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// The revision that is rolled out.
+        revision: u64,
     }
     /// Replicas must exist, and await a node.
     ReplicasRequested by By::Controller => {

@@ -132,8 +132,52 @@ pub struct AppView {
     /// Why, when stalled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What became of the revision that the present declaration takes back, where it takes one back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBackView>,
+    /// The revision that is gone back to if the present one fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<u64>,
     /// The workloads by name.
     pub workloads: BTreeMap<WorkloadName, WorkloadView>,
+}
+
+/// A revision that failed and was taken back, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RolledBackView {
+    /// The revision.
+    pub revision: u64,
+    /// The workload that failed.
+    pub workload: WorkloadName,
+    /// Why.
+    pub reason: String,
+}
+
+/// A workload's change from the last good spec to another, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutView {
+    /// `rolling`, `recreate`, `canary`, `blue_green`.
+    pub strategy: String,
+    /// The image of the good spec.
+    pub from: String,
+    /// How many replicas of the good spec are ready.
+    pub old_ready: u64,
+    /// Whether it stays where it is.
+    pub paused: bool,
+    /// While it is held back: how much of the traffic the new spec gets, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_percent: Option<u32>,
+    /// While it is held back: how many replicas of the new spec there should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<u32>,
+    /// While a canary is held back: its step, from 1, and how many there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<(u32, u32)>,
+    /// While it is held back: how long it must go well there; none when it waits to be promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
+    /// Since when it is where it is, in ms since 1970.
+    pub since_ms: u64,
 }
 
 /// A workload, as it is told.
@@ -153,6 +197,12 @@ pub struct WorkloadView {
     /// Why replicas fit nowhere, when they do not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unplaced: Vec<String>,
+    /// The ways on which traffic leads to it: `8080/tcp`, `http://shop.example/api`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<String>,
+    /// Its change from the last good spec, until that is proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutView>,
 }
 
 /// A node, as it is told.

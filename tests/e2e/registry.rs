@@ -76,7 +76,8 @@ fn an_image_is_pulled_by_tag_and_run_by_digest_once_the_registry_lets_us_in() {
     let spec = |image: &str| {
         format!(
             r#"{{"name":"{app}","workloads":{{"web":{{"image":"{image}",
-                "restart":{{"delay_max_ms":1000}},"update":{{"deadline_ms":3000}}}}}}}}"#
+                "restart":{{"delay_max_ms":1000}},
+                "update":{{"deadline_ms":3000,"rollback":false}}}}}}}}"#
         )
     };
     let stalled = |image: &str| {

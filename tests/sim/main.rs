@@ -18,6 +18,8 @@ mod gateway;
 mod log;
 mod model;
 mod node;
+mod redacted;
+mod rollouts;
 mod scenario;
 mod service;
 mod settled;
@@ -166,6 +168,11 @@ fn stormy_enough(happened: &Happened) {
         "AppConverged",
         "AppStalled",
         "AppDeleted",
+        "RolloutFailed",
+        "RolloutStepped",
+        "RolloutPromoted",
+        "RolloutPaused",
+        "RolloutResumed",
         "NodeLost",
         "NodeReturned",
         "NodeRemoved",
@@ -242,7 +249,8 @@ fn a_server_that_does_not_check_is_noticed() {
 
 #[test]
 fn an_agent_that_acts_before_it_keeps_is_noticed() {
-    let by = ["actual-is-recorded", "actual-is-declared", "run-order", "comes-to-rest"];
+    let by =
+        ["actual-is-recorded", "actual-is-declared", "run-order", "runs-once", "comes-to-rest"];
     is_noticed(Protections { keeping: false, ..Protections::ALL }, 50, &by);
 }
 

@@ -10,9 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemas::envelope::{Envelope, Header};
 use schemas::event::{Event, Outcome, RequestedReplica, Unfit};
 use schemas::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, Series, WorkloadName, Writer};
-use schemas::spec::{AppSpec, Mode, MountSource, Protocol, RestartPolicy, WorkloadSpec};
+use schemas::spec::{AppSpec, MountSource, Protocol, RestartPolicy, WorkloadSpec};
 
 pub(crate) use node::Node;
+
+use crate::rollouts::{Held, Way};
 
 /// Everything the checks know.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub(crate) struct Model {
     pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
     /// Replicas that are no more.
     pub(crate) gone: BTreeSet<ReplicaId>,
+    /// Where the last replica of a workload ended.
+    pub(crate) ended_at: BTreeMap<(AppKey, WorkloadName), u64>,
     /// Every node that a replica was ever placed on.
     pub(crate) places: BTreeMap<ReplicaId, NodeName>,
     pub(crate) receipts: BTreeMap<CommandId, u64>,
@@ -50,6 +54,7 @@ pub(crate) struct App {
     specs: BTreeMap<Digest, WorkloadSpec>,
     pub(crate) stalled: Option<WorkloadName>,
     pub(crate) volumes: BTreeMap<String, NodeName>,
+    pub(crate) way: Way,
 }
 
 /// A workload that is declared.
@@ -61,6 +66,7 @@ pub(crate) struct Workload {
     pub(crate) generation: u64,
     pub(crate) completed: u64,
     pub(crate) unplaced: Vec<Unfit>,
+    pub(crate) held: Held,
 }
 
 /// A replica that has not ended.
@@ -73,15 +79,17 @@ pub(crate) struct Replica {
     pub(crate) generation: u64,
     pub(crate) node: Option<NodeName>,
     pub(crate) only: Option<NodeName>,
-    replaces: Option<ReplicaId>,
+    pub(crate) replaces: Option<ReplicaId>,
     /// Whether it takes the place of one on a lost node, or of one whose image is not to be had there:
     /// such are replaced without waiting for each other.
-    at_once: bool,
+    pub(crate) at_once: bool,
     /// Whether its node could not get its image.
     imageless: bool,
     pub(crate) retired: bool,
     /// Where and when it was retired, while it finishes what is under way.
     pub(crate) left: Option<(u64, u64)>,
+    /// Where something was last heard of it.
+    pub(crate) heard_at: u64,
     pub(crate) run: u32,
     pub(crate) running: bool,
     pub(crate) ready: bool,
@@ -106,9 +114,12 @@ pub(crate) fn volumes(spec: &WorkloadSpec) -> impl Iterator<Item = String> {
     })
 }
 
-type Judged = Result<(), (&'static str, String)>;
+pub(crate) type Judged = Result<(), (&'static str, String)>;
 
-fn wrong<T>(check: &'static str, what: impl Into<String>) -> Result<T, (&'static str, String)> {
+pub(crate) fn wrong<T>(
+    check: &'static str,
+    what: impl Into<String>,
+) -> Result<T, (&'static str, String)> {
     Err((check, what.into()))
 }
 
@@ -183,14 +194,29 @@ impl Model {
                 return self.receipt(at, &e.command);
             }
             Event::CommandRejected(e) => return self.receipt(at, &e.command),
-            Event::AppDeployed(e) => self.deployed(&e.app, &e.spec),
+            Event::AppDeployed(e) => {
+                self.app(&e.app).way.check(&e.spec)?;
+                self.deployed(&e.app, &e.spec);
+            }
             Event::AppStalled(e) => {
                 self.app(&e.app).stalled = Some(e.workload.clone());
             }
-            Event::AppConverged(e) => self.app(&e.app).stalled = None,
+            Event::AppConverged(e) => self.converged(&e.app),
+            Event::RolloutFailed(e) => self.app(&e.app).way.failed = true,
+            Event::RolloutStepped(e) => return self.held(&e.app, &e.workload, Held::step(e.step)),
+            Event::RolloutPromoted(e) => {
+                return self.held(&e.app, &e.workload, |held| held.promoted = true);
+            }
+            Event::RolloutPaused(e) => {
+                return self.held(&e.app, &e.workload, |held| held.paused = true);
+            }
+            Event::RolloutResumed(e) => {
+                return self.held(&e.app, &e.workload, |held| held.paused = false);
+            }
             Event::AppDeleteStarted(e) => {
                 let app = self.app(&e.app);
                 app.deleting = true;
+                app.way = Way::default();
                 app.workloads.clear();
             }
             Event::AppDeleted(e) => {
@@ -221,7 +247,10 @@ impl Model {
                 self.images.entry(key).or_default().insert(e.image.clone());
             }
             Event::ReplicasRequested(e) => return self.requested(at, e),
-            Event::ReplicasRetired(e) => self.retired(at, &e.replicas, e.leaving),
+            Event::ReplicasRetired(e) => {
+                self.check_floor(at, e)?;
+                self.retired(at, &e.replicas, e.leaving);
+            }
             Event::ReplicasReleased(e) => return self.released(at, &e.replicas),
             Event::ReplicasPlaced(e) => return self.placed(&e.node, &e.replicas),
             Event::RunFailed(e) => {
@@ -263,6 +292,7 @@ impl Model {
     }
 
     fn deployed(&mut self, key: &AppKey, spec: &AppSpec) {
+        let serving = self.serving(key);
         let app = self.app(key);
         app.deleting = false;
         app.stalled = None;
@@ -270,6 +300,7 @@ impl Model {
         for (name, spec) in &spec.workloads {
             let digest = spec.digest();
             app.specs.insert(digest.clone(), spec.clone());
+            let changed = app.workloads.get(name).is_none_or(|before| before.digest != digest);
             let workload = app.workloads.entry(name.clone()).or_insert_with(|| Workload {
                 spec: spec.clone(),
                 digest: digest.clone(),
@@ -277,9 +308,16 @@ impl Model {
                 generation: 0,
                 completed: 0,
                 unplaced: Vec::new(),
+                held: Held::default(),
             });
             if workload.digest != digest {
                 workload.completed = 0;
+            }
+            let before = app.way.good.as_ref().and_then(|good| good.get(name));
+            let rolls = before.is_some_and(|before| *before != digest);
+            if !rolls || changed {
+                let promoted = !serving.contains(name);
+                workload.held = Held { rolls, promoted, ..Held::default() };
             }
             workload.spec = spec.clone();
             workload.digest = digest;
@@ -316,6 +354,7 @@ impl Model {
                 imageless: false,
                 retired: false,
                 left: None,
+                heard_at: 0,
                 run: 0,
                 running: false,
                 ready: false,
@@ -329,32 +368,6 @@ impl Model {
         };
         let replaces = e.replicas.iter().any(begins);
         self.check_surge(&e.app, &e.workload, replaces)
-    }
-
-    /// A replica and the one that takes its place count as one; at most as many as are declared.
-    fn check_surge(&self, app: &AppKey, name: &WorkloadName, replaces: bool) -> Judged {
-        let workload = self.apps.get(app).and_then(|app| app.workloads.get(name));
-        let Some(workload) = workload else { return Ok(()) };
-        let (spec, declared) = (&workload.spec, workload.replicas);
-        let live: BTreeMap<&ReplicaId, &Replica> = self
-            .replicas
-            .iter()
-            .filter(|(_, r)| r.app == *app && r.workload == *name && !r.retired)
-            .collect();
-        let beside =
-            |replica: &Replica| replica.replaces.as_ref().is_some_and(|old| live.contains_key(old));
-        let pairs = live.values().filter(|replica| beside(replica) && !replica.at_once).count();
-        let roots = live.values().filter(|replica| !beside(replica)).count();
-        if replaces && pairs > usize::try_from(spec.update.parallelism).unwrap_or(usize::MAX) {
-            return wrong("surge", format!("{app}/{name}: {pairs} are replaced at once"));
-        }
-        if spec.mode != Mode::Global && u64::try_from(roots).unwrap_or(u64::MAX) > declared {
-            return wrong(
-                "surge",
-                format!("{app}/{name}: {roots} replicas where {declared} are declared"),
-            );
-        }
-        Ok(())
     }
 
     fn retired(&mut self, at: &Header, ids: &[ReplicaId], leaving: bool) {
@@ -475,6 +488,7 @@ impl Model {
         id: &ReplicaId,
     ) -> Result<Option<&mut Replica>, (&'static str, String)> {
         let Some(replica) = self.replicas.get_mut(id) else { return Ok(None) };
+        replica.heard_at = at.position;
         let speaks = replica.node.clone().map(Writer::Agent);
         if speaks.as_ref() != Some(&at.writer) {
             return wrong("own-node", format!("{} told of {id} on {speaks:?}", at.writer));
@@ -504,6 +518,7 @@ impl Model {
         let Some(replica) = self.told(at, id)? else { return Ok(()) };
         let (app, name, digest) =
             (replica.app.clone(), replica.workload.clone(), replica.digest.clone());
+        let of = (app.clone(), name.clone());
         let (generation, retired) = (replica.generation, replica.retired);
         let always = replica.spec.restart.policy == RestartPolicy::Always;
         if *outcome == Outcome::Stopped && !retired {
@@ -518,6 +533,7 @@ impl Model {
         {
             workload.completed += u64::from(*outcome == Outcome::Completed);
         }
+        self.ended_at.insert(of, at.position);
         self.forget(id);
         Ok(())
     }
@@ -543,7 +559,9 @@ impl Model {
                 self.node(&e.node, |node| (node.open, node.drains) = (true, false));
             }
             Event::NodeLabelled(e) => self.node(&e.node, |node| node.given.clone_from(&e.labels)),
-            Event::NodeSuspected(e) => self.node(&e.node, |node| node.heard = false),
+            Event::NodeSuspected(e) => {
+                self.node(&e.node, |node| (node.heard, node.since) = (false, at));
+            }
             Event::NodeLost(e) => self.node(&e.node, |node| node.turn(false, at)),
             Event::NodeDeclaredLost(e) => self.node(&e.node, |node| node.turn(false, at)),
             Event::NodeReturned(e) => self.node(&e.node, |node| node.turn(true, at)),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::dice::Dice;
 use crate::engine::HOPELESS;
 use crate::node::Node;
+use crate::redacted::CANARY;
 use crate::world::{UTC_MS, What, World};
 
 const APPS: [&str; 3] = ["red", "blue", "green"];
@@ -48,7 +49,7 @@ impl Scenario {
         let app = *dice.pick(&APPS);
         let node = dice.pick(&self.nodes).clone();
         let workload = *dice.pick(&["web", "web", "db", "job", "each"]);
-        match dice.below(if self.sent < 2 { 1 } else { 22 }) {
+        match dice.below(if self.sent < 2 { 1 } else { 26 }) {
             0..=7 => ("app.deploy", json!({ "app": self.app(app, dice) })),
             8..=10 => (
                 "workload.scale",
@@ -66,6 +67,10 @@ impl Scenario {
             18 => ("node.lost", json!({ "node": node })),
             19 if self.removes => ("node.remove", json!({ "node": node })),
             20 => ("config.put", json!({ "content_base64": "aGVsbG8=" })),
+            21 => ("rollout.pause", json!({ "app": app })),
+            22 => ("rollout.resume", json!({ "app": app, "workload": "web" })),
+            23 => ("rollout.promote", json!({ "app": app, "full": dice.once_in(3) })),
+            24 => ("rollout.abort", json!({ "app": app })),
             _ => mistake(app, dice),
         }
     }
@@ -95,17 +100,24 @@ impl Scenario {
     }
 
     fn web(&self, app: &str, db: bool, job: bool, dice: &mut Dice) -> Value {
+        let image = self.image(dice);
         let mut spec = json!({
-            "image": self.image(dice),
+            "env": { "TOKEN": format!("{CANARY}{image}") },
+            "image": image,
             "replicas": dice.below(5),
             "priority": dice.below(3),
             "resources": { "cpu_millis": dice.within(50, 700), "memory_bytes": dice.within(8, 200) << 20 },
             "restart": restart(dice),
-            "update": update(dice),
+            "update": rollout(dice),
             "stop_grace_ms": 500,
             "ports": [{ "container": 80, "published": 8_000 + app.len() }],
             "drain_ms": self.drain_ms,
         });
+        let recreates = spec["update"]["strategy"] == json!("recreate");
+        let replicas = spec["replicas"].as_u64().unwrap_or(0);
+        if replicas > 1 && !recreates && dice.once_in(2) {
+            spec["min_ready"] = json!(dice.within(1, replicas - 1));
+        }
         if dice.once_in(2) {
             spec["probe"] = probe(dice);
         }
@@ -212,6 +224,39 @@ fn update(dice: &mut Dice) -> Value {
         "healthy_for_ms": dice.within(200, 2_000),
         "deadline_ms": 15_000,
     })
+}
+
+/// An update of what may stand side by side, in all of its ways.
+fn rollout(dice: &mut Dice) -> Value {
+    let mut update = update(dice);
+    match dice.below(8) {
+        0 => update["strategy"] = json!("recreate"),
+        1 => {
+            let hold = |dice: &mut Dice| match dice.once_in(4) {
+                true => Value::Null,
+                false => json!(dice.within(200, 3_000)),
+            };
+            let steps = json!([
+                { "weight_percent": dice.within(1, 50), "hold_ms": hold(dice) },
+                { "weight_percent": dice.within(50, 100), "hold_ms": hold(dice) },
+            ]);
+            update["strategy"] = json!({ "canary": { "steps": steps } });
+        }
+        2 => {
+            let after = match dice.once_in(4) {
+                true => Value::Null,
+                false => json!(dice.within(200, 3_000)),
+            };
+            update["strategy"] = json!({ "blue_green": { "promote_after_ms": after } });
+        }
+        3 => {
+            update["max_surge"] = json!(0);
+            update["max_unavailable"] = json!(1);
+        }
+        4 => update["rollback"] = json!(false),
+        _ => {}
+    }
+    update
 }
 
 fn probe(dice: &mut Dice) -> Value {

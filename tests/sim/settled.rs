@@ -31,7 +31,8 @@ impl World {
                 self.check_declared(key, app, name, workload)?;
             }
         }
-        self.check_containers()
+        self.check_containers()?;
+        self.check_redacted()
     }
 
     /// Every command has its receipt, and none has one that nobody sent.
@@ -168,6 +169,9 @@ impl World {
         current: &[&&Replica],
     ) -> bool {
         let model = &self.checks.model;
+        if workload.waits(of_it, current) {
+            return true;
+        }
         if workload.spec.image.starts_with(HOPELESS) {
             return app.stalled.is_some();
         }

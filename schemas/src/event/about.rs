@@ -84,6 +84,13 @@ impl Event {
             Self::AppDeleted(e) => of_app(&e.app, "deleted"),
             Self::WorkloadScaled(e) => of_workload(&e.app, &e.workload, "scaled"),
             Self::WorkloadRestarted(e) => of_workload(&e.app, &e.workload, "restarted"),
+            Self::RolloutFailed(e) => {
+                of_workload(&e.app, &e.workload, "rollout-failed").and(&e.replica)
+            }
+            Self::RolloutStepped(e) => of_workload(&e.app, &e.workload, "rollout-stepped"),
+            Self::RolloutPromoted(e) => of_workload(&e.app, &e.workload, "rollout-promoted"),
+            Self::RolloutPaused(e) => of_workload(&e.app, &e.workload, "rollout-paused"),
+            Self::RolloutResumed(e) => of_workload(&e.app, &e.workload, "rollout-resumed"),
             Self::ReplicasRequested(e) => of_workload(&e.app, &e.workload, "requested").and(
                 e.replicas.iter().flat_map(|r| std::iter::once(&r.id).chain(r.replaces.as_ref())),
             ),
@@ -137,6 +144,11 @@ impl Event {
             | Self::AppDeleted(AppDeleted { app })
             | Self::WorkloadScaled(WorkloadScaled { app, .. })
             | Self::WorkloadRestarted(WorkloadRestarted { app, .. })
+            | Self::RolloutFailed(RolloutFailed { app, .. })
+            | Self::RolloutStepped(RolloutStepped { app, .. })
+            | Self::RolloutPromoted(RolloutPromoted { app, .. })
+            | Self::RolloutPaused(RolloutPaused { app, .. })
+            | Self::RolloutResumed(RolloutResumed { app, .. })
             | Self::ReplicasRequested(ReplicasRequested { app, .. })
             | Self::ReplicasRetired(ReplicasRetired { app, .. })
             | Self::ReplicasReleased(ReplicasReleased { app, .. })

@@ -45,6 +45,19 @@ pub enum RetireReason {
     Rebalanced,
 }
 
+/// What gateways measured of a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Measured {
+    /// Requests to replicas of the new spec.
+    pub requests: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// Requests to the others.
+    pub old_requests: u64,
+    /// Those of them that failed.
+    pub old_failed: u64,
+}
+
 /// How a replica ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -74,6 +74,19 @@ pub enum Strategy {
     },
 }
 
+impl Strategy {
+    /// As users read it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Rolling => "rolling",
+            Self::Recreate => "recreate",
+            Self::Canary { .. } => "canary",
+            Self::BlueGreen { .. } => "blue_green",
+        }
+    }
+}
+
 /// A step of a canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

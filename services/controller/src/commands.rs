@@ -7,6 +7,8 @@ mod autoscale;
 mod deploy;
 mod node;
 mod ports;
+mod rollout;
+mod routes;
 
 use cluster::State;
 use cluster::state::Cause;
@@ -164,6 +166,16 @@ fn effect(state: &State, common: &Common, command: &Command) -> Result<Effect, P
         Command::DeleteApp(c) => delete(state, common, app_key(&c.app)),
         Command::Scale(c) => scale(state, common, app_key(&c.app), &c.workload, c.replicas),
         Command::Restart(c) => restart(state, common, app_key(&c.app), &c.workload),
+        Command::PauseRollout(c) => {
+            rollout::pause(state, common, app_key(&c.app), c.workload.as_ref(), true)
+        }
+        Command::ResumeRollout(c) => {
+            rollout::pause(state, common, app_key(&c.app), c.workload.as_ref(), false)
+        }
+        Command::PromoteRollout(c) => {
+            rollout::promote(state, common, app_key(&c.app), c.workload.as_ref(), c.full)
+        }
+        Command::AbortRollout(c) => rollout::abort(state, common, app_key(&c.app)),
         Command::Cordon(c) => node::cordon(state, common, &c.node, false),
         Command::Drain(c) => node::cordon(state, common, &c.node, true),
         Command::Uncordon(c) => node::uncordon(state, common, &c.node),
@@ -193,10 +205,14 @@ fn check_room(state: &State, command: &Command) -> Result<(), Problem> {
         Command::Deploy(_)
         | Command::Scale(_)
         | Command::Restart(_)
+        | Command::ResumeRollout(_)
+        | Command::PromoteRollout(_)
         | Command::Label(_)
         | Command::PutConfig(_)
         | Command::AddNote(_) => {}
         Command::DeleteApp(_)
+        | Command::PauseRollout(_)
+        | Command::AbortRollout(_)
         | Command::Cordon(_)
         | Command::Drain(_)
         | Command::Uncordon(_)

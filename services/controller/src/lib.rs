@@ -2,8 +2,10 @@
 //!
 //! [`commands`] answers a command with the events that should follow, or says why none should.
 //! [`reconcile`] compares what an app declares with the replicas it has, and requests and retires
-//! replicas until they agree. [`leaving`] says when one that must go has finished what is under way,
-//! by what gateways report. All are pure; [`rules`] makes one service of them.
+//! replicas until they agree. [`rollout`] is what the way from one revision to the next needs beside
+//! that: the way back, the steps, and what gateways measure. [`leaving`] says when a replica that must
+//! go has finished what is under way, by what gateways report. All are pure; [`rules`] makes one
+//! service of them.
 //!
 //! Not here: which node a replica goes to (scheduler), starting anything (node-agent).
 
@@ -11,6 +13,7 @@ pub mod commands;
 pub mod config;
 pub mod leaving;
 pub mod reconcile;
+pub mod rollout;
 pub mod rules;
 pub mod service;
 

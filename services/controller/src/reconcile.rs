@@ -4,27 +4,25 @@
 //! and nothing else. When declared and actual agree it says nothing.
 
 mod dependencies;
+mod floor;
 mod global;
+mod held;
 mod replacement;
 mod roster;
+mod verdict;
 mod workload;
 
 use cluster::State;
-use cluster::state::{App, AppStatus, Cause, Phase, Workload};
+use cluster::state::{App, AppStatus, Cause, Phase, Replica, Workload};
 use schemas::event::{
     AppConverged, AppDeleted, AppStalled, ENTRIES_MAX, Event, ReplicasRequested, ReplicasRetired,
     RequestedReplica, RetireReason,
 };
-use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
+use schemas::id::{AppKey, Digest, NodeName, ReplicaId, WorkloadName};
 use schemas::spec::{Mode, WorkloadSpec};
 
+use crate::rollout::{self, Traffic};
 use roster::Roster;
-
-/// After how many replicas in a row that failed an app counts as stalled.
-const FAILURES_STALLED: u32 = 3;
-
-/// For how long replicas that fit nowhere may wait before their app counts as stalled, in ms.
-const UNPLACED_STALLED_MS: u64 = 10_000;
 
 /// The longest wait before another replica is requested after failed ones, in ms.
 const BACKOFF_MS_MAX: u64 = 60_000;
@@ -57,31 +55,61 @@ impl Plan {
     }
 }
 
+/// Which replicas of a workload are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// All of them.
+    Whole,
+    /// While a rollout is held: those that are not of the declared spec.
+    Old,
+    /// While a rollout is held: those that are.
+    New,
+}
+
 /// One workload, and all that is needed to judge it.
+#[derive(Clone, Copy)]
 struct Subject<'a> {
     state: &'a State,
     key: &'a AppKey,
     app: &'a App,
     name: &'a WorkloadName,
     workload: &'a Workload,
+    part: Part,
+    /// The spec that the replicas of this part should have.
     spec: &'a WorkloadSpec,
+    digest: &'a Digest,
     now_ms: u64,
 }
 
 /// Judges one app.
 #[must_use]
-pub fn app(state: &State, key: &AppKey, now_ms: u64) -> Plan {
+pub fn app(state: &State, traffic: &Traffic, key: &AppKey, now_ms: u64) -> Plan {
     let mut plan = Plan::default();
     let Some(app) = state.apps.get(key) else { return plan };
-    for (name, workload) in &app.workloads {
-        let Some(spec) = app.specs.get(&workload.spec) else { continue };
-        let subject = Subject { state, key, app, name, workload, spec, now_ms };
-        if !workload.declared {
+    let subjects = || {
+        app.workloads
+            .iter()
+            .filter_map(|(name, workload)| Subject::of(state, key, app, name, workload, now_ms))
+    };
+    for subject in subjects() {
+        if let Some(failure) = subject.failed(traffic, &mut plan) {
+            let back = rollout::back(key, app, failure);
+            plan.events.extend(back.into_iter().flatten());
+            return plan;
+        }
+    }
+    for subject in subjects() {
+        if !subject.workload.declared {
             dependencies::end(&subject, &mut plan);
-        } else if spec.mode == Mode::Global {
+        } else if subject.spec.mode == Mode::Global {
             global::reconcile(&subject, &mut plan);
         } else {
             workload::reconcile(&subject, &mut plan);
+        }
+    }
+    if plan.events.is_empty() {
+        for subject in subjects() {
+            held::go_on(&subject, traffic, &mut plan);
         }
     }
     if plan.events.is_empty() {
@@ -102,17 +130,16 @@ fn judge(state: &State, key: &AppKey, app: &App, now_ms: u64, plan: &mut Plan) {
     }
     if let AppStatus::Stalled { workload: name, .. } = &app.status
         && let Some(workload) = app.workloads.get(name)
-        && let Some(spec) = app.specs.get(&workload.spec)
-        && !(Subject { state, key, app, name, workload, spec, now_ms }).is_done()
+        && let Some(subject) = Subject::of(state, key, app, name, workload, now_ms)
+        && !subject.is_done(plan)
     {
         // Told already. That another one is held up as well would not help anybody.
         return;
     }
     let mut all_done = true;
     for (name, workload) in &app.workloads {
-        let Some(spec) = app.specs.get(&workload.spec) else { continue };
-        let subject = Subject { state, key, app, name, workload, spec, now_ms };
-        if subject.is_done() {
+        let Some(subject) = Subject::of(state, key, app, name, workload, now_ms) else { continue };
+        if subject.is_done(plan) {
             continue;
         }
         all_done = false;
@@ -133,18 +160,50 @@ fn judge(state: &State, key: &AppKey, app: &App, now_ms: u64, plan: &mut Plan) {
     }
 }
 
-impl Subject<'_> {
-    /// Whether a replica has the spec and the generation that are declared.
-    fn is_current(&self, replica: &cluster::state::Replica) -> bool {
-        replica.spec == self.workload.spec && replica.generation == self.workload.generation
+impl<'a> Subject<'a> {
+    /// A workload as a whole; none when its spec is not known.
+    fn of(
+        state: &'a State,
+        key: &'a AppKey,
+        app: &'a App,
+        name: &'a WorkloadName,
+        workload: &'a Workload,
+        now_ms: u64,
+    ) -> Option<Self> {
+        let (digest, part) = (&workload.spec, Part::Whole);
+        let spec = app.specs.get(digest)?;
+        Some(Self { state, key, app, name, workload, part, spec, digest, now_ms })
     }
 
-    /// Whether actual is as declared.
-    fn is_done(&self) -> bool {
-        let roster = Roster::of(self);
+    /// Whether a replica has the spec and the generation that it should have.
+    fn is_current(&self, replica: &Replica) -> bool {
+        replica.spec == *self.digest && replica.generation == self.workload.generation
+    }
+
+    /// Whether it is of what is judged here.
+    fn owns(&self, replica: &Replica) -> bool {
+        match self.part {
+            Part::Whole => true,
+            Part::Old => replica.spec != self.workload.spec,
+            Part::New => replica.spec == self.workload.spec,
+        }
+    }
+
+    /// Whether the spec is the declared one, of which failures and missing images are noted.
+    fn is_declared(&self) -> bool {
+        *self.digest == self.workload.spec
+    }
+
+    /// Whether actual is as declared, and shown to be where that is a change that may yet be taken
+    /// back.
+    fn is_done(&self, plan: &mut Plan) -> bool {
         if !self.workload.declared {
             return self.state.replicas_of(self.key, self.name).next().is_none();
         }
+        if self.workload.held().is_some() {
+            return false;
+        }
+        let roster = Roster::of(self);
         let settled = roster.members.iter().all(|member| {
             self.is_current(member.replica)
                 && member.replacement.is_none()
@@ -152,56 +211,28 @@ impl Subject<'_> {
                 && !self.state.is_unknown(member.replica)
         });
         let declared = u64::from(self.workload.replicas);
+        let changed = self.app.is_changed(self.name, self.workload);
+        let mut proven =
+            || !changed || roster.members.iter().all(|m| workload::proven(self, m, plan));
         match self.spec.mode {
             Mode::Job => self.workload.completed >= declared && roster.members.is_empty(),
-            Mode::Global => settled,
-            Mode::Replicated => settled && roster.len() == declared,
+            Mode::Global => settled && proven(),
+            Mode::Replicated => settled && roster.len() == declared && proven(),
         }
-    }
-
-    /// Why the workload does not get to what is declared, once it has had its time.
-    fn stalled(&self, plan: &mut Plan) -> Option<String> {
-        let workload = self.workload;
-        if workload.failures >= FAILURES_STALLED {
-            return Some(format!("{} replicas failed: {}", workload.failures, workload.failure));
-        }
-        if self.app.status == AppStatus::Converged {
-            return None;
-        }
-        let replicas = self.state.replicas_of(self.key, self.name);
-        for (id, replica) in replicas.filter(|(_, r)| r.retired.is_none()) {
-            // A job may run for as long as it likes; one that does not get to run has a deadline.
-            let works = self.spec.mode == Mode::Job && replica.phase == Phase::Running;
-            if !self.is_current(replica) || replica.phase == Phase::Ready || works {
-                continue;
-            }
-            let since = replica.requested_ms.max(self.app.since_ms);
-            let unfit = &workload.unplaced;
-            let nowhere = replica.phase == Phase::Pending && !unfit.is_empty();
-            let patience = self.workload.conduct.update.deadline_ms;
-            let patience = if nowhere { patience.min(UNPLACED_STALLED_MS) } else { patience };
-            if self.now_ms < since + patience {
-                plan.again_at(since + patience);
-                continue;
-            }
-            if nowhere {
-                let reasons: Vec<String> = unfit.iter().map(|u| u.reason.clone()).collect();
-                return Some(format!("{id} fits nowhere: {}", reasons.join("; ")));
-            }
-            let why = replica.trouble.clone();
-            let why = why.unwrap_or_else(|| "nothing was heard of it".to_owned());
-            return Some(format!("{id} was not ready after {patience} ms: {why}"));
-        }
-        None
     }
 
     /// When another replica may be requested: at once, or a while after others failed.
     fn may_request_at(&self) -> u64 {
-        match self.workload.failures {
+        let rollout = self.workload.rollout.as_ref().filter(|_| !self.is_declared());
+        let (failures, failed_ms) = rollout
+            .map_or((self.workload.failures, self.workload.failed_ms), |rollout| {
+                (rollout.failures, rollout.failed_ms)
+            });
+        match failures {
             0 => 0,
             n => {
                 let wait = 1_000_u64.saturating_mul(1 << n.min(10).saturating_sub(1));
-                self.workload.failed_ms + wait.min(BACKOFF_MS_MAX)
+                failed_ms + wait.min(BACKOFF_MS_MAX)
             }
         }
     }
@@ -227,6 +258,7 @@ impl Subject<'_> {
             })
             .collect();
         if let Some(Event::ReplicasRequested(last)) = plan.last_of(self.name)
+            && last.spec == *self.digest
             && last.replicas.len() + replicas.len() <= ENTRIES_MAX
         {
             last.replicas.extend(replicas);
@@ -238,7 +270,7 @@ impl Subject<'_> {
                 workload: self.name.clone(),
                 revision: self.app.revision,
                 generation: self.workload.generation,
-                spec: self.workload.spec.clone(),
+                spec: self.digest.clone(),
                 replicas: part.to_vec(),
             };
             plan.say(event, cause);
@@ -277,6 +309,9 @@ impl Subject<'_> {
         cause: &Cause,
         plan: &mut Plan,
     ) {
+        if replicas.is_empty() {
+            return;
+        }
         if let Some(Event::ReplicasRetired(last)) = plan.last_of(self.name)
             && (&last.reason, last.leaving) == (reason, leaving)
             && last.replicas.len() + replicas.len() <= ENTRIES_MAX

@@ -1,18 +1,19 @@
 //! The controller as one set of rules: commands first, then replicas that may end, then the apps that
 //! something touched.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster::State;
 use decider::{Decision, Level, Now, Rules, draft};
 use schemas::append::{Draft, EVENTS_MAX};
 use schemas::id::{AppKey, CommandId, Writer};
 use schemas::place::Place;
-use schemas::report::GatewayReport;
+use schemas::report::{GatewayReport, TrafficReport};
 
 use crate::commands::{self, CommandMessage};
 use crate::leaving::Leaving;
 use crate::reconcile;
+use crate::rollout::Traffic;
 
 /// How many commands are answered at once.
 const COMMANDS_AT_ONCE: usize = 64;
@@ -29,6 +30,8 @@ pub enum Heard {
     Gateway(GatewayReport),
     /// What gateways said before was handed in, and nothing they say is missed from now on.
     Gateways,
+    /// What went through a gateway.
+    Traffic(TrafficReport),
 }
 
 /// The controller's rules.
@@ -36,6 +39,10 @@ pub enum Heard {
 pub struct Controller {
     /// Commands without a receipt in the state, in the order of the stream.
     inbox: VecDeque<CommandMessage>,
+    /// What gateways tell of what is rolled out.
+    traffic: Traffic,
+    /// Apps of which gateways told something since they were last judged.
+    measured: BTreeSet<AppKey>,
     /// When apps that wait for time to pass are looked at again, in ms since 1970.
     alarms: BTreeMap<AppKey, u64>,
     /// Replicas that finish what is under way, and what gateways say of that.
@@ -106,13 +113,14 @@ impl Controller {
             self.alarms.remove(&key);
             state.touched.apps.insert(key);
         }
+        state.touched.apps.append(&mut self.measured);
         let touched: Vec<AppKey> = state.touched.apps.iter().cloned().collect();
         for key in touched {
             // What a command of this batch changes is not in the state yet.
             if batch.touched.contains(&key) {
                 continue;
             }
-            let plan = reconcile::app(state, &key, now.utc_ms);
+            let plan = reconcile::app(state, &self.traffic, &key, now.utc_ms);
             let events: Vec<Draft> = plan
                 .events
                 .into_iter()
@@ -168,6 +176,7 @@ impl Rules for Controller {
             Heard::Command(message) => self.take_command(message, state),
             Heard::Gateway(report) => self.leaving.heard(report, now.mono_ms),
             Heard::Gateways => self.leaving.listening(now.mono_ms),
+            Heard::Traffic(report) => self.measured.extend(self.traffic.hear(&report, state)),
         }
     }
 

@@ -7,7 +7,7 @@ use decider::Input;
 use runtime::pump::{self, Queue, Service};
 use runtime::{Admin, Failure, Shutdown};
 use schemas::registry::Role;
-use schemas::report::GatewayReport;
+use schemas::report::{GatewayReport, TrafficReport};
 use schemas::{stream, subject};
 
 use crate::commands::CommandMessage;
@@ -48,7 +48,8 @@ impl Service for Wiring {
     ) -> Result<(), Failure> {
         let commands = read_commands(&bus, &queue, commands_read);
         let gateways = read_gateways(&bus, &queue);
-        tokio::try_join!(commands, gateways).map(|_| ())
+        let traffic = read_traffic(&bus, &queue);
+        tokio::try_join!(commands, gateways, traffic).map(|_| ())
     }
 
     async fn send(&self, _: &Bus, output: std::convert::Infallible) {
@@ -127,4 +128,22 @@ async fn hand_on(message: &Message, queue: &Queue<Controller>) -> bool {
     };
     message.subject != subject::gateway(&report.node)
         || queue.send(Input::Rules(Heard::Gateway(report))).await.is_ok()
+}
+
+/// What goes through gateways, as they tell it.
+async fn read_traffic(bus: &Bus, queue: &Queue<Controller>) -> Result<(), Failure> {
+    let mut reports = bus.subscribe(subject::TRAFFICS).await?;
+    while let Some(message) = reports.next().await {
+        // What does not decode is nothing measured.
+        let Ok(report) = serde_json::from_slice::<TrafficReport>(&message.payload) else {
+            tracing::warn!(subject = message.subject, "a traffic report that does not decode");
+            continue;
+        };
+        if message.subject == subject::traffic(&report.node)
+            && queue.send(Input::Rules(Heard::Traffic(report))).await.is_err()
+        {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -166,6 +166,15 @@ impl Entry {
     }
 }
 
+/// `<series>-<n>-<i>`.
+fn id_of(batch: &Batch) -> String {
+    use std::fmt::Write as _;
+    // A series has 32 digits; the numbers are mostly small.
+    let mut id = String::with_capacity(48);
+    let _ = write!(id, "{}-{}-{}", batch.series.as_str(), batch.n, batch.i);
+    id
+}
+
 /// The frame of an event that event-log itself states next, as a batch of its own.
 fn alone(before: &Tip, series: Series) -> Header {
     Header {
@@ -186,15 +195,6 @@ fn alone(before: &Tip, series: Series) -> Header {
         ignorable: false,
         prev_hash: before.place.hash,
     }
-}
-
-/// `<series>-<n>-<i>`.
-fn id_of(batch: &Batch) -> String {
-    use std::fmt::Write as _;
-    // A series has 32 digits; the numbers are mostly small.
-    let mut id = String::with_capacity(48);
-    let _ = write!(id, "{}-{}-{}", batch.series.as_str(), batch.n, batch.i);
-    id
 }
 
 fn tip_behind(header: &Header, bytes: &[u8]) -> Tip {

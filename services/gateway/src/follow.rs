@@ -108,10 +108,14 @@ impl Follower {
         if !news && touched.apps.is_empty() && touched.nodes.is_empty() {
             return None;
         }
-        let table = Table::of(self.fold.state(), place);
-        let same = |told: &Table| told.routes == table.routes;
-        if !news && self.told.as_ref().is_some_and(same) {
-            return None;
+        let mut table = Table::of(self.fold.state(), place);
+        if !news && let Some(told) = &self.told {
+            // Whatever is served counts, but the place from which on that is so.
+            table.place = told.place;
+            if table == *told {
+                return None;
+            }
+            table.place = place;
         }
         self.told = Some(table.clone());
         Some(table)

@@ -3,8 +3,8 @@
 //!
 //! [`follow`] reads history and says what is to be served: a [`table`] of endpoints by published
 //! port, which follows from the state and from nothing else. [`ports`] listens as the table says;
-//! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes; [`open`] counts what is under way on
-//! each replica. Who replaces the forwarding keeps the table.
+//! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes, and `http` requests; [`open`] counts what is
+//! under way on each replica, [`numbers`] what went there.
 //!
 //! [`report`] says which table is served by, and what is under way where it does not lead any more.
 //!
@@ -13,16 +13,25 @@
 pub mod balance;
 pub mod config;
 pub mod follow;
+pub mod numbers;
 pub mod open;
 pub mod ports;
 pub mod report;
 pub mod service;
 pub mod table;
 
+mod certificates;
+mod detect;
+mod http;
 mod pool;
+mod proxy;
+mod site;
+mod stream;
 mod tcp;
 mod traffic;
 mod udp;
+mod web;
 
 pub use config::Config;
+pub use pool::Shared;
 pub use service::run;

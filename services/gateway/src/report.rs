@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use bus::Bus;
-use runtime::{Admin, Failure, Shutdown, entropy};
+use runtime::{Admin, Failure, Shutdown, clock, entropy};
 use schemas::id::NodeName;
 use schemas::place::Place;
-use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn};
+use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn, TRAFFIC_MS, TrafficReport};
 use schemas::subject;
 use tokio::sync::watch;
 
 use crate::open::Open;
+use crate::pool::Shared;
 use crate::table::Table;
 
 /// How many replicas a report may name.
@@ -61,6 +62,36 @@ pub(crate) async fn tell(
     }
 }
 
+/// Tells of traffic from time to time, until asked to stop.
+///
+/// # Errors
+///
+/// When the connection is gone for good.
+pub(crate) async fn traffic(
+    bus: &Bus,
+    shared: &Shared,
+    shutdown: &Shutdown,
+) -> Result<(), Failure> {
+    let instance = entropy::hex();
+    let subject = subject::traffic(&shared.node);
+    let mut tick = tokio::time::interval(Duration::from_millis(TRAFFIC_MS));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            _ = tick.tick() => {}
+        }
+        let (node, instance) = (shared.node.clone(), instance.clone());
+        let replicas = shared.tally.tell(&shared.open);
+        if !bus.connected() {
+            continue;
+        }
+        let report = TrafficReport { node, instance, time_ms: clock::utc_ms(), replicas };
+        let payload = serde_json::to_vec(&report).expect("a report has string keys only");
+        bus.publish(&subject, payload).await?;
+    }
+}
+
 /// The place that is served by, and what is under way where the table does not lead any more. The end of
 /// that is awaited from now on.
 #[must_use]
@@ -84,7 +115,7 @@ fn as_u64(count: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use schemas::id::{AppKey, ReplicaId, WorkloadName};
-    use schemas::spec::Protocol;
+    use schemas::spec::{AppProtocol, Balance, Protocol};
 
     use super::*;
     use crate::table::{Endpoint, Published, Route};
@@ -97,17 +128,22 @@ mod tests {
         let endpoint = |name: &&str| Endpoint {
             replica: id(name),
             run: 1,
+            node: NodeName::new("n1").expect("a name"),
             address: "127.0.0.1".to_owned(),
             port: 80,
+            weight: 1,
         };
         let route = Route {
             app: AppKey::parse("shop").expect("a name"),
             workload: WorkloadName::new("web").expect("a name"),
+            protocol: AppProtocol::Detect,
+            balance: Balance::LeastLoaded,
             endpoints: led_to.iter().map(endpoint).collect(),
         };
         Table {
             place: Place { epoch: 1, position: 9, ..Place::START },
             routes: [(Published { protocol: Protocol::Tcp, port: 80 }, route)].into(),
+            ..Table::default()
         }
     }
 

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::follow::{Follower, Need};
-use crate::open::Open;
+use crate::pool::Shared;
+use crate::ports::Doors;
 use crate::table::Table;
 use crate::{ports, report};
 
@@ -35,27 +36,27 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let role = Role::Gateway(config.node.clone());
     let name = role.user();
     admin.readiness.set(&name, Some("NATS".to_owned()));
+    let shared = Shared::of(config.node.clone(), config.access_log);
     let (tables, seen) = watch::channel(Table::default());
     let (served, serving) = watch::channel(Table::default());
-    let open = Open::default();
+    let doors = Doors {
+        name,
+        listen: config.listen,
+        http: config.http_port,
+        https: config.https_port,
+        certificates: config.certificates.clone(),
+    };
     let mut tasks = Tasks::default();
     tasks.spawn(
         "ports",
-        ports::serve(
-            name,
-            config.listen,
-            seen,
-            open.clone(),
-            served,
-            admin.clone(),
-            shutdown.clone(),
-        ),
+        ports::serve(doors, shared.clone(), seen, served, admin.clone(), shutdown.clone()),
     );
     let on_the_bus = async move {
         let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
         tokio::try_join!(
             follow(&bus, &role, &tables, &admin, &shutdown),
-            report::tell(&bus, &config.node, serving, open, &admin, &shutdown),
+            report::tell(&bus, &config.node, serving, shared.open.clone(), &admin, &shutdown),
+            report::traffic(&bus, &shared, &shutdown),
         )
         .map(|_| ())
     };

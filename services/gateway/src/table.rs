@@ -5,14 +5,20 @@
 //! nothing. Nor does one that is to end, be it the last: that a gateway has let go of it is said once and
 //! for all, so that nothing is on its way there when it is asked to stop.
 
+mod weight;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use cluster::State;
 use cluster::state::{App, NodeStatus, Phase, Replica, Workload};
-use schemas::id::{AppKey, ReplicaId, WorkloadName};
+use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
 use schemas::place::Place;
-use schemas::spec::{Port, Protocol};
+use schemas::spec::{AppProtocol, Balance, Port, Protocol};
+
+mod web;
+
+pub use web::{Backend, Rule, Web};
 
 /// A port on which a workload is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +42,10 @@ pub struct Route {
     pub app: AppKey,
     /// Its workload.
     pub workload: WorkloadName,
+    /// What is spoken on it.
+    pub protocol: AppProtocol,
+    /// Which replica gets the next connection or request.
+    pub balance: Balance,
     /// Where its replicas are reached, in order. None: nobody is ready.
     pub endpoints: Vec<Endpoint>,
 }
@@ -47,10 +57,14 @@ pub struct Endpoint {
     pub replica: ReplicaId,
     /// The run. The next one is another endpoint, even on the same port.
     pub run: u32,
+    /// The node.
+    pub node: NodeName,
     /// The node's address.
     pub address: String,
     /// The node's port.
     pub port: u16,
+    /// How much of the traffic is for it, beside what the others say.
+    pub weight: u32,
 }
 
 /// What is served.
@@ -60,6 +74,8 @@ pub struct Table {
     pub place: Place,
     /// The routes by port.
     pub routes: BTreeMap<Published, Route>,
+    /// Those by host and path.
+    pub web: Web,
 }
 
 /// A difference between two tables.
@@ -69,8 +85,8 @@ pub enum Change {
     Close(Published),
     /// The port is served from now on.
     Open(Published, Route),
-    /// The port leads elsewhere.
-    Lead(Published, Vec<Endpoint>),
+    /// The port leads elsewhere, or in another way.
+    Lead(Published, Route),
 }
 
 impl Table {
@@ -80,24 +96,28 @@ impl Table {
         let mut routes = BTreeMap::new();
         for (key, app) in state.apps.iter() {
             for (name, workload) in app.workloads.iter().filter(|(_, w)| w.declared) {
-                for (published, container) in ports_of(app, workload) {
+                for (published, port) in ports_of(app, workload) {
                     // The controller lets each port be published once.
                     routes.entry(published).or_insert_with(|| Route {
                         app: key.clone(),
                         workload: name.clone(),
-                        endpoints: endpoints(state, key, name, published, container),
+                        protocol: port.app,
+                        balance: workload.conduct.balance.clone(),
+                        endpoints: endpoints(state, key, name, published.protocol, |replica| {
+                            own_port(state, replica, published).or(Some(port.container))
+                        }),
                     });
                 }
             }
         }
-        Self { place, routes }
+        Self { place, routes, web: Web::of(state) }
     }
 
     /// The replicas that it leads to.
     #[must_use]
     pub fn led_to(&self) -> BTreeSet<&ReplicaId> {
-        let endpoints = self.routes.values().flat_map(|route| &route.endpoints);
-        endpoints.map(|endpoint| &endpoint.replica).collect()
+        let routes = self.routes.values().chain(self.web.backends.values());
+        routes.flat_map(|route| &route.endpoints).map(|endpoint| &endpoint.replica).collect()
     }
 
     /// What to do so that this table becomes the other one. What closes comes first.
@@ -111,50 +131,52 @@ impl Table {
         let others = to.routes.iter().filter_map(|(published, new)| {
             match self.routes.get(published).filter(|old| of_same(old, new)) {
                 None => Some(Change::Open(*published, new.clone())),
-                Some(old) if old.endpoints == new.endpoints => None,
-                Some(_) => Some(Change::Lead(*published, new.endpoints.clone())),
+                Some(old) if old == new => None,
+                Some(_) => Some(Change::Lead(*published, new.clone())),
             }
         });
         closed.chain(others).collect()
     }
 }
 
-/// The published ports of a workload, and the container's port behind each.
+/// The published ports of a workload, and what its spec says of each.
 fn ports_of<'a>(
     app: &'a App,
     workload: &Workload,
-) -> impl Iterator<Item = (Published, u16)> + use<'a> {
+) -> impl Iterator<Item = (Published, &'a Port)> + use<'a> {
     let ports: &[Port] = app.specs.get(&workload.spec).map_or(&[], |spec| &spec.ports);
     ports.iter().filter_map(|port| {
-        Some((Published { protocol: port.protocol, port: port.published? }, port.container))
+        Some((Published { protocol: port.protocol, port: port.published? }, port))
     })
 }
 
-/// How good a replica is for traffic: whether its node is suspected.
-type Rank = bool;
+/// How good a replica is for traffic: the lower, the better.
+type Rank = u8;
 
 /// The endpoints of the best replicas.
 fn endpoints(
     state: &State,
     key: &AppKey,
     name: &WorkloadName,
-    published: Published,
-    container: u16,
+    protocol: Protocol,
+    port_of: impl Fn(&Replica) -> Option<u16>,
 ) -> Vec<Endpoint> {
     let mut best: Option<Rank> = None;
     let mut found = Vec::new();
     for (id, replica) in state.replicas_of(key, name) {
-        let Some(rank) = rank(state, replica) else { continue };
-        let container = own_port(state, replica, published).unwrap_or(container);
+        let Some((node, rank)) = rank(state, replica) else { continue };
+        let Some(container) = port_of(replica) else { continue };
         let mut here = replica
             .endpoints
             .iter()
-            .filter(|e| e.container == container && e.protocol == published.protocol)
+            .filter(|e| e.container == container && e.protocol == protocol)
             .map(|e| Endpoint {
                 replica: id.clone(),
                 run: replica.run,
+                node: node.clone(),
                 address: e.address.clone(),
                 port: e.port,
+                weight: 1,
             })
             .peekable();
         if here.peek().is_none() || best.is_some_and(|best| rank > best) {
@@ -166,18 +188,22 @@ fn endpoints(
         }
         found.extend(here);
     }
-    found
+    match state.apps.get(key).and_then(|app| app.workloads.get(name)) {
+        Some(workload) => weight::shared(state, workload, found),
+        None => found,
+    }
 }
 
-/// None for a replica that must not be sent anything.
-fn rank(state: &State, replica: &Replica) -> Option<Rank> {
-    let node = state.nodes.get(replica.node.as_ref()?)?;
-    let suspected = match node.status {
+/// The node of a replica, and how good it is. None for one that must not be sent anything.
+fn rank<'a>(state: &State, replica: &'a Replica) -> Option<(&'a NodeName, Rank)> {
+    let node = replica.node.as_ref()?;
+    let suspected = match state.nodes.get(node)?.status {
         NodeStatus::Ready => false,
         NodeStatus::Suspected => true,
         NodeStatus::Lost => return None,
     };
-    (replica.retired.is_none() && replica.phase == Phase::Ready).then_some(suspected)
+    (replica.retired.is_none() && replica.phase == Phase::Ready)
+        .then_some((node, u8::from(suspected)))
 }
 
 /// The container's port that the replica's own spec publishes there: during an update it may differ

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use crate::pool::{Picked, Pool};
+use crate::site::Site;
 
 /// How long neither end may speak before they are forgotten.
 const IDLE: Duration = Duration::from_secs(30);
@@ -121,7 +122,7 @@ async fn forward(
                 Ok(None) | Err(_) => return Ok(()),
             },
         };
-        let Some((endpoint, picked)) = pool.reach(connect).await else {
+        let Some((endpoint, picked)) = pool.reach(back.client.ip(), connect).await else {
             pool.traffic.unserved();
             return Ok(());
         };
@@ -197,8 +198,9 @@ async fn receive(endpoint: &UdpSocket) -> io::Result<Vec<u8>> {
 }
 
 /// A socket that hears from one endpoint only.
-async fn connect(address: String, port: u16) -> io::Result<UdpSocket> {
-    let mut found = tokio::net::lookup_host((address.as_str(), port)).await?;
+async fn connect(site: Arc<Site>) -> io::Result<UdpSocket> {
+    let (address, port) = (site.endpoint.address.as_str(), site.endpoint.port);
+    let mut found = tokio::net::lookup_host((address, port)).await?;
     let to = found.next().ok_or_else(|| io::Error::other(format!("{address} has no address")))?;
     let from: SocketAddr = match to {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),

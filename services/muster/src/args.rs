@@ -1,10 +1,12 @@
 //! What can be typed.
 
 mod act;
+mod bundle;
 mod dev;
 mod help;
 mod history;
 mod parse;
+mod rollout;
 mod when;
 
 use std::path::PathBuf;
@@ -14,8 +16,10 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use schemas::id::{AppKey, AppName, NodeName, WorkloadName};
 
 pub(crate) use act::{Bisect, Changes, Fork, Undo, Whatif, Workload};
+pub(crate) use bundle::Bundle;
 pub(crate) use dev::Dev;
 pub(crate) use history::{Aspect, At, Audit, Blame, Diff, Export, Filter, Log, Show, Why};
+pub(crate) use rollout::{Rollout, RolloutOf, RolloutStatus};
 pub(crate) use when::{Point, When};
 
 /// A container orchestrator you can ask why, and that can go back.
@@ -69,6 +73,9 @@ pub(crate) enum Command {
     /// Copy history up to a moment, to explore it and let it go on otherwise with simulated nodes
     #[command(after_help = act::FORK)]
     Fork(Fork),
+    /// Make a bundle of what happened to hand on: a fork without secrets
+    #[command(after_help = bundle::EXPORT)]
+    Export(Bundle),
     /// Find the first event that made something true
     #[command(after_help = act::BISECT)]
     Bisect(Bisect),
@@ -84,9 +91,18 @@ pub(crate) enum Command {
     /// Replace every replica of a workload by a new one
     #[command(after_help = help::RESTART)]
     Restart(Restart),
+    /// Say how far a revision is; pause, resume, promote or abort it
+    #[command(after_help = rollout::HELP)]
+    Rollout {
+        #[command(subcommand)]
+        command: Rollout,
+    },
     /// List replicas
     #[command(after_help = help::PS)]
     Ps(Look),
+    /// List the ways on which traffic leads to workloads, and the replicas at their ends
+    #[command(after_help = help::ROUTES)]
+    Routes(Look),
     /// List apps and their workloads
     #[command(after_help = help::APPS)]
     Apps(Look),

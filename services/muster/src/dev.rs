@@ -26,6 +26,20 @@ use nodes::Nodes;
 use server::Server;
 use users::Users;
 
+/// What of our settings are those of the gateway.
+fn serving(dev: &Dev) -> Vec<String> {
+    let mut args = vec!["--listen".to_owned(), dev.listen.to_string()];
+    let ports = [("--http-port", dev.http_port), ("--https-port", dev.https_port)];
+    for (name, port) in ports {
+        args.extend(port.into_iter().flat_map(|port| [name.to_owned(), port.to_string()]));
+    }
+    if let Some(folder) = &dev.certificates {
+        args.extend(["--certificates".to_owned(), folder.display().to_string()]);
+    }
+    args.extend(dev.access_log.then(|| "--access-log".to_owned()));
+    args
+}
+
 /// The user of the command line.
 const USER: &str = "dev";
 
@@ -131,7 +145,7 @@ async fn serve(
     // One serves the ports of all nodes: they share this machine.
     let mut args = settings(&Role::Gateway(names[0].clone()))?;
     args.extend(["--node".to_owned(), names[0].to_string()]);
-    args.extend(["--listen".to_owned(), dev.listen.to_string()]);
+    args.extend(serving(dev));
     service!("gateway", gateway, args);
     let password = users.password(&Role::User(USER.to_owned()))?;
     let folder = folder.to_owned();

@@ -9,7 +9,7 @@ use schemas::command::{
     Restart as RestartCommand, Scale as ScaleCommand,
 };
 use schemas::envelope::Envelope;
-use schemas::event::Event;
+use schemas::event::{Event, RolloutFailed};
 use schemas::id::{AppKey, CommandId, Digest};
 use schemas::place::Place;
 use schemas::read::{AppView, LogRequest, StateRequest};
@@ -24,6 +24,7 @@ use crate::error::{CliError, Code};
 use crate::input::{self, Input};
 use crate::look;
 use crate::progress::{Display, REDRAW};
+use crate::rollout;
 
 /// How long a receipt may take.
 const RECEIPT: Duration = Duration::from_secs(15);
@@ -157,6 +158,7 @@ async fn carry_out(
     patience: Option<&Patience>,
 ) -> Result<(), CliError> {
     let shown = patience.map_or(Shown::Quiet, |patience| patience.waiting.progress);
+    let held_back = rollout::may_be_held_back(&change.command);
     let (mut progress, accepted) = send(client, change, shown).await?;
     let deletes = progress.deletes;
     let patience = patience.filter(|patience| !patience.detach);
@@ -167,6 +169,7 @@ async fn carry_out(
     let outcome = tokio::select! {
         biased;
         outcome = tokio::time::timeout(patience.waiting.timeout, progress.outcome()) => outcome,
+        held = rollout::held_back(client, &app), if held_back => Ok(held),
         () = client.shutdown.requested() => return Err(detached(&app, deletes)),
     };
     // What is left on the terminal is how it is now.
@@ -191,11 +194,13 @@ pub(crate) async fn send(
     shown: Shown,
 ) -> Result<(Progress<'_>, u64), CliError> {
     let deletes = matches!(change.command, Command::DeleteApp(_));
+    let aborts = matches!(change.command, Command::AbortRollout(_));
     let head = client.head().await?.place.position;
     let follow = client.bus.follow(stream::EVENTS.name, head + 1, None);
     let id = client.command(&change.command, change.common).await?;
     let (display, come) = (Display::new(shown), VecDeque::new());
-    let mut progress = Progress { client, follow, id, app: change.app, deletes, display, come };
+    let app = change.app;
+    let mut progress = Progress { client, follow, id, app, deletes, aborts, display, come };
     let Ok(accepted) = tokio::time::timeout(RECEIPT, progress.receipt()).await else {
         let text = format!(
             "no receipt after {} s: is the controller running? The command is kept; see `muster why {}`",
@@ -238,11 +243,11 @@ async fn timed_out(client: &Client, app: &AppKey, waiting: &Waiting, id: &Comman
     }
 }
 
-async fn view(client: &Client, app: &AppKey) -> Result<Option<AppView>, CliError> {
+pub(crate) async fn view(client: &Client, app: &AppKey) -> Result<Option<AppView>, CliError> {
     Ok(client.state(of(app)).await?.apps.into_iter().next())
 }
 
-fn of(app: &AppKey) -> StateRequest {
+pub(crate) fn of(app: &AppKey) -> StateRequest {
     StateRequest {
         tenant: Some(app.tenant.clone()),
         app: Some(app.name.clone()),
@@ -257,6 +262,7 @@ pub(crate) struct Progress<'a> {
     pub(crate) id: CommandId,
     app: Option<AppKey>,
     deletes: bool,
+    aborts: bool,
     display: Display,
     /// What has come and was not looked at yet.
     come: VecDeque<Envelope>,
@@ -288,6 +294,7 @@ impl Progress<'_> {
     fn overtakes(&self, event: &Event) -> bool {
         let app = match event {
             Event::AppDeployed(e) => &e.app,
+            Event::RolloutFailed(e) => &e.app,
             Event::AppDeleteStarted(e) => &e.app,
             Event::AppConverged(e) => &e.app,
             Event::AppStalled(e) => &e.app,
@@ -311,18 +318,27 @@ impl Progress<'_> {
 
     /// That it has come about, in words.
     async fn outcome(&mut self) -> Result<String, CliError> {
+        let mut failed: Option<RolloutFailed> = None;
         loop {
             let envelope = self.next().await?;
             let at = envelope.header.position;
             let own = envelope.header.correlation.as_ref() == Some(&self.id);
             match envelope.event {
+                Event::RolloutFailed(e) => failed = Some(e),
                 Event::AppConverged(e) if !self.deletes => {
                     let (app, revision) = (e.app.short(), e.revision);
+                    if let Some(failed) = &failed {
+                        return rollout::went_back(failed, revision, at, self.aborts);
+                    }
                     return Ok(format!("{app} runs as declared at r{at}, revision {revision}"));
                 }
+                Event::AppDeployed(e)
+                    if failed.as_ref().is_some_and(|f| f.revision + 1 == e.revision) => {}
                 Event::AppDeleted(e) => return Ok(format!("{} is gone at r{at}", e.app.short())),
                 Event::AppStalled(e) => {
-                    let text = format!("{} stalled: {}: {}", e.app.short(), e.workload, e.reason);
+                    let why = failed.as_ref().map(rollout::failure).unwrap_or_default();
+                    let text =
+                        format!("{why}{} stalled: {}: {}", e.app.short(), e.workload, e.reason);
                     return Err(CliError::new(Code::Refused, text));
                 }
                 Event::AppDeployed(_) | Event::AppDeleteStarted(_) if !own => {

@@ -1,7 +1,7 @@
 //! Events in words.
 
 use schemas::envelope::Envelope;
-use schemas::event::{Event, Outcome, PassedOver, ReplicasReleased, RetireReason};
+use schemas::event::{Event, Measured, Outcome, PassedOver, ReplicasReleased, RetireReason};
 use schemas::id::ReplicaId;
 
 /// One line: position, time, writer, what happened, and who asked for it if that was another.
@@ -83,6 +83,15 @@ pub(crate) fn reason(reason: &RetireReason) -> &'static str {
     }
 }
 
+/// What gateways measured of a rollout, as an addition to a sentence.
+pub(crate) fn measured(measured: Option<&Measured>) -> String {
+    let Some(m) = measured else { return String::new() };
+    format!(
+        "; {} of {} requests failed, of the old ones {} of {}",
+        m.failed, m.requests, m.old_failed, m.old_requests
+    )
+}
+
 /// So many of something.
 pub(crate) fn count(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
@@ -103,7 +112,9 @@ pub(crate) fn words(event: &Event) -> String {
                 None => took,
             }
         }
-        Event::PositionVoided(_) => "something that the log never wrote was voided".to_owned(),
+        Event::PositionVoided(_) => {
+            "void: left out of this bundle, or never written by the log".to_owned()
+        }
         Event::HistoryForked(e) => format!("a copy of history up to {} goes its own way", e.from),
         Event::StateDiverged(e) => format!(
             "the state that {} ({}) has of {} is not the one the log folds to",
@@ -140,6 +151,31 @@ pub(crate) fn words(event: &Event) -> String {
             format!("{}/{} scaled {} → {}{why}", e.app, e.workload, e.from, e.to)
         }
         Event::WorkloadRestarted(e) => format!("{}/{} to be restarted", e.app, e.workload),
+        Event::RolloutFailed(e) => format!(
+            "{}/{} failed at revision {}: {}; back to what revision {} declared",
+            e.app, e.workload, e.revision, e.reason, e.back_to
+        ),
+        Event::RolloutStepped(e) => format!(
+            "{}/{} goes on to {} % of the traffic for revision {}{}",
+            e.app,
+            e.workload,
+            e.weight_percent,
+            e.revision,
+            measured(e.measured.as_ref())
+        ),
+        Event::RolloutPromoted(e) => format!(
+            "{}/{} promoted: revision {} takes over{}",
+            e.app,
+            e.workload,
+            e.revision,
+            measured(e.measured.as_ref())
+        ),
+        Event::RolloutPaused(e) => {
+            format!("{}/{} paused on its way to {}", e.app, e.workload, e.revision)
+        }
+        Event::RolloutResumed(e) => {
+            format!("{}/{} goes on to revision {}", e.app, e.workload, e.revision)
+        }
         Event::ReplicasRequested(e) => {
             let ids: Vec<_> = e.replicas.iter().map(|r| &r.id).collect();
             let replaced: Vec<_> = e.replicas.iter().filter_map(|r| r.replaces.as_ref()).collect();

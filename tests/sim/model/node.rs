@@ -14,7 +14,7 @@ pub(crate) struct Node {
     pub(crate) heard: bool,
     pub(crate) lost: bool,
     /// Where it was last lost or found.
-    pub(super) since: u64,
+    pub(crate) since: u64,
     pub(super) open: bool,
     pub(super) drains: bool,
 }

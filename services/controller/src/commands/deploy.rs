@@ -8,7 +8,7 @@ use schemas::event::AppDeployed;
 use schemas::id::{AppKey, WorkloadName};
 use schemas::spec::{AppSpec, Check, Mode, MountSource, RestartPolicy, WorkloadSpec};
 
-use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports};
+use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports, rollout, routes};
 
 /// The most workloads of one app.
 const WORKLOADS_MAX: usize = 256;
@@ -64,6 +64,7 @@ fn check(state: &State, key: &AppKey, spec: &AppSpec) -> Result<(), Problem> {
     }
     check_cycles(spec)?;
     ports::check(state, key, spec)?;
+    routes::check(state, key, spec)?;
     let mine = spec.workloads.values().map(|workload| workload.replicas);
     check_total(state, key, "app.workloads", mine)
 }
@@ -105,14 +106,12 @@ fn check_workload(
     check_probe(&at("probe"), spec)?;
     check_constraints(&at("placement.constraints"), spec)?;
     ports::check_numbers(&at("ports"), spec)?;
-    if spec.update.parallelism == 0 {
-        return Err(Problem::new("invalid_value", &at("update.parallelism"), "0", "at least 1"));
-    }
+    routes::check_workload(&at(""), spec)?;
     if spec.drain_ms > DRAIN_MS_MAX {
         let (got, valid) = (format!("{} ms", spec.drain_ms), format!("0 to {DRAIN_MS_MAX} ms"));
         return Err(Problem::new("invalid_value", &at("drain_ms"), &got, &valid));
     }
-    Ok(())
+    rollout::check(&at("update"), spec)
 }
 
 fn check_image(field: &str, image: &str) -> Result<(), Problem> {

@@ -34,6 +34,12 @@ pub(super) fn check(state: &State, key: &AppKey, spec: &AppSpec) -> Result<(), P
                 let _ = taken.take(protocol, number, how, &format!("{other}/{name}"));
             }
         }
+        // What it may go back to keeps its ports.
+        for (name, spec) in app.good.iter().flat_map(|good| &good.spec.workloads) {
+            for (protocol, number, how) in ports(spec) {
+                let _ = taken.take(protocol, number, how, &format!("{other}/{name}"));
+            }
+        }
     }
     for (name, workload) in &spec.workloads {
         let me = format!("{key}/{name}");

@@ -7,11 +7,13 @@ use schemas::event::RetireReason;
 use schemas::id::{NodeName, ReplicaId};
 use schemas::spec::Mode;
 
+use super::floor::Floor;
 use super::roster::{Member, Roster};
 use super::{Plan, Subject, Wanted, dependencies, workload};
 
 pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
     let roster = Roster::of(subject);
+    let mut floor = Floor::of(subject, roster.len());
     let mut has: BTreeSet<&NodeName> = BTreeSet::new();
     let mut leave: Vec<ReplicaId> = Vec::new();
     let mut drained: Vec<ReplicaId> = Vec::new();
@@ -19,7 +21,10 @@ pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
         let Some(name) = member.replica.only_node.as_ref() else { continue };
         let node = subject.state.nodes.get(name);
         if node.is_some_and(|node| node.admission == Admission::Draining) {
-            drained.extend(Member::ids(member));
+            // It ends all the same, once enough others are ready.
+            if floor.may_end_all(subject, member) {
+                drained.extend(Member::ids(member));
+            }
         } else if !node.is_some_and(|node| may_have(subject, name, node)) || !has.insert(name) {
             leave.extend(Member::ids(member));
         }
@@ -43,7 +48,7 @@ pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
         .collect();
     let missing = u64::try_from(wanted.len()).unwrap_or(u64::MAX);
     subject.request(wanted, &subject.workload.cause, plan);
-    workload::replace(subject, &roster, missing, plan);
+    workload::replace(subject, &roster, missing, &mut floor, plan);
 }
 
 /// Whether a node may keep the replica it has. A silent one may: nobody knows that it stopped.

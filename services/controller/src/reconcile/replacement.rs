@@ -5,6 +5,7 @@ use schemas::event::RetireReason;
 use schemas::id::NodeName;
 use schemas::spec::Overlap;
 
+use super::floor::Floor;
 use super::roster::Member;
 use super::{Plan, Subject};
 
@@ -54,6 +55,9 @@ pub(super) fn needed(subject: &Subject<'_>, replica: &Replica) -> Option<(Why, C
 /// Whether its node cannot get its image while some other might, and has room. Where none has, it
 /// stays: its agent tries again.
 fn lacks_image(subject: &Subject<'_>, replica: &Replica) -> bool {
+    if !subject.is_declared() {
+        return false;
+    }
     let lacking = &subject.workload.lacking;
     let lacks = |node: &NodeName| lacking.contains_key(node);
     subject.is_current(replica)
@@ -95,50 +99,61 @@ pub(super) fn stop_first(subject: &Subject<'_>) -> bool {
         || subject.spec.overlap == Overlap::Never
 }
 
+/// Whether nothing may stand beside what it replaces.
+fn in_place(subject: &Subject<'_>) -> bool {
+    stop_first(subject) || subject.workload.conduct.update.max_surge == Some(0)
+}
+
 /// How many replicas are on their way to their end whose places may not be taken before.
 pub(super) fn leaving(subject: &Subject<'_>) -> u64 {
-    if !stop_first(subject) {
+    if !in_place(subject) {
         return 0;
     }
+    ending(subject, |_| true)
+}
+
+/// How many replicas are on their way to their end, of those that are known to be.
+pub(super) fn ending(subject: &Subject<'_>, of: impl Fn(&Replica) -> bool) -> u64 {
     let waits_for = |replica: &Replica| {
         let known = !subject.state.is_unknown(replica);
-        replica.retired.is_some() && (known || subject.spec.overlap == Overlap::Never)
+        replica.retired.is_some()
+            && subject.owns(replica)
+            && of(replica)
+            && (known || subject.spec.overlap == Overlap::Never)
     };
     let replicas = subject.state.replicas_of(subject.key, subject.name);
     u64::try_from(replicas.filter(|(_, replica)| waits_for(replica)).count()).unwrap_or(u64::MAX)
 }
 
 /// What to do about a member that has a replacement. Says whether it is still on its way.
-pub(super) fn pursue(subject: &Subject<'_>, member: &Member<'_>, plan: &mut Plan) -> bool {
+pub(super) fn pursue(
+    subject: &Subject<'_>,
+    member: &Member<'_>,
+    floor: &mut Floor,
+    plan: &mut Plan,
+) -> bool {
     let Some((new_id, new)) = member.replacement else { return false };
     let needed = needed(subject, member.replica);
     let of_use = subject.is_current(new) && self::needed(subject, new).is_none();
-    if !of_use {
-        let cause = &subject.workload.cause;
-        subject.retire(vec![new_id.clone()], RetireReason::NotNeeded, cause, plan);
+    let no_need = needed.is_none() && member.replica.phase == Phase::Ready;
+    if !of_use || no_need {
+        let cause = if of_use { &member.replica.cause } else { &subject.workload.cause };
+        if floor.may_end(subject, new) {
+            subject.retire(vec![new_id.clone()], RetireReason::NotNeeded, cause, plan);
+        }
         return true;
     }
-    match needed {
-        None if member.replica.phase == Phase::Ready => {
-            let cause = &member.replica.cause;
-            subject.retire(vec![new_id.clone()], RetireReason::NotNeeded, cause, plan);
-            true
-        }
-        None => true,
-        Some((why, _)) => {
-            let Some(ready_at) = new.ready_ms.filter(|_| new.phase == Phase::Ready) else {
-                return true;
-            };
-            let proven_at = match why {
-                Why::Outdated => ready_at + subject.workload.conduct.update.healthy_for_ms,
-                Why::Lost | Why::NoImage | Why::Drained => ready_at,
-            };
-            if subject.now_ms < proven_at {
-                plan.again_at(proven_at);
-                return true;
-            }
-            subject.retire(vec![member.id.clone()], why.reason(), &new.cause, plan);
-            false
-        }
+    let Some((why, _)) = needed else { return true };
+    let Some(ready_at) = new.ready_ms.filter(|_| new.phase == Phase::Ready) else { return true };
+    let outdated = why == Why::Outdated;
+    let healthy_for = if outdated { subject.workload.conduct.update.healthy_for_ms } else { 0 };
+    if subject.now_ms < ready_at + healthy_for {
+        plan.again_at(ready_at + healthy_for);
+        return true;
     }
+    if (outdated && subject.workload.is_paused()) || !floor.may_end(subject, member.replica) {
+        return true;
+    }
+    subject.retire(vec![member.id.clone()], why.reason(), &new.cause, plan);
+    false
 }

@@ -24,7 +24,7 @@ impl<'a> Roster<'a> {
         let live: BTreeMap<&ReplicaId, &Replica> = subject
             .state
             .replicas_of(subject.key, subject.name)
-            .filter(|(_, replica)| replica.retired.is_none())
+            .filter(|(_, replica)| replica.retired.is_none() && subject.owns(replica))
             .collect();
         let mut replacements = BTreeMap::new();
         let mut roots = Vec::new();

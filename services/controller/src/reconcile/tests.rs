@@ -4,19 +4,29 @@
 use cluster::history::{History, app, node, workload};
 use cluster::state::State;
 use schemas::event::{
-    AppDeleteStarted, AppDeployed, Endpoint, NodeCordoned, NodeLost, NodeRemoved, NodeReturned,
-    Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced, ReplicasReleased,
-    ReplicasUnplaced, RunFailed, RunStarted, Unfit, WorkloadRestarted, WorkloadScaled,
+    AppDeleteStarted, AppDeployed, Endpoint, Evidence, NodeCordoned, NodeLost, NodeRemoved,
+    NodeReturned, Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced,
+    ReplicasReleased, ReplicasUnplaced, RunEnded, RunFailed, RunStarted, Unfit, WorkloadRestarted,
+    WorkloadScaled,
 };
 use schemas::id::Writer;
 use schemas::spec::{AppSpec, Condition, Overlap, Port};
 
 use super::*;
 
+mod floors;
+mod rollouts;
+
 struct World {
     history: History,
     /// Images whose replicas fail.
     broken: Vec<&'static str>,
+    /// Images whose runs end and are followed by others, again and again.
+    looping: Vec<&'static str>,
+    /// Images whose replicas run and never are ready.
+    ill: Vec<&'static str>,
+    /// What gateways told.
+    traffic: Traffic,
     /// Nodes that cannot get any image.
     imageless: Vec<NodeName>,
     /// What was decided, in short.
@@ -38,6 +48,9 @@ impl World {
         Self {
             history,
             broken: Vec::new(),
+            looping: Vec::new(),
+            ill: Vec::new(),
+            traffic: Traffic::default(),
             imageless: Vec::new(),
             said: Vec::new(),
             ceiling: 0,
@@ -67,7 +80,7 @@ impl World {
     fn step(&mut self) -> bool {
         let before = self.history.entries.len();
         self.release();
-        let plan = super::app(self.state(), &app("shop"), self.history.now_ms);
+        let plan = super::app(self.state(), &self.traffic, &app("shop"), self.history.now_ms);
         for (event, _) in plan.events {
             self.said.push(short(&event));
             self.history.add(&Writer::Controller, event);
@@ -135,7 +148,10 @@ impl World {
             let imageless = self.imageless.contains(&name);
             let agent = Writer::Agent(name);
             let image = self.state().spec_of(&replica).map(|spec| spec.image.clone());
-            let broken = self.broken.iter().any(|broken| image.as_deref() == Some(broken));
+            let among =
+                |images: &[&str]| images.iter().any(|known| image.as_deref() == Some(known));
+            let (broken, ill) = (among(&self.broken), among(&self.ill));
+            let looping = among(&self.looping);
             let job = self.state().spec_of(&replica).is_some_and(|spec| spec.mode == Mode::Job);
             let endpoint = |port: &Port| Endpoint {
                 container: port.container,
@@ -158,6 +174,21 @@ impl World {
                 .into(),
                 (_, Phase::Placed) => {
                     RunStarted { replica: id, run: 1, container: "c".into(), endpoints }.into()
+                }
+                (_, Phase::Running) if ill => continue,
+                (_, Phase::Waiting) if looping => {
+                    let (run, container) = (replica.run + 1, "c".into());
+                    RunStarted { replica: id, run, container, endpoints: Vec::new() }.into()
+                }
+                (_, Phase::Running) if looping => {
+                    let evidence = Evidence {
+                        exit_code: Some(3),
+                        cause: "exited with 3".into(),
+                        last_lines: vec!["cannot open the shop".into()],
+                        ..Evidence::default()
+                    };
+                    let (run, retry_ms) = (replica.run, Some(0));
+                    RunEnded { replica: id, run, evidence, retry_ms }.into()
                 }
                 (_, Phase::Running) if broken => {
                     let outcome = Outcome::Failed { reason: "exited with 1".into() };
@@ -288,7 +319,9 @@ fn a_bad_revision_takes_one_replica_and_is_told_as_stalled() {
     world.deploy(&[web("web:1", 3)]);
     world.settle();
     world.broken = vec!["web:2"];
-    world.deploy(&[web("web:2", 3)]);
+    let (name, mut bad) = web("web:2", 3);
+    bad.update.rollback = false;
+    world.deploy(&[(name, bad)]);
     world.floor = Some(3);
     for _ in 0..400 {
         world.step();

@@ -29,7 +29,7 @@ pub(super) fn rows_of(commit: &Commit) -> Vec<(Part, Vec<u8>, Vec<u8>)> {
 }
 
 /// Hands the rows of a commit on, by part and key.
-pub(super) fn each_row(commit: &Commit, each: &mut dyn FnMut(Part, &[u8], &[u8])) {
+pub(super) fn each_row(commit: &Commit, each: &mut impl FnMut(Part, &[u8], &[u8])) {
     let (mut key, mut value) = (Vec::new(), Vec::new());
     for row in &commit.rows {
         value.clear();

@@ -59,6 +59,25 @@ fn a_table_comes_at_the_end_of_history_and_when_something_changed() {
 }
 
 #[test]
+fn a_change_of_what_requests_lead_to_alone_is_told() {
+    let mut history = history();
+    let mut follower = Follower::new(history.fold.clone());
+    assert_eq!(follower.take(Read::CaughtUp), None);
+    let first = follower.table().expect("a table");
+    let app_now = history.fold.state().apps.get(&app("shop")).expect("it is declared");
+    let declared = app_now.workloads[&workload("web")].spec.clone();
+    let mut spec = app_now.specs[&declared].clone();
+    spec.routes = vec![serde_json::from_str(r#"{"host":"shop.test"}"#).expect("a route")];
+    let spec = AppSpec { name: app("shop").name, workloads: [(workload("web"), spec)].into() };
+    history.add(&Writer::Controller, AppDeployed { app: app("shop"), revision: 2, spec });
+    let entry = history.entries.last().expect("it was added").clone();
+    assert_eq!(follower.take(Read::Entry(entry)), None);
+    let told = follower.table().expect("a table");
+    assert_eq!(told.routes, first.routes);
+    assert_ne!(told.web, first.web);
+}
+
+#[test]
 fn what_left_is_told_of_whether_or_not_the_table_knew_it() {
     let mut history = history();
     let mut follower = Follower::new(history.fold.clone());

@@ -196,6 +196,10 @@ fn what_is_not_declared_any_more_is_not_served() {
     assert_eq!(table(&history).routes, [].into());
 }
 
+fn route_of(table: &Table) -> Route {
+    table.routes[&WEB].clone()
+}
+
 #[test]
 fn differences_name_what_changed_and_close_before_they_open() {
     let history = running(&[("n1", "a", 100)]);
@@ -206,7 +210,9 @@ fn differences_name_what_changed_and_close_before_they_open() {
     let mut led = one.clone();
     let route = led.routes.get_mut(&WEB).expect("it is there");
     route.endpoints.clear();
-    assert_eq!(one.changes(&led), [Change::Lead(WEB, Vec::new())]);
+    assert_eq!(one.changes(&led), [Change::Lead(WEB, route_of(&led))]);
+    led.routes.get_mut(&WEB).expect("it is there").balance = Balance::RoundRobin;
+    assert_eq!(one.changes(&led), [Change::Lead(WEB, route_of(&led))]);
     route_to(&mut led, "other");
     let changes = one.changes(&led);
     assert_eq!(changes[0], Change::Close(WEB));
@@ -369,8 +375,8 @@ fn follow(mut table: Table, changes: Vec<Change>) -> Table {
             Change::Open(published, route) => {
                 assert!(table.routes.insert(published, route).is_none(), "opened twice");
             }
-            Change::Lead(published, endpoints) => {
-                table.routes.get_mut(&published).expect("it is open").endpoints = endpoints;
+            Change::Lead(published, route) => {
+                *table.routes.get_mut(&published).expect("it is open") = route;
             }
         }
     }

@@ -15,7 +15,7 @@ use schemas::event::{
 };
 use schemas::id::{ReplicaId, Writer};
 use schemas::report::GatewayReport;
-use schemas::spec::{AppSpec, Port, Protocol, WorkloadSpec};
+use schemas::spec::{AppProtocol, AppSpec, Port, Protocol, WorkloadSpec};
 use schemas::{stream, subject};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -50,7 +50,15 @@ impl World {
             state_dir: server.folder().join("state"),
             admin_address: (HERE, 0).into(),
         };
-        let config = gateway::Config { settings, node: node("n1"), listen: HERE };
+        let config = gateway::Config {
+            settings,
+            node: node("n1"),
+            listen: HERE,
+            http_port: None,
+            https_port: None,
+            certificates: None,
+            access_log: false,
+        };
         let (stopper, shutdown) = Shutdown::new();
         let mut tasks = Tasks::default();
         tasks.spawn("gateway", gateway::run(config, Admin::default(), shutdown));
@@ -144,7 +152,8 @@ async fn a_report_tells_of_a_retirement_and_of_the_end_of_what_was_under_way() {
         published: Some(published),
         host: None,
         protocol: Protocol::Tcp,
-        app: Default::default(),
+        // What a client that says nothing is taken for at once only where it is declared.
+        app: AppProtocol::Tcp,
     }];
     let spec = AppSpec { name: app("shop").name, workloads: [(workload("web"), spec)].into() };
     world.history.node("n1", 4, 4);

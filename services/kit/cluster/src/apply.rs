@@ -8,6 +8,7 @@ mod app;
 mod command;
 mod node;
 mod replica;
+mod rollout;
 
 use schemas::envelope::Header;
 use schemas::event::Event;
@@ -88,6 +89,12 @@ pub(crate) fn apply(state: &mut State, at: &At<'_>, event: &Event) {
         Event::WorkloadRestarted(e) => state.workload_restarted(at, e),
         Event::ReplicasUnplaced(e) => state.replicas_unplaced(e),
         Event::ImageResolved(e) => state.image_resolved(e),
+
+        Event::RolloutFailed(e) => state.rollout_failed(at, e),
+        Event::RolloutStepped(e) => state.rollout_stepped(at, e),
+        Event::RolloutPromoted(e) => state.rollout_promoted(at, e),
+        Event::RolloutPaused(e) => state.rollout_paused(at, e),
+        Event::RolloutResumed(e) => state.rollout_resumed(at, e),
 
         Event::ReplicasRequested(e) => state.replicas_requested(at, e),
         Event::ReplicasRetired(e) => state.replicas_retired(at, e),

@@ -3,6 +3,7 @@
 //! Declared and observed are separate fields. A replica's node never changes once it has one.
 
 mod index;
+mod rollout;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +12,13 @@ use schemas::event::{Endpoint, IntakeClosed, NodeDescription, RetireReason, Unfi
 use schemas::id::{
     AppKey, CommandId, Digest, NodeName, ReplicaId, VolumeName, WorkloadName, Writer,
 };
-use schemas::spec::{
-    Autoscale, Balance, Constraint, Mode, MountSource, Protocol, Route, Update, WorkloadSpec,
-};
+use schemas::spec::{Autoscale, Constraint, Mode, MountSource, Protocol, WorkloadSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::section::{Section, hash_of};
 
 pub use index::{Index, Load};
+pub use rollout::{Conduct, Good, Held, RolledBack, Rollout, Symptom};
 
 /// How many receipts the state holds; older ones are in the log only.
 pub const RECEIPTS_MAX: usize = 10_000;
@@ -222,6 +222,15 @@ pub struct App {
     pub images: BTreeMap<Digest, String>,
     /// The nodes its volumes live on: those of the first replica that had them.
     pub volumes: BTreeMap<VolumeName, NodeName>,
+    /// The newest revision that converged; 0 before any did.
+    #[serde(default)]
+    pub proven: u64,
+    /// What was declared before, and can be gone back to until the present revision is proven.
+    #[serde(default)]
+    pub good: Option<Good>,
+    /// The revision that failed, when the present declaration takes it back.
+    #[serde(default)]
+    pub rolled_back: Option<RolledBack>,
     /// The position of its last command; `expect_position` compares with it.
     pub changed_at: u64,
     /// When its status last began to be what it is.
@@ -279,6 +288,12 @@ pub struct Workload {
     /// How it is replaced and served, beside the spec for the same reason.
     #[serde(default)]
     pub conduct: Conduct,
+    /// Its change from the last good spec to the present one, until that is proven.
+    #[serde(default)]
+    pub rollout: Option<Rollout>,
+    /// What was last wrong with a replica of a changed spec.
+    #[serde(default)]
+    pub symptom: Option<Symptom>,
     /// How often it was restarted.
     pub generation: u64,
     /// How many replicas were ever requested; the next one's id follows from it.
@@ -299,36 +314,6 @@ pub struct Workload {
     pub lacking: BTreeMap<NodeName, Lacking>,
     /// What its present declaration, count or generation came from.
     pub cause: Cause,
-}
-
-/// What a declaration says of how replicas are replaced and which traffic they get. It is no part of a
-/// spec's digest, so a change of it replaces nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Conduct {
-    /// How a changed revision takes over.
-    pub update: Update,
-    /// How many ready replicas must remain.
-    pub min_ready: Option<u32>,
-    /// How long what is under way may go on.
-    pub drain_ms: u64,
-    /// Which requests lead to it.
-    pub routes: Vec<Route>,
-    /// Which replica gets the next.
-    pub balance: Balance,
-}
-
-impl Conduct {
-    /// What a spec says of it.
-    #[must_use]
-    pub fn of(spec: &WorkloadSpec) -> Self {
-        Self {
-            update: spec.update.clone(),
-            min_ready: spec.min_ready,
-            drain_ms: spec.drain_ms,
-            routes: spec.routes.clone(),
-            balance: spec.balance.clone(),
-        }
-    }
 }
 
 /// A node could not get an image.

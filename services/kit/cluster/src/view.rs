@@ -1,13 +1,16 @@
 //! The state as it is told to people and programs.
 
+mod rollout;
 mod staying;
 
 use schemas::id::{AppKey, NodeName, ReplicaId};
 use schemas::place::Place;
-use schemas::read::{AppView, NodeView, ReplicaView, StatePage, StateRequest, WorkloadView};
-use schemas::spec::Mode;
+use schemas::read::{
+    AppView, NodeView, ReplicaView, RolledBackView, StatePage, StateRequest, WorkloadView,
+};
+use schemas::spec::{Mode, WorkloadSpec};
 
-use crate::state::{App, AppStatus, Load, Node, Phase, Replica, State};
+use crate::state::{App, AppStatus, Load, Node, Phase, Replica, State, Workload};
 
 pub use staying::staying;
 
@@ -67,6 +70,10 @@ fn app_view(state: &State, key: &AppKey, app: &App) -> AppView {
                 .iter()
                 .map(|unfit| format!("{} ({} nodes): {}", unfit.reason, unfit.nodes, unfit.remedy))
                 .collect(),
+            ways: spec
+                .filter(|_| workload.declared)
+                .map_or_else(Vec::new, |spec| ways(spec, workload)),
+            rollout: rollout::view(state, key, app, name, workload),
         };
         (name.clone(), view)
     });
@@ -78,8 +85,27 @@ fn app_view(state: &State, key: &AppKey, app: &App) -> AppView {
             AppStatus::Stalled { workload, reason } => Some(format!("{workload}: {reason}")),
             _ => None,
         },
+        rolled_back: app.rolled_back.as_ref().map(|failed| RolledBackView {
+            revision: failed.revision,
+            workload: failed.workload.clone(),
+            reason: failed.reason.clone(),
+        }),
+        good: app.good.as_ref().map(|good| good.revision),
         workloads: workloads.collect(),
     }
+}
+
+/// The ways on which traffic leads to a workload.
+fn ways(spec: &WorkloadSpec, workload: &Workload) -> Vec<String> {
+    let published = spec
+        .ports
+        .iter()
+        .filter_map(|port| Some(format!("{}/{}", port.published?, port.protocol.as_str())));
+    let routes = workload.conduct.routes.iter().map(|route| {
+        let scheme = if route.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", route.host.as_deref().unwrap_or("*"), route.path)
+    });
+    published.chain(routes).collect()
 }
 
 fn node_view(state: &State, name: &NodeName, node: &Node) -> NodeView {

@@ -197,6 +197,14 @@ fn update(node: &Node, spec: &mut WorkloadSpec, notes: &mut Notes<'_>) -> Result
     if let Some(monitor) = fields.read("monitor", by(units::millis))? {
         spec.update.healthy_for_ms = monitor;
     }
+    let actions = [("rollback", Some(true)), ("pause", Some(false)), ("continue", None)];
+    if let Some(action) = fields.get("failure_action") {
+        let Some(rollback) = word(action, &actions)? else {
+            let hint = "what fails does not go on: use rollback or pause";
+            return Err(Wrong::at(action.spot, format!("`continue` is refused: {hint}")));
+        };
+        spec.update.rollback = rollback;
+    }
     let orders = [("start-first", Overlap::Allow), ("stop-first", Overlap::Never)];
     if let Some(overlap) = fields.read("order", |node| word(node, &orders))? {
         spec.overlap = overlap;

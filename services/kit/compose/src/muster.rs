@@ -1,12 +1,14 @@
 //! `x-muster`: what Compose has no word for. `probe` is read with the health check.
 
-use schemas::spec::{Autoscale, Mode, Overlap, Strategy, WorkloadSpec};
+use schemas::spec::{
+    Autoscale, Mode, Overlap, Step, Strategy, Update, UpdateStrategy, WorkloadSpec,
+};
 
 use crate::diagnose::{Notes, Wrong};
-use crate::fields::{Fields, by, expected, number, text, word};
+use crate::fields::{Fields, by, expected, list, number, text, word};
 use crate::node::{Node, Value};
-use crate::support::{AUTOSCALE, MUSTER};
-use crate::units;
+use crate::support::{AUTOSCALE, MUSTER, ROLLOUT, STEP};
+use crate::{traffic, units};
 
 pub(crate) fn read(
     fields: &Fields<'_>,
@@ -39,12 +41,70 @@ pub(crate) fn read(
     if let Some(drain) = ours.read("drain", by(units::millis))? {
         spec.drain_ms = drain;
     }
+    if let Some(balance) = ours.read("balance", traffic::balance)? {
+        spec.balance = balance;
+    }
+    if let Some(node) = ours.get("routes") {
+        spec.routes = traffic::routes(node, notes)?;
+    }
+    spec.min_ready = ours.read("min_ready", number)?;
+    if let Some(node) = ours.get("update") {
+        update(node, &mut spec.update, notes)?;
+    }
     if let Some(node) = ours.get("autoscale") {
         let stated = fields.get("scale").is_some()
             || fields.get("deploy").is_some_and(|deploy| deploy.get("replicas").is_some());
         autoscale(node, spec, stated, notes)?;
     }
     Ok(())
+}
+
+fn update(node: &Node, update: &mut Update, notes: &mut Notes<'_>) -> Result<(), Wrong> {
+    let fields = Fields::of(node, &ROLLOUT, notes)?;
+    let steps = match fields.get("steps") {
+        None => Vec::new(),
+        Some(steps) => {
+            list(steps)?.iter().map(|node| step(node, notes)).collect::<Result<_, _>>()?
+        }
+    };
+    let promote_after_ms = fields.read("promote_after", by(units::millis))?;
+    let names = [("rolling", 0), ("recreate", 1), ("canary", 2), ("blue-green", 3)];
+    let chosen = fields.read("strategy", |node| word(node, &names))?.unwrap_or(0);
+    let wrong = |text: &str| Err(Wrong::at(node.spot, text));
+    match chosen {
+        2 if steps.is_empty() => {
+            return wrong("a canary needs `steps`, as [{weight: 10, hold: 1m}]");
+        }
+        2 => {}
+        _ if !steps.is_empty() => return wrong("only a canary has `steps`"),
+        _ => {}
+    }
+    if chosen != 3 && promote_after_ms.is_some() {
+        return wrong("only blue-green has `promote_after`");
+    }
+    update.strategy = match chosen {
+        1 => UpdateStrategy::Recreate,
+        2 => UpdateStrategy::Canary { steps },
+        3 => UpdateStrategy::BlueGreen { promote_after_ms },
+        _ => UpdateStrategy::Rolling,
+    };
+    update.max_surge = fields.read("max_surge", number)?;
+    if let Some(missing) = fields.read("max_unavailable", number)? {
+        update.max_unavailable = missing;
+    }
+    if let Some(permille) = fields.read("max_error_permille", number)? {
+        update.max_error_permille = permille;
+    }
+    Ok(())
+}
+
+fn step(node: &Node, notes: &mut Notes<'_>) -> Result<Step, Wrong> {
+    let fields = Fields::of(node, &STEP, notes)?;
+    let weight_percent = fields.need("weight", number)?;
+    if weight_percent > 100 {
+        return Err(Wrong::at(node.spot, "a weight is from 0 to 100"));
+    }
+    Ok(Step { weight_percent, hold_ms: fields.read("hold", by(units::millis))? })
 }
 
 fn priority(node: &Node) -> Result<i32, Wrong> {

@@ -92,6 +92,14 @@ Examples:
   muster ps --at 02:13
   muster ps shop -o json | jq -r '.items[] | select(.state != \"ready\") | .replica'";
 
+pub(super) const ROUTES: &str = "\
+A way is a published port, or a host and path on the ports of the gateways for HTTP and HTTPS. Requests a
+second and times are those of the last ten seconds, over all gateways, of replicas that were sent any.
+
+Examples:
+  muster routes
+  muster routes shop -o json | jq '.items[] | {way, p95_us}'";
+
 pub(super) const APPS: &str = "\
 Examples:
   muster apps -o json

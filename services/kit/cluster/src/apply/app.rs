@@ -8,7 +8,7 @@ use schemas::id::{AppKey, Digest, WorkloadName};
 use schemas::spec::{Mode, WorkloadSpec};
 
 use super::{At, cause};
-use crate::state::{App, AppStatus, Conduct, State, Workload};
+use crate::state::{App, AppStatus, Conduct, Rollout, State, Workload};
 
 impl State {
     pub(crate) fn app_deployed(&mut self, at: &At<'_>, e: &AppDeployed) {
@@ -16,6 +16,8 @@ impl State {
         if e.revision != expected {
             self.anomaly(at, format!("{} went to revision {}", e.app, e.revision));
         }
+        let good = self.good_before(&e.app);
+        let serving = self.serving(&e.app, good.as_ref());
         let mut app = self.apps.remove(&e.app).unwrap_or_else(|| App {
             revision: 0,
             status: AppStatus::Converging,
@@ -23,10 +25,16 @@ impl State {
             specs: Default::default(),
             images: Default::default(),
             volumes: Default::default(),
+            proven: 0,
+            good: None,
+            rolled_back: None,
             changed_at: 0,
             since_ms: 0,
             cause: cause(at),
         });
+        // Right behind a failure comes the declaration that takes it back; the next one is another's.
+        app.rolled_back = app.rolled_back.filter(|failed| failed.revision + 1 == e.revision);
+        app.good = good;
         app.revision = e.revision;
         app.status = AppStatus::Converging;
         app.changed_at = at.position;
@@ -36,11 +44,12 @@ impl State {
             if !e.spec.workloads.contains_key(name) && workload.declared {
                 workload.declared = false;
                 workload.replicas = 0;
+                workload.rollout = None;
                 workload.cause = cause(at);
             }
         }
         for (name, spec) in &e.spec.workloads {
-            declare(&mut app, at, name, spec);
+            declare(&mut app, at, name, spec, serving.contains(name));
         }
         self.apps.insert(e.app.clone(), app);
         self.drop_unused(&e.app);
@@ -49,6 +58,18 @@ impl State {
 
     pub(crate) fn app_converged(&mut self, at: &At<'_>, e: &AppConverged) {
         self.set_status(at, &e.app, AppStatus::Converged);
+        let over = self.apps.update(&e.app, |app| {
+            app.proven = e.revision;
+            let over = app.good.take().is_some();
+            for workload in app.workloads.values_mut().filter(|_| over) {
+                workload.rollout = None;
+                workload.symptom = None;
+            }
+            over
+        });
+        if over == Some(true) {
+            self.drop_unused(&e.app);
+        }
     }
 
     pub(crate) fn app_stalled(&mut self, at: &At<'_>, e: &AppStalled) {
@@ -61,9 +82,12 @@ impl State {
         self.apps.update(&e.app, |app| {
             app.changed_at = at.position;
             app.cause = cause(at);
+            // Whoever ends it wants nothing of it back.
+            (app.proven, app.good, app.rolled_back) = (0, None, None);
             for workload in app.workloads.values_mut() {
                 workload.declared = false;
                 workload.replicas = 0;
+                workload.rollout = None;
                 workload.cause = cause(at);
             }
         });
@@ -105,7 +129,7 @@ impl State {
         });
     }
 
-    fn change_workload(
+    pub(super) fn change_workload(
         &mut self,
         at: &At<'_>,
         key: &AppKey,
@@ -159,6 +183,9 @@ impl State {
         // A workload that is not declared any more has its spec until its replicas are gone: the spec
         // says what ends before what.
         let used = |digest: &Digest| {
+            if app.good.as_ref().is_some_and(|good| good.digests.values().any(|d| d == digest)) {
+                return true;
+            }
             let mut there = app.workloads.iter().filter(|(name, _)| !gone.contains(name));
             there.any(|(name, workload)| {
                 workload.spec == *digest
@@ -181,7 +208,13 @@ impl State {
     }
 }
 
-fn declare(app: &mut App, at: &At<'_>, name: &WorkloadName, spec: &WorkloadSpec) {
+fn declare(
+    app: &mut App,
+    at: &At<'_>,
+    name: &WorkloadName,
+    spec: &WorkloadSpec,
+    good_serves: bool,
+) {
     let digest = spec.digest();
     let replicas = count(app, name, spec);
     app.specs.insert(digest.clone(), spec.clone());
@@ -202,12 +235,19 @@ fn declare(app: &mut App, at: &At<'_>, name: &WorkloadName, spec: &WorkloadSpec)
         was_ready: false,
         unplaced: Vec::new(),
         lacking: Default::default(),
+        rollout: None,
+        symptom: None,
         cause: cause(at),
     });
     if workload.spec != digest || !workload.declared {
         workload.spec = digest;
         workload.revision = revision;
         workload.begin_anew();
+        // What goes back to the good spec is held back by nothing.
+        let good = app.good.as_ref().and_then(|good| good.digests.get(name));
+        let from = good.filter(|from| **from != workload.spec);
+        workload.rollout =
+            from.map(|from| Rollout::begin(from.clone(), good_serves, at.recorded_ms));
     }
     workload.declared = true;
     workload.replicas = replicas;
@@ -239,5 +279,6 @@ impl Workload {
         self.was_ready = false;
         self.unplaced.clear();
         self.lacking.clear();
+        self.symptom = None;
     }
 }

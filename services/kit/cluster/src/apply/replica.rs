@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use schemas::event::{
-    Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced, ReplicasReleased,
-    ReplicasRequested, ReplicasRetired, RunEnded, RunFailed, RunStarted,
+    Evidence, Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced,
+    ReplicasReleased, ReplicasRequested, ReplicasRetired, RunEnded, RunFailed, RunStarted,
 };
 use schemas::id::{NodeName, ReplicaId, Writer};
 
@@ -176,6 +176,10 @@ impl State {
             replica.run = e.run;
             replica.trouble = Some(format!("cannot {}: {}", e.step, e.error));
         });
+        self.note_symptom(at, &e.replica, || Evidence {
+            cause: format!("cannot {}: {}", e.step, e.error),
+            ..Evidence::default()
+        });
         if e.lacks_image() {
             self.note_image(&e.replica, |lacking, node| {
                 lacking.insert(node, Lacking { error: e.error.clone(), at_ms: at.recorded_ms });
@@ -232,6 +236,7 @@ impl State {
             replica.endpoints.clear();
             replica.trouble = Some(e.evidence.cause.clone());
         });
+        self.note_symptom(at, &e.replica, || e.evidence.clone());
     }
 
     pub(crate) fn replica_ready(&mut self, at: &At<'_>, e: &ReplicaReady) {
@@ -253,6 +258,7 @@ impl State {
                 }
             });
         }
+        self.good_ready(&app, &name, &spec);
     }
 
     pub(crate) fn replica_unready(&mut self, at: &At<'_>, e: &ReplicaUnready) {
@@ -260,6 +266,10 @@ impl State {
             replica.phase = Phase::Running;
             replica.ready_ms = None;
             replica.trouble = Some(e.output.clone());
+        });
+        self.note_symptom(at, &e.replica, || Evidence {
+            cause: e.output.clone(),
+            ..Evidence::default()
         });
     }
 
@@ -275,6 +285,9 @@ impl State {
         self.apps.update(&app, |app| {
             let Some(workload) = app.workloads.get_mut(&name) else { return };
             if workload.spec != spec || workload.generation != generation {
+                if matches!(e.outcome, Outcome::Failed { .. }) && !retired {
+                    workload.good_failed(&spec, at.recorded_ms);
+                }
                 return;
             }
             match &e.outcome {

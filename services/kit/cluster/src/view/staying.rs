@@ -4,7 +4,7 @@ use schemas::id::{NodeName, ReplicaId};
 use schemas::spec::{Mode, Overlap, WorkloadSpec};
 
 use crate::state::{
-    Admission, App, AppStatus, Phase, Replica, State, Workload, is_bound, volumes_of,
+    Admission, App, AppStatus, NodeStatus, Phase, Replica, State, Workload, is_bound, volumes_of,
 };
 
 /// The replicas that stay on a draining node as things are, each with the reason. What ends, or
@@ -25,7 +25,7 @@ fn why(state: &State, node: &NodeName, id: &ReplicaId, replica: &Replica) -> Opt
     let spec = app.specs.get(&workload.spec)?;
     if spec.mode == Mode::Global {
         // One for every node: it ends with the drain, and nothing takes its place.
-        return None;
+        return floor(state, workload, u32::MAX, replica);
     }
     let outdated = replica.spec != workload.spec || replica.generation != workload.generation;
     if is_bound(spec, replica) {
@@ -37,7 +37,26 @@ fn why(state: &State, node: &NodeName, id: &ReplicaId, replica: &Replica) -> Opt
             "{node} is lost, and nobody knows that it ended; it must not run twice"
         ));
     }
+    if spec.overlap == Overlap::Never
+        && let Some(why) = floor(state, workload, workload.replicas, replica)
+    {
+        return Some(why);
+    }
     held_up(state, app, workload, id, replica)
+}
+
+/// Whether so few are ready that none of them may end.
+fn floor(state: &State, workload: &Workload, declared: u32, replica: &Replica) -> Option<String> {
+    let least = workload.conduct.min_ready?.min(declared);
+    let heard = |r: &Replica| {
+        let node = r.node.as_ref().and_then(|node| state.nodes.get(node));
+        node.is_some_and(|node| node.status == NodeStatus::Ready)
+    };
+    let serves = |r: &Replica| r.phase == Phase::Ready && r.retired.is_none() && heard(r);
+    let all = state.replicas_of(&replica.app, &replica.workload);
+    let ready = u32::try_from(all.filter(|(_, r)| serves(r)).count()).unwrap_or(u32::MAX);
+    (serves(replica) && ready <= least)
+        .then(|| format!("{ready} are ready, and min_ready says that {least} must remain"))
 }
 
 fn bound(node: &NodeName, spec: &WorkloadSpec) -> String {
@@ -62,7 +81,7 @@ fn held_up(
         .find(|(_, other)| other.replaces.as_ref() == Some(id) && other.retired.is_none());
     if let Some((new_id, new)) = replacement {
         if new.phase == Phase::Ready {
-            return None;
+            return floor(state, workload, workload.replicas, replica);
         }
         if new.phase == Phase::Pending && !workload.unplaced.is_empty() {
             let reasons: Vec<&str> = workload.unplaced.iter().map(|u| u.reason.as_str()).collect();

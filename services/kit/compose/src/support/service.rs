@@ -24,7 +24,11 @@ pub(crate) static PREFERENCE: Scope =
     scope("services.*.deploy.placement.preferences[]", PREFERENCE_ROWS);
 pub(crate) static UPDATE: Scope = scope("services.*.deploy.update_config", UPDATE_ROWS);
 pub(crate) static MUSTER: Scope = closed("services.*.x-muster", MUSTER_ROWS);
+pub(crate) static ROLLOUT: Scope = closed("services.*.x-muster.update", ROLLOUT_ROWS);
+pub(crate) static STEP: Scope = closed("services.*.x-muster.update.steps[]", STEP_ROWS);
 pub(crate) static AUTOSCALE: Scope = closed("services.*.x-muster.autoscale", AUTOSCALE_ROWS);
+pub(crate) static ROUTE: Scope = closed("services.*.x-muster.routes[]", ROUTE_ROWS);
+pub(crate) static ROUTE_TLS: Scope = closed("services.*.x-muster.routes[].tls", ROUTE_TLS_ROWS);
 pub(crate) static PROBE: Scope = closed("services.*.x-muster.probe", PROBE_ROWS);
 pub(crate) static PROBE_HTTP: Scope = closed("services.*.x-muster.probe.http", PROBE_HTTP_ROWS);
 pub(crate) static PROBE_TCP: Scope = closed("services.*.x-muster.probe.tcp", PROBE_TCP_ROWS);
@@ -153,7 +157,11 @@ const PORT_ROWS: &[Row] = &[
         &["0.0.0.0", "::"],
     ),
     idle("name", "ports have no names"),
-    idle("app_protocol", "bytes are forwarded as they are"),
+    yes(
+        "app_protocol",
+        "http; http2, h2c or grpc (to the container as well); tcp, tls or https: bytes as they are; proxy: \
+         bytes behind a PROXY v2 header. Any other: what the first bytes show",
+    ),
 ];
 
 const MOUNT_ROWS: &[Row] = &[
@@ -217,7 +225,7 @@ const DEPLOY_ROWS: &[Row] = &[
     yes("placement", ""),
     yes("resources", ""),
     yes("restart_policy", "wins over restart"),
-    idle("rollback_config", "a rollout that stalls stops; deploy the former file to go back"),
+    idle("rollback_config", "what goes back is replaced as that revision's update_config says"),
     yes("update_config", ""),
 ];
 
@@ -252,8 +260,8 @@ const UPDATE_ROWS: &[Row] = &[
     yes("monitor", "how long a new replica must be ready before the next; default 10s"),
     yes("order", "default start-first; stop-first is x-muster.overlap: never"),
     idle("delay", "the next replica follows once one is ready: use monitor"),
-    but(idle("failure_action", "a rollout that stalls stops where it is"), &["pause"]),
-    but(idle("max_failure_ratio", "the first replica that fails stops the rollout"), &["0"]),
+    yes("failure_action", "rollback (default), or pause: what fails stays where it is"),
+    but(idle("max_failure_ratio", "a replica that fails three times fails the revision"), &["0"]),
 ];
 
 const MUSTER_ROWS: &[Row] = &[
@@ -268,11 +276,50 @@ const MUSTER_ROWS: &[Row] = &[
         "healthy_for",
         "how long a new replica must be ready before the next is replaced; default 10s",
     ),
-    yes("deadline", "after which a new replica that is not ready stalls the rollout; default 5m"),
+    yes("deadline", "after which a new replica that is not ready fails the rollout; default 5m"),
+    yes("min_ready", "how many ready replicas drains and rollouts must leave"),
+    yes("update", "how a changed revision takes over: docs/rollouts.md"),
+    yes(
+        "balance",
+        "which replica gets the next request: least_loaded (default), round_robin, client_address, \
+         header:NAME, cookie:NAME",
+    ),
+    yes("routes", "requests that lead here through --http-port and --https-port of the gateways"),
     yes(
         "drain",
         "how long what is under way may go on before a replica is asked to stop; default 10s, at most 1h",
     ),
+];
+
+const ROUTE_ROWS: &[Row] = &[
+    yes("host", "a name, or *.NAME for all below it; default any"),
+    yes("path", "what the path begins with; default /"),
+    yes("port", "the container's port; default the first TCP port"),
+    yes("tls", "over TLS"),
+    yes("redirect", "a URL to answer with, in which {host} and {path} are the request's"),
+    yes("rate_limit", "requests a second that each gateway lets through"),
+    yes("timeout", "after which a request without an answer has failed; default 60s"),
+    yes("retries", "how often a request that may be repeated goes to another replica; default 2"),
+    yes("set_headers", "request headers that are set"),
+];
+
+const ROUTE_TLS_ROWS: &[Row] = &[
+    yes("certificate", "its name among the gateways' certificates"),
+    yes("redirect", "whether plain requests are redirected; default true"),
+];
+
+const ROLLOUT_ROWS: &[Row] = &[
+    yes("strategy", "rolling (default), recreate, canary or blue-green"),
+    yes("steps", "of a canary, in order"),
+    yes("promote_after", "of blue-green: how long it must go well; default: until it is promoted"),
+    yes("max_surge", "how many may stand beside the old ones; default: parallelism"),
+    yes("max_unavailable", "how many of the declared number may be missing; default 0"),
+    yes("max_error_permille", "how many more of 1000 requests may fail than before; default 50"),
+];
+
+const STEP_ROWS: &[Row] = &[
+    yes("weight", "required: the share of the traffic, in percent"),
+    yes("hold", "how long it must go well; default: until it is promoted"),
 ];
 
 const AUTOSCALE_ROWS: &[Row] = &[

@@ -2,7 +2,8 @@
 
 use schemas::id::Digest;
 use schemas::spec::{
-    Check, Condition, Mode, MountSource, Overlap, Protocol, Pull, RestartPolicy, Strategy,
+    Check, Condition, Mode, MountSource, Overlap, Protocol, Pull, RestartPolicy, Step, Strategy,
+    UpdateStrategy,
 };
 
 use super::{files, right, warnings, web, workload};
@@ -51,6 +52,7 @@ pub(super) const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("services.*.ports[]", "target", "", "80"),
     ("services.*.ports[]", "published", "target: 80", "8080"),
     ("services.*.ports[]", "protocol", "target: 80", "udp"),
+    ("services.*.ports[]", "app_protocol", "target: 80", "grpc"),
     ("services.*.ports[]", "mode", "target: 80, published: 8080", "host"),
     ("services.*.volumes[]", "type", "source: data, target: /a", "volume"),
     ("services.*.volumes[]", "source", "type: volume, target: /a", "data"),
@@ -93,6 +95,17 @@ pub(super) const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("services.*.deploy.update_config", "parallelism", "", "2"),
     ("services.*.deploy.update_config", "monitor", "", "5s"),
     ("services.*.deploy.update_config", "order", "", "stop-first"),
+    ("services.*.deploy.update_config", "failure_action", "", "pause"),
+    ("services.*.x-muster", "min_ready", "", "1"),
+    ("services.*.x-muster", "update", "", "{strategy: recreate}"),
+    ("services.*.x-muster.update", "strategy", "", "blue-green"),
+    ("services.*.x-muster.update", "steps", "strategy: canary", "[{weight: 10}]"),
+    ("services.*.x-muster.update", "promote_after", "strategy: blue-green", "1m"),
+    ("services.*.x-muster.update", "max_surge", "", "2"),
+    ("services.*.x-muster.update", "max_unavailable", "", "1"),
+    ("services.*.x-muster.update", "max_error_permille", "", "5"),
+    ("services.*.x-muster.update.steps[]", "weight", "hold: 1m", "20"),
+    ("services.*.x-muster.update.steps[]", "hold", "weight: 10", "1m"),
     ("services.*.x-muster", "autoscale", "", "{min: 1, max: 2, cpu_percent: 50}"),
     ("services.*.x-muster", "strategy", "", "bin_pack"),
     ("services.*.x-muster", "spread_over", "", "zone"),
@@ -103,6 +116,19 @@ pub(super) const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("services.*.x-muster", "healthy_for", "", "1s"),
     ("services.*.x-muster", "deadline", "", "1m"),
     ("services.*.x-muster", "drain", "", "30s"),
+    ("services.*.x-muster", "balance", "", "'cookie:stay'"),
+    ("services.*.x-muster", "routes", "", "[{host: shop.example}]"),
+    ("services.*.x-muster.routes[]", "host", "", "shop.example"),
+    ("services.*.x-muster.routes[]", "path", "", "/api"),
+    ("services.*.x-muster.routes[]", "port", "", "8080"),
+    ("services.*.x-muster.routes[]", "tls", "", "{certificate: shop}"),
+    ("services.*.x-muster.routes[]", "redirect", "", "https://example.org"),
+    ("services.*.x-muster.routes[]", "rate_limit", "", "100"),
+    ("services.*.x-muster.routes[]", "timeout", "", "5s"),
+    ("services.*.x-muster.routes[]", "retries", "", "1"),
+    ("services.*.x-muster.routes[]", "set_headers", "", "{x-from: muster}"),
+    ("services.*.x-muster.routes[].tls", "certificate", "", "shop"),
+    ("services.*.x-muster.routes[].tls", "redirect", "certificate: shop", "false"),
     ("services.*.x-muster.autoscale", "min", "max: 3, cpu_percent: 50", "2"),
     ("services.*.x-muster.autoscale", "max", "min: 2, cpu_percent: 50", "3"),
     ("services.*.x-muster.autoscale", "cpu_percent", "min: 1, max: 3", "50"),
@@ -307,6 +333,7 @@ fn deploy_says_how_many_where_and_how() {
     assert_eq!(spec.placement.spread_over.as_deref(), Some("zone"));
     assert_eq!((spec.placement.max_per_node, spec.overlap), (Some(2), Overlap::Never));
     assert_eq!((spec.update.parallelism, spec.update.healthy_for_ms), (1_000, 3_000));
+    assert!(!spec.update.rollback && workload("deploy: {}").update.rollback);
     assert_eq!(spec.labels["a"], "b");
 }
 
@@ -400,4 +427,25 @@ fn build_is_ignored_beside_an_image() {
     let converted = right(&web("build: {context: .}"));
     assert!(warnings(&converted)[0].contains("`build` is ignored"), "{:?}", warnings(&converted));
     assert!(files(&["services: {web: {build: .}}"]).is_err());
+}
+
+#[test]
+fn a_rollout_is_as_stated() {
+    let spec = workload(
+        "x-muster:\n  min_ready: 2\n  update:\n    strategy: canary\n    max_surge: 0\n    max_unavailable: 1\n    \
+         max_error_permille: 10\n    steps: [{weight: 5, hold: 1m}, {weight: 50}]",
+    );
+    let steps = vec![
+        Step { weight_percent: 5, hold_ms: Some(60_000) },
+        Step { weight_percent: 50, hold_ms: None },
+    ];
+    let update = spec.update;
+    assert_eq!(update.strategy, UpdateStrategy::Canary { steps });
+    assert_eq!((update.max_surge, update.max_unavailable), (Some(0), 1));
+    assert_eq!((update.max_error_permille, spec.min_ready), (10, Some(2)));
+    let blue_green = "x-muster: {update: {strategy: blue-green, promote_after: 30s}}";
+    assert_eq!(
+        workload(blue_green).update.strategy,
+        UpdateStrategy::BlueGreen { promote_after_ms: Some(30_000) }
+    );
 }

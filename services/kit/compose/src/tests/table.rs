@@ -47,6 +47,12 @@ fn file(scope: &Scope) -> String {
         "services.*.deploy.update_config" => service("deploy: {update_config: {HOLE}}"),
         "services.*.x-muster" => service("x-muster: {HOLE}"),
         "services.*.x-muster.autoscale" => service("x-muster: {autoscale: {HOLE}}"),
+        "services.*.x-muster.routes[]" => service("x-muster: {routes: [{HOLE}]}"),
+        "services.*.x-muster.routes[].tls" => service("x-muster: {routes: [{tls: {HOLE}}]}"),
+        "services.*.x-muster.update" => service("x-muster: {update: {HOLE}}"),
+        "services.*.x-muster.update.steps[]" => {
+            service("x-muster: {update: {strategy: canary, steps: [{HOLE}]}}")
+        }
         "services.*.x-muster.probe" => service("x-muster: {probe: {HOLE}}"),
         "services.*.x-muster.probe.http" => service("x-muster: {probe: {http: {HOLE}}}"),
         "services.*.x-muster.probe.tcp" => service("x-muster: {probe: {tcp: {HOLE}}}"),
@@ -70,6 +76,8 @@ fn besides(path: &str) -> &'static str {
         "services.*.configs[]" => "source: site",
         "services.*.healthcheck" => "test: x",
         "services.*.x-muster.autoscale" => "min: 1, max: 3, cpu_percent: 50",
+        "services.*.x-muster.routes[].tls" => "certificate: shop",
+        "services.*.x-muster.update.steps[]" => "weight: 10",
         "services.*.x-muster.probe" => "tcp: {port: 80}",
         "services.*.x-muster.probe.http" => "port: 80",
         "configs.*" => "content: x",

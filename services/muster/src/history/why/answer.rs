@@ -138,8 +138,7 @@ impl Case<'_> {
     ) -> Result<(Vec<Link>, Option<Root>), Stop> {
         let mut chain = vec![Link::of(from, focus)];
         let mut last = from;
-        while let Some(position) = last.header.causation.filter(|at| *at < last.header.position) {
-            let Some(cause) = self.records.at(position)? else { break };
+        while let Some(cause) = self.cause(last)? {
             // A replica's placement is told of with the replica that was to be replaced in sight.
             chain.push(Link::of(cause, focus));
             last = cause;
@@ -156,6 +155,23 @@ impl Case<'_> {
             chain.push(Link::of(receipt, None));
         }
         Ok((chain, Some(sent(receipt, id))))
+    }
+
+    /// What came right before an event. A declaration that takes another back stands right behind what
+    /// says that it failed.
+    fn cause(&self, event: &Envelope) -> Result<Option<&Envelope>, Stop> {
+        let at = event.header.position;
+        if matches!(event.event, Event::AppDeployed(_)) && at > 1 {
+            let before = self.records.at(at - 1)?;
+            let failed = before.filter(|e| matches!(e.event, Event::RolloutFailed(_)));
+            if failed.is_some() {
+                return Ok(failed);
+            }
+        }
+        match event.header.causation.filter(|cause| *cause < at) {
+            Some(cause) => self.records.at(cause),
+            None => Ok(None),
+        }
     }
 
     /// The same as a part of an answer.

@@ -7,7 +7,7 @@ use schemas::read::LogRequest;
 
 use super::answer::{Answer, Case, Link, Part};
 use super::records::Stop;
-use crate::tell;
+use crate::{rollout, tell};
 
 /// How much of what followed is read.
 const FOLLOWED: u64 = 1_000;
@@ -69,6 +69,15 @@ fn became(case: &Case<'_>, id: &CommandId) -> Result<Part, Stop> {
     let mut reasons = Vec::new();
     if !told.is_empty() {
         reasons.push(format!("of replicas: {}", told.join(", ")));
+    }
+    for event in events {
+        if let Event::RolloutFailed(failed) = &event.event {
+            reasons.push(format!(
+                "revision {} failed: {}: {}",
+                failed.revision, failed.workload, failed.reason
+            ));
+            reasons.extend(rollout::evidence(failed));
+        }
     }
     let declares = |event: &&Envelope| {
         !matches!(

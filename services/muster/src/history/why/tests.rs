@@ -5,10 +5,10 @@ use cluster::view;
 use schemas::command::Problem;
 use schemas::envelope::Envelope;
 use schemas::event::{
-    AppDeployed, CommandAccepted, CommandRejected, Event, Evidence, NodeCordoned, NodeLost,
-    NodeSuspected, Outcome, PassedOver, ReplicaEnded, ReplicaReady, ReplicasPlaced,
+    AppConverged, AppDeployed, CommandAccepted, CommandRejected, Event, Evidence, NodeCordoned,
+    NodeLost, NodeSuspected, Outcome, PassedOver, ReplicaEnded, ReplicaReady, ReplicasPlaced,
     ReplicasReleased, ReplicasRequested, ReplicasRetired, ReplicasUnplaced, RequestedReplica,
-    RetireReason, RunEnded, RunStarted, Unfit, WorkloadScaled,
+    RetireReason, RolloutFailed, RunEnded, RunStarted, Unfit, WorkloadScaled,
 };
 use schemas::id::{CommandId, Writer};
 use schemas::read::{LogRequest, StateRequest};
@@ -501,4 +501,52 @@ fn what_cannot_be_asked_is_said_with_what_can() {
     for object in unknown {
         assert_eq!(told.ask(&object, None), Err(Stop::Unknown), "{object:?}");
     }
+}
+
+#[test]
+fn a_revision_that_was_taken_back_shows_what_was_found() {
+    let mut told = Told::running();
+    told.by(Writer::Controller, None, AppConverged { app: app("shop"), revision: 1 });
+    let deployed = told.deploy("c-2", 2, "web:2", 1);
+    let failed = RolloutFailed {
+        app: app("shop"),
+        workload: workload("web"),
+        revision: 2,
+        back_to: 1,
+        reason: "shop-web-b ended 3 times: exited with 3".to_owned(),
+        replica: Some(replica("shop-web-b")),
+        evidence: Some(Evidence {
+            exit_code: Some(3),
+            cause: "exited with 3".to_owned(),
+            last_lines: vec!["cannot open the shop".to_owned()],
+            ..Evidence::default()
+        }),
+        evidence_at: None,
+        measured: None,
+    };
+    let back = told
+        .0
+        .fold
+        .state()
+        .declared(&app("shop"))
+        .map(|_| told.0.fold.state().apps.get(&app("shop")).and_then(|shop| shop.good.clone()));
+    let spec = back.flatten().expect("revision 1 converged").spec;
+    let said = Said {
+        writer: Writer::Controller,
+        actor: "controller",
+        command: Some("c-2"),
+        cause: Some(deployed),
+    };
+    told.say(&said, failed);
+    told.say(&said, AppDeployed { app: app("shop"), revision: 3, spec });
+    let answer = told.why("shop", None);
+    let why = part(&answer, "Why revision 2 was taken back");
+    says(why, "web: shop-web-b ended 3 times");
+    says(why, "cannot open the shop");
+    assert_eq!(kinds(why), ["RolloutFailed", "AppDeployed", "CommandAccepted"]);
+    let accepted = told.why("command/c-2", None);
+    says(part(&accepted, "What followed"), "revision 2 failed: web: shop-web-b ended 3 times");
+    let declared = told.why("shop", Some(Aspect::Exists));
+    let why = part(&declared, "Why it is declared so");
+    assert_eq!(kinds(why), ["AppDeployed", "RolloutFailed", "AppDeployed", "CommandAccepted"]);
 }

@@ -8,7 +8,7 @@ use schemas::read::{AppView, StatePage, WorkloadView};
 use super::answer::{Answer, Case, Link, Part, ending};
 use super::records::Stop;
 use crate::args::Aspect;
-use crate::tell;
+use crate::{rollout, tell};
 
 /// How many nodes are told of one by one, and how many replicas are looked at for what fails.
 const NODES_SHOWN: usize = 8;
@@ -50,6 +50,9 @@ pub(crate) fn app(case: &Case<'_>, key: &AppKey, aspect: Option<Aspect>) -> Resu
         tell::list(&counts)
     );
     let mut parts = Vec::new();
+    if let (Some(failed), None) = (&view.rolled_back, aspect) {
+        parts.extend(taken_back(case, key, failed.revision)?);
+    }
     if aspect.is_none_or(|aspect| aspect != Aspect::Exists && aspect != Aspect::Count) {
         for (name, w) in &view.workloads {
             parts.extend(held_up(case, key, name, w)?);
@@ -63,6 +66,18 @@ pub(crate) fn app(case: &Case<'_>, key: &AppKey, aspect: Option<Aspect>) -> Resu
         parts.push(case.part("Why it is declared so", Vec::new(), changed, None)?);
     }
     Ok(Answer { summary, parts, more })
+}
+
+/// Why a revision was taken back, and what was found.
+fn taken_back(case: &Case<'_>, key: &AppKey, revision: u64) -> Result<Option<Part>, Stop> {
+    let told = case.records.newest(&app_entity(key), &["RolloutFailed"], 1, 1)?;
+    let Some((event, Event::RolloutFailed(failed))) = told.first().map(|e| (e, &e.event)) else {
+        return Ok(None);
+    };
+    let mut reasons = vec![format!("{}: {}", failed.workload, failed.reason)];
+    reasons.extend(rollout::evidence(failed));
+    let title = format!("Why revision {revision} was taken back");
+    case.part(title, reasons, event, failed.replica.as_ref()).map(Some)
 }
 
 pub(crate) fn workload(

@@ -1,0 +1,65 @@
+//! How many ready replicas must remain, whatever ends others: drains, rollouts, rebalancing.
+
+use cluster::state::{NodeStatus, Phase, Replica};
+use schemas::spec::Mode;
+
+use super::Subject;
+use super::roster::Member;
+
+/// The ready replicas of a workload that are not to end, in the course of one decision.
+pub(super) struct Floor {
+    ready: u64,
+    least: u64,
+    /// How many there should be.
+    wanted: u64,
+}
+
+impl Floor {
+    /// All of the workload's, of whichever spec.
+    pub(super) fn of(subject: &Subject<'_>, wanted: u64) -> Self {
+        let replicas = subject.state.replicas_of(subject.key, subject.name);
+        let ready = replicas.filter(|(_, replica)| counts(subject, replica)).count();
+        let declared = match subject.spec.mode {
+            Mode::Global => u32::MAX,
+            Mode::Replicated | Mode::Job => subject.workload.replicas,
+        };
+        let least = subject.workload.conduct.min_ready.unwrap_or(0).min(declared);
+        Self { ready: u64::try_from(ready).unwrap_or(u64::MAX), least: u64::from(least), wanted }
+    }
+
+    /// Takes a replica out, unless too few would be left.
+    pub(super) fn may_end(&mut self, subject: &Subject<'_>, replica: &Replica) -> bool {
+        self.may_leave(u64::from(counts(subject, replica)), self.least)
+    }
+
+    /// Takes a member out, and what is to take its place.
+    pub(super) fn may_end_all(&mut self, subject: &Subject<'_>, member: &Member<'_>) -> bool {
+        let beside = member.replacement.is_some_and(|(_, replica)| counts(subject, replica));
+        let serve = u64::from(counts(subject, member.replica)) + u64::from(beside);
+        self.may_leave(serve, self.least)
+    }
+
+    /// Takes a replica out that nothing has taken the place of yet, unless too few would be left or
+    /// more would be missing than the update allows.
+    pub(super) fn may_miss(&mut self, subject: &Subject<'_>, replica: &Replica) -> bool {
+        let missing = u64::from(subject.workload.conduct.update.max_unavailable);
+        let least = self.least.max(self.wanted.saturating_sub(missing));
+        self.may_leave(u64::from(counts(subject, replica)), least)
+    }
+
+    fn may_leave(&mut self, serve: u64, least: u64) -> bool {
+        let may = serve == 0 || self.ready >= least.saturating_add(serve);
+        if may {
+            self.ready = self.ready.saturating_sub(serve);
+        }
+        may
+    }
+}
+
+/// Whether it serves, as far as anybody knows.
+fn counts(subject: &Subject<'_>, replica: &Replica) -> bool {
+    let node = replica.node.as_ref().and_then(|node| subject.state.nodes.get(node));
+    replica.phase == Phase::Ready
+        && replica.retired.is_none()
+        && node.is_some_and(|node| node.status == NodeStatus::Ready)
+}

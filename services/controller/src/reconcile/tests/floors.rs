@@ -1,0 +1,133 @@
+//! Whatever comes together, no decision leaves fewer ready replicas than `min_ready`.
+
+use schemas::event::{NodeUncordoned, ReplicaUnready};
+use schemas::spec::{Step, Update, UpdateStrategy};
+
+use super::*;
+
+const FLOOR: u32 = 2;
+
+/// Numbers that follow from a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+fn strategy(dice: &mut Dice) -> UpdateStrategy {
+    let hold_ms = Some(5_000);
+    match dice.below(4) {
+        0 => UpdateStrategy::BlueGreen { promote_after_ms: hold_ms },
+        1 => UpdateStrategy::Canary { steps: vec![Step { weight_percent: 50, hold_ms }] },
+        _ => UpdateStrategy::Rolling,
+    }
+}
+
+fn spec(dice: &mut Dice) -> (WorkloadName, WorkloadSpec) {
+    let image =
+        ["web:1", "web:2", "web:3", "bad:1"][usize::try_from(dice.below(4)).expect("small")];
+    let (name, spec) = web(image, 3);
+    let number = |n: u64| u32::try_from(n).expect("small");
+    let update = Update {
+        strategy: strategy(dice),
+        parallelism: 1 + number(dice.below(3)),
+        max_surge: [None, Some(0), Some(2)][usize::try_from(dice.below(3)).expect("small")],
+        max_unavailable: 1 + number(dice.below(2)),
+        healthy_for_ms: 2_000,
+        ..Update::default()
+    };
+    let rolls = update.strategy == UpdateStrategy::Rolling;
+    let overlap = if rolls && dice.below(4) == 0 { Overlap::Never } else { Overlap::Allow };
+    (name, WorkloadSpec { min_ready: Some(FLOOR), update, overlap, ..spec })
+}
+
+/// How many serve.
+fn serving(state: &State) -> usize {
+    let replicas = state.replicas_of(&app("shop"), &workload("web"));
+    replicas.filter(|(_, r)| is_serving(state, r)).count()
+}
+
+fn is_serving(state: &State, replica: &Replica) -> bool {
+    let node = replica.node.as_ref().and_then(|node| state.nodes.get(node));
+    replica.phase == Phase::Ready
+        && replica.retired.is_none()
+        && node.is_some_and(|node| node.status == cluster::state::NodeStatus::Ready)
+}
+
+/// The decision of this moment ends nothing that serves, or leaves enough.
+fn judged(world: &World, seed: u64) -> usize {
+    let state = world.state();
+    let plan = super::super::app(state, &world.traffic, &app("shop"), world.history.now_ms);
+    let ended = plan.events.iter().flat_map(|(event, _)| match event {
+        Event::ReplicasRetired(e) if e.reason != RetireReason::NodeLost => e.replicas.as_slice(),
+        _ => &[],
+    });
+    let ended: Vec<&ReplicaId> = ended.collect();
+    let served = ended.iter().filter_map(|id| state.replicas.get(*id));
+    let served = served.filter(|replica| is_serving(state, replica)).count();
+    let least = usize::try_from(FLOOR).expect("small");
+    let left = serving(state) - served;
+    assert!(served == 0 || left >= least, "seed {seed}: {left} are left of {:?}", plan.events);
+    served
+}
+
+fn happen(world: &mut World, dice: &mut Dice) {
+    let name = if dice.below(2) == 0 { node("n1") } else { node("n2") };
+    let status = world.state().nodes.get(&name).map(|node| node.status);
+    let lost = status == Some(cluster::state::NodeStatus::Lost);
+    match dice.below(10) {
+        0..=2 => {
+            let spec = spec(dice);
+            world.deploy(&[spec]);
+        }
+        3 | 4 => {
+            let event = NodeCordoned { node: name, drain: true };
+            world.history.add(&Writer::Controller, event);
+        }
+        5 | 6 => {
+            world.history.add(&Writer::Controller, NodeUncordoned { node: name });
+        }
+        7 if !lost => {
+            world.history.add(&Writer::Health, NodeLost { node: name, silent_ms: 6_000 });
+        }
+        7 | 8 => {
+            if lost {
+                world.history.add(&Writer::Health, NodeReturned { node: name, silent_ms: 0 });
+            }
+        }
+        _ => {
+            let ready = world.state().replicas.iter().find(|(_, r)| is_serving(world.state(), r));
+            let ready = ready.map(|(id, r)| (id.clone(), r.node.clone(), r.run));
+            if let Some((replica, Some(node), run)) = ready {
+                let output = "the probe was answered with 503".to_owned();
+                let event = ReplicaUnready { replica, run, output };
+                world.history.add(&Writer::Agent(node), event);
+            }
+        }
+    }
+}
+
+#[test]
+fn drains_rollouts_and_losses_together_leave_enough() {
+    let mut ended = 0;
+    for seed in 0..150 {
+        let mut dice = Dice(seed);
+        let mut world = World::new();
+        world.looping = vec!["bad:1"];
+        let first = spec(&mut dice);
+        world.deploy(&[first]);
+        for _ in 0..160 {
+            if dice.below(6) == 0 {
+                happen(&mut world, &mut dice);
+            }
+            ended += judged(&world, seed);
+            world.step();
+        }
+        assert_eq!(world.state().anomalies(), 0, "{:?}", world.state().cluster.anomalous);
+    }
+    assert!(ended > 500, "enough of what served was ended: {ended}");
+}
