@@ -129,7 +129,7 @@ impl World {
                 }
                 .into(),
                 (_, Phase::Placed) => {
-                    RunStarted { replica: id, run: 1, container: "c".into(), endpoints: Vec::new() }
+                    RunStarted { replica: id, run: 1, container: "c".into(), endpoints: Vec::new(), inside: None }
                         .into()
                 }
                 (_, Phase::Running) if broken => {

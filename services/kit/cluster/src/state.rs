@@ -3,6 +3,7 @@
 //! Declared and observed are separate fields. A replica's node never changes once it has one.
 
 mod index;
+mod numbers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +13,14 @@ use schemas::id::{
     AppKey, CommandId, Digest, NodeName, ReplicaId, VolumeName, WorkloadName, Writer,
 };
 use schemas::spec::{
-    Autoscale, Balance, Constraint, Mode, MountSource, Protocol, Route, Update, WorkloadSpec,
+    Autoscale, Balance, Constraint, Mode, MountSource, Open, Protocol, Route, Update, WorkloadSpec,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::section::{Section, hash_of};
 
 pub use index::{Index, Load};
+pub use numbers::Numbers;
 
 /// How many receipts the state holds; older ones are in the log only.
 pub const RECEIPTS_MAX: usize = 10_000;
@@ -279,6 +281,10 @@ pub struct Workload {
     /// How it is replaced and served, beside the spec for the same reason.
     #[serde(default)]
     pub conduct: Conduct,
+    /// Its number among all workloads, for as long as it is there: its address inside is so far into a
+    /// gateway's range. None when there are more workloads than numbers.
+    #[serde(default)]
+    pub number: Option<u16>,
     /// How often it was restarted.
     pub generation: u64,
     /// How many replicas were ever requested; the next one's id follows from it.
@@ -315,6 +321,9 @@ pub struct Conduct {
     pub routes: Vec<Route>,
     /// Which replica gets the next.
     pub balance: Balance,
+    /// Which other apps reach it by its name.
+    #[serde(default)]
+    pub open: Open,
 }
 
 impl Conduct {
@@ -327,7 +336,19 @@ impl Conduct {
             drain_ms: spec.drain_ms,
             routes: spec.routes.clone(),
             balance: spec.balance.clone(),
+            open: spec.open.clone(),
         }
+    }
+
+    /// Writes it into a spec.
+    pub fn say(&self, spec: &mut WorkloadSpec) {
+        let Self { update, min_ready, drain_ms, routes, balance, open } = self.clone();
+        spec.update = update;
+        spec.min_ready = min_ready;
+        spec.drain_ms = drain_ms;
+        spec.routes = routes;
+        spec.balance = balance;
+        spec.open = open;
     }
 }
 
@@ -379,6 +400,9 @@ pub struct Replica {
     pub leaving: bool,
     /// Where its ports can be reached.
     pub endpoints: Vec<Endpoint>,
+    /// The own address of its last run's container, with its network's prefix.
+    #[serde(default)]
+    pub inside: Option<String>,
     /// What was last wrong with it.
     pub trouble: Option<String>,
     /// When it was requested.
@@ -555,6 +579,11 @@ impl State {
         }
         for (id, replica) in self.replicas.iter() {
             index.add(id, replica);
+        }
+        for (_, app) in self.apps.iter() {
+            for number in app.workloads.values().filter_map(|workload| workload.number) {
+                index.numbers.keep(number);
+            }
         }
         for (id, receipt) in self.receipts.iter() {
             index.receipts.insert(receipt.position, id.clone());
