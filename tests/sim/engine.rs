@@ -179,7 +179,7 @@ impl Engine {
         Effect::Done(Done::Started {
             container: name.to_owned(),
             endpoints: Vec::new(),
-            image_checks: false,
+            inside: None, image_checks: false,
         })
     }
 

@@ -1,8 +1,9 @@
 //! The settings of the gateway.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use runtime::Settings;
+use runtime::inside::Range;
 use schemas::id::NodeName;
 
 /// The gateway: serves published ports, and forwards them to the replicas that are ready.
@@ -18,4 +19,12 @@ pub struct Config {
     /// The address on which published ports are served.
     #[arg(long, env = "MUSTER_LISTEN", default_value = "0.0.0.0")]
     pub listen: IpAddr,
+    /// The addresses on which workloads are reached by name, from the containers of this machine: a
+    /// private range that nothing else here uses. The node's agent must be given the same.
+    #[arg(long, env = "MUSTER_SERVICE_RANGE", default_value = Range::DEFAULT)]
+    pub service_range: Range,
+    /// Who is asked for names outside, as IP:PORT. May be given again. Default: the resolvers of
+    /// /etc/resolv.conf.
+    #[arg(long = "resolver", value_name = "IP:PORT")]
+    pub resolvers: Vec<SocketAddr>,
 }

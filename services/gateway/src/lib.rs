@@ -4,13 +4,14 @@
 //! [`follow`] reads history and says what is to be served: a [`table`] of endpoints by published
 //! port, which follows from the state and from nothing else. [`ports`] listens as the table says;
 //! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes. Who replaces the forwarding keeps
-//! the table.
+//! the table. [`inside`] serves workloads by name to the containers of its machine.
 //!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
 
 pub mod balance;
 pub mod config;
 pub mod follow;
+pub mod inside;
 pub mod ports;
 pub mod service;
 pub mod table;

@@ -21,6 +21,8 @@ const GIVE_UP_MS: u64 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Pool {
     published: Published,
+    /// Whether it is reached by name, from containers, and not as a published port.
+    inside: bool,
     app: String,
     workload: String,
     balancer: Mutex<Balancer>,
@@ -68,10 +70,20 @@ impl Picked {
 
 impl Pool {
     pub(crate) fn new(published: Published, route: &Route) -> Arc<Self> {
+        Self::with(published, route, false)
+    }
+
+    /// That of a port of a workload which is reached by name.
+    pub(crate) fn inside(port: Published, route: &Route) -> Arc<Self> {
+        Self::with(port, route, true)
+    }
+
+    fn with(published: Published, route: &Route, inside: bool) -> Arc<Self> {
         let mut balancer = Balancer::default();
         balancer.lead(&route.endpoints);
         Arc::new(Self {
             published,
+            inside,
             app: route.app.to_string(),
             workload: route.workload.to_string(),
             balancer: Mutex::new(balancer),
@@ -128,7 +140,8 @@ impl Pool {
 
     /// Adds its numbers to those of the process.
     pub(crate) fn tell(&self, metrics: &Metrics) {
-        let published = self.published.to_string();
+        let way = if self.inside { "inside " } else { "" };
+        let published = format!("{way}{}", self.published);
         let labels = [
             ("app", self.app.as_str()),
             ("workload", self.workload.as_str()),

@@ -13,6 +13,7 @@ use runtime::{Admin, Failure, Shutdown, clock};
 use schemas::spec::Protocol;
 use tokio::sync::{oneshot, watch};
 
+use crate::inside::Inside;
 use crate::pool::Pool;
 use crate::table::{Change, Published, Route, Table};
 use crate::{tcp, udp};
@@ -26,7 +27,7 @@ const TELL: Duration = Duration::from_secs(1);
 /// How long connections may go on after a stop was asked for.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Serves what the tables say on an address, until asked to stop.
+/// Serves what the tables say on an address, until asked to stop; `inside` is told of them as well.
 ///
 /// # Errors
 ///
@@ -34,6 +35,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub async fn serve(
     name: String,
     listen: IpAddr,
+    inside: Arc<Inside>,
     mut tables: watch::Receiver<Table>,
     admin: Admin,
     shutdown: Shutdown,
@@ -41,6 +43,7 @@ pub async fn serve(
     let mut ports = Ports {
         name,
         listen,
+        inside,
         admin,
         table: Table::default(),
         taken_up: 0,
@@ -69,6 +72,7 @@ pub async fn serve(
 struct Ports {
     name: String,
     listen: IpAddr,
+    inside: Arc<Inside>,
     admin: Admin,
     table: Table,
     /// How many tables since it was last told.
@@ -93,6 +97,7 @@ enum Listening {
 
 impl Ports {
     async fn become_as(&mut self, table: Table) {
+        self.inside.become_as(&table.inside);
         for change in self.table.changes(&table) {
             match change {
                 Change::Close(published) => self.close(published).await,
@@ -141,7 +146,7 @@ impl Ports {
                 self.tasks.spawn(name, tcp::serve(listener, pool, stop, listening));
             }),
             Protocol::Udp => udp::bind(address).await.map(|socket| {
-                self.tasks.spawn(name, udp::serve(socket, pool, stop, listening));
+                self.tasks.spawn(name, udp::serve(socket, pool, |_| true, stop, listening));
             }),
         };
         match taken {
@@ -205,6 +210,7 @@ impl Ports {
         for pool in self.ports.values().map(|port| &port.pool).chain(&self.leaving) {
             pool.tell(metrics);
         }
+        self.inside.tell(metrics);
         // Last: whoever sees it sees the rest as that table has it.
         let taken_up = std::mem::take(&mut self.taken_up);
         metrics.count("muster_gateway_tables", "Tables that were taken up.", &[], taken_up);

@@ -1,15 +1,19 @@
 //! The wiring: history in, tables out, ports that follow them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
 use runtime::tasks::Tasks;
 use runtime::{Admin, Failure, Shutdown, history, reader};
+use schemas::id::NodeName;
 use schemas::registry::Role;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::follow::{Follower, Need};
+use crate::inside::Inside;
+use crate::inside::map::Map;
 use crate::ports;
 use crate::table::Table;
 
@@ -35,9 +39,13 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let name = role.user();
     admin.readiness.set(&name, Some("NATS".to_owned()));
     let (tables, seen) = watch::channel(Table::default());
+    let inside = Arc::new(Inside::new(config.service_range));
     let mut tasks = Tasks::default();
-    let serving = ports::serve(name, config.listen, seen, admin.clone(), shutdown.clone());
-    tasks.spawn("ports", serving);
+    let (resolvers, stop) = (config.resolvers.clone(), shutdown.clone());
+    let names = inside.clone().serve(name.clone(), resolvers, admin.clone(), stop);
+    tasks.spawn("inside", names);
+    let (listen, stop) = (config.listen, shutdown.clone());
+    tasks.spawn("ports", ports::serve(name, listen, inside, seen, admin.clone(), stop));
     tasks.spawn("history", follow(config, role, tables, admin, shutdown));
     tasks.all().await
 }
@@ -56,6 +64,7 @@ async fn follow(
         let fold = history::snapshot(&bus).await.unwrap_or_default();
         let reading = Reading {
             name: &name,
+            node: &config.node,
             bus: &bus,
             follower: Follower::new(fold),
             tables: &tables,
@@ -78,6 +87,7 @@ async fn follow(
 /// One reading of history, from a snapshot or its beginning.
 struct Reading<'a> {
     name: &'a str,
+    node: &'a NodeName,
     bus: &'a Bus,
     follower: Follower,
     tables: &'a watch::Sender<Table>,
@@ -115,7 +125,8 @@ impl Reading<'_> {
                     }
                 }
             }
-            if let Some(table) = self.follower.table() {
+            if let Some(mut table) = self.follower.table() {
+                table.inside = Map::of(self.follower.fold().state(), self.node);
                 self.tables.send_if_modified(|last| {
                     let differs = *last != table;
                     *last = table;

@@ -12,6 +12,8 @@ use cluster::state::{App, NodeStatus, Phase, Replica, Workload};
 use schemas::id::{AppKey, ReplicaId, WorkloadName};
 use schemas::spec::{Port, Protocol};
 
+use crate::inside::map::Map;
+
 /// A port on which a workload is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Published {
@@ -56,6 +58,8 @@ pub struct Endpoint {
 pub struct Table {
     /// The routes by port.
     pub routes: BTreeMap<Published, Route>,
+    /// What containers reach by name.
+    pub inside: Map,
 }
 
 /// A difference between two tables.
@@ -70,7 +74,7 @@ pub enum Change {
 }
 
 impl Table {
-    /// What a state says is to be served.
+    /// What a state says is to be served as published ports.
     #[must_use]
     pub fn of(state: &State) -> Self {
         let mut routes = BTreeMap::new();
@@ -86,7 +90,7 @@ impl Table {
                 }
             }
         }
-        Self { routes }
+        Self { routes, inside: Map::default() }
     }
 
     /// What to do so that this table becomes the other one. What closes comes first.
@@ -120,7 +124,7 @@ fn ports_of<'a>(
 }
 
 /// How good a replica is for traffic: the lower, the better.
-type Rank = (bool, bool);
+pub(crate) type Rank = (bool, bool);
 
 /// The endpoints of the best replicas.
 fn endpoints(
@@ -159,7 +163,7 @@ fn endpoints(
 }
 
 /// None for a replica that must not be sent anything.
-fn rank(state: &State, replica: &Replica) -> Option<Rank> {
+pub(crate) fn rank(state: &State, replica: &Replica) -> Option<Rank> {
     let node = state.nodes.get(replica.node.as_ref()?)?;
     let suspected = match node.status {
         NodeStatus::Ready => false,

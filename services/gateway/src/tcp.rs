@@ -70,8 +70,8 @@ pub(crate) async fn serve(
     connections.all().await
 }
 
-/// Carries one connection.
-async fn forward(mut client: TcpStream, pool: Arc<Pool>) -> Result<(), Failure> {
+/// Carries one connection, to the end of both directions.
+pub(crate) async fn forward(mut client: TcpStream, pool: Arc<Pool>) -> Result<(), Failure> {
     let connect = |address: String, port| async move {
         let stream = TcpStream::connect((address.as_str(), port)).await?;
         stream.set_nodelay(true)?;

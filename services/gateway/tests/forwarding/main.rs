@@ -35,7 +35,11 @@ impl Gateway {
         let admin = Admin::default();
         let mut tasks = Tasks::default();
         let name = "gateway.n1".to_owned();
-        tasks.spawn("ports", gateway::ports::serve(name, HERE, seen, admin.clone(), shutdown));
+        // It is told, and nobody serves it.
+        let range = runtime::inside::Range::DEFAULT.parse().expect("the default is one");
+        let inside = std::sync::Arc::new(gateway::inside::Inside::new(range));
+        let serving = gateway::ports::serve(name, HERE, inside, seen, admin.clone(), shutdown);
+        tasks.spawn("ports", serving);
         Self { tables, admin, tasks, _stopper: stopper }
     }
 
@@ -52,7 +56,10 @@ impl Gateway {
         };
         let taken_up = || self.number("tables_total");
         let before = taken_up();
-        self.tables.send_replace(Table { routes: routes.iter().map(route).collect() });
+        self.tables.send_replace(Table {
+            routes: routes.iter().map(route).collect(),
+            ..Table::default()
+        });
         self.until("the table is taken up", |_| taken_up() > before).await;
     }
 

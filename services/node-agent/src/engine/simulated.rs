@@ -128,7 +128,7 @@ impl Engine {
                     let _ = self.deaths.send(name.clone());
                 }
                 containers.insert(name, container);
-                Done::Started { container: id, endpoints, image_checks: false }
+                Done::Started { container: id, endpoints, inside: None, image_checks: false }
             }
             Op::Examine { replica, run, remove } => {
                 let name = container_name(&replica, run);
