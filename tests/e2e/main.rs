@@ -12,6 +12,8 @@ mod dev;
 mod drain;
 mod fork;
 mod history;
+mod inside;
+mod inside_hosts;
 mod life;
 mod metrics;
 mod multi_host;

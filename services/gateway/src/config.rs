@@ -23,6 +23,9 @@ pub struct Config {
     /// private range that nothing else here uses. The node's agent must be given the same.
     #[arg(long, env = "MUSTER_SERVICE_RANGE", default_value = Range::DEFAULT)]
     pub service_range: Range,
+    /// Serves no workloads by name, and leaves the machine's routes and packet filter alone.
+    #[arg(long, env = "MUSTER_NO_NAMES")]
+    pub no_names: bool,
     /// Who is asked for names outside, as IP:PORT. May be given again. Default: the resolvers of
     /// /etc/resolv.conf.
     #[arg(long = "resolver", value_name = "IP:PORT")]

@@ -41,9 +41,11 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let (tables, seen) = watch::channel(Table::default());
     let inside = Arc::new(Inside::new(config.service_range));
     let mut tasks = Tasks::default();
-    let (resolvers, stop) = (config.resolvers.clone(), shutdown.clone());
-    let names = inside.clone().serve(name.clone(), resolvers, admin.clone(), stop);
-    tasks.spawn("inside", names);
+    if !config.no_names {
+        let (resolvers, stop) = (config.resolvers.clone(), shutdown.clone());
+        let names = inside.clone().serve(name.clone(), resolvers, admin.clone(), stop);
+        tasks.spawn("inside", names);
+    }
     let (listen, stop) = (config.listen, shutdown.clone());
     tasks.spawn("ports", ports::serve(name, listen, inside, seen, admin.clone(), stop));
     tasks.spawn("history", follow(config, role, tables, admin, shutdown));

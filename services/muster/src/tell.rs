@@ -156,7 +156,10 @@ pub(crate) fn words(event: &Event) -> String {
                 told.push_str(&format!("; {} still under way", e.open));
             }
             if !e.silent.is_empty() {
-                told.push_str(&format!("; nothing was heard of the gateway of {}", list(&e.silent)));
+                told.push_str(&format!(
+                    "; nothing was heard of the gateway of {}",
+                    list(&e.silent)
+                ));
             }
             told
         }

@@ -68,7 +68,8 @@ impl Datagrams {
         key: (u16, u16),
         pool: Arc<crate::pool::Pool>,
     ) -> Result<Socket, String> {
-        let failed = |error: std::io::Error| format!("no socket for datagrams to {}: {error}", of.1);
+        let failed =
+            |error: std::io::Error| format!("no socket for datagrams to {}: {error}", of.1);
         let address = SocketAddr::from((inside.range.name_server(), 0));
         let socket = udp::bind(address).await.map_err(failed)?;
         let port = socket.local_addr().map_err(failed)?.port();

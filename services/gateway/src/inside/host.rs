@@ -112,7 +112,8 @@ async fn run<S: AsRef<OsStr>>(
         }
     });
     let missing = || format!("`{program}` is not installed: names inside need it");
-    let mut child = started.ok_or_else(missing)?.map_err(|e| format!("cannot run `{program}`: {e}"))?;
+    let mut child =
+        started.ok_or_else(missing)?.map_err(|e| format!("cannot run `{program}`: {e}"))?;
     let work = async {
         if let Some(mut stdin) = child.stdin.take() {
             // One that ends before it has read all says why itself.
@@ -128,7 +129,8 @@ async fn run<S: AsRef<OsStr>>(
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.trim().lines().next().unwrap_or_default();
-    let hint = if said.contains("not permitted") { " (the gateway needs CAP_NET_ADMIN)" } else { "" };
+    let hint =
+        if said.contains("not permitted") { " (the gateway needs CAP_NET_ADMIN)" } else { "" };
     Err(format!("`{program}` said: {said}{hint}"))
 }
 
@@ -139,7 +141,9 @@ mod tests {
     #[test]
     fn a_network_within_the_range_is_somebody_elses() {
         let range: Range = Range::DEFAULT.parse().expect("a range");
-        let routes = |own: &str| format!("default via 192.0.2.1 dev eth0 \n10.0.0.0/8 via 10.0.0.1\n{own}\n");
+        let routes = |own: &str| {
+            format!("default via 192.0.2.1 dev eth0 \n10.0.0.0/8 via 10.0.0.1\n{own}\n")
+        };
         assert_eq!(overlap(range, &routes("10.202.0.0/16 dev br-1")), None);
         for own in ["10.201.0.0/16 dev br-1", "10.201.7.0/24 dev br-1", "10.201.7.3 dev wg0"] {
             assert_eq!(overlap(range, &routes(own)), Some(own));

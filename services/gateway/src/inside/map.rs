@@ -131,7 +131,9 @@ fn reached_by_gateways<'a>(
     let spec = state.spec_of(replica);
     let declared = move |endpoint: &schemas::event::Endpoint| {
         let ports = spec.into_iter().flat_map(|spec| &spec.ports);
-        ports.filter_map(|port| Some((port.protocol, port.host?))).any(|port| port == (endpoint.protocol, endpoint.port))
+        ports
+            .filter_map(|port| Some((port.protocol, port.host?)))
+            .any(|port| port == (endpoint.protocol, endpoint.port))
     };
     let endpoints = replica.endpoints.iter().filter(move |endpoint| !declared(endpoint));
     endpoints.filter_map(|e| Some((e.protocol, e.address.parse().ok()?, e.port)))
@@ -151,7 +153,8 @@ fn served(
         for said in &replica.endpoints {
             let port = Published { protocol: said.protocol, port: said.container };
             let endpoint = endpoint(machine, id, replica, said);
-            let route = || Route { app: key.clone(), workload: name.clone(), endpoints: Vec::new() };
+            let route =
+                || Route { app: key.clone(), workload: name.clone(), endpoints: Vec::new() };
             let (known, route) = best.entry(port).or_insert_with(|| (rank, route()));
             if rank < *known {
                 *known = rank;

@@ -148,8 +148,7 @@ fn said(asked: &Message, code: ResponseCode, address: Option<Ipv4Addr>) -> Said 
 
 fn authority() -> Option<Record> {
     let zone = Name::from_ascii(format!("{ZONE}.")).ok()?;
-    let (server, person) =
-        (zone.prepend_label("ns").ok()?, zone.prepend_label("hostmaster").ok()?);
+    let (server, person) = (zone.prepend_label("ns").ok()?, zone.prepend_label("hostmaster").ok()?);
     let soa = SOA::new(server, person, 1, 60, 60, 600, TTL);
     Some(Record::from_rdata(zone, TTL, RData::SOA(soa)))
 }

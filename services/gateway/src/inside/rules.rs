@@ -134,7 +134,8 @@ table ip {table} {{
             format!("{} . {address} . {port}", protocol.as_str())
         };
         let net = |network: &Ipv4Net| network.to_string();
-        let of_map = |((address, port), _): &(&(Ipv4Addr, u16), &u16)| format!("{address} . {port}");
+        let of_map =
+            |((address, port), _): &(&(Ipv4Addr, u16), &u16)| format!("{address} . {port}");
         let whole = |entry: &(&(Ipv4Addr, u16), &u16)| {
             format!("{} : {server} . {}", of_map(entry), entry.1)
         };

@@ -114,8 +114,7 @@ impl Serving {
         tasks.spawn("names by datagram", names.datagrams(names_udp, stop));
         let datagrams = Datagrams::default();
         let maps = inside.maps();
-        let mut serving =
-            Self { sign, host, sockets, datagrams, maps, tasks, _stopper: stopper };
+        let mut serving = Self { sign, host, sockets, datagrams, maps, tasks, _stopper: stopper };
         if let Err(why) = serving.become_as(inside).await {
             serving.host.leave().await;
             return Err(why);

@@ -95,7 +95,9 @@ impl Server {
     async fn converse(&self, mut stream: TcpStream, from: SocketAddr) -> std::io::Result<()> {
         loop {
             let question = tokio::time::timeout(IDLE, read_message(&mut stream)).await??;
-            let Some(answer) = self.answer(&question, from, By::Stream).await else { return Ok(()) };
+            let Some(answer) = self.answer(&question, from, By::Stream).await else {
+                return Ok(());
+            };
             tokio::time::timeout(IDLE, write_message(&mut stream, &answer)).await??;
         }
     }

@@ -1,9 +1,10 @@
 //! `x-muster`: what Compose has no word for. `probe` is read with the health check.
 
-use schemas::spec::{Autoscale, Mode, Overlap, Strategy, WorkloadSpec};
+use schemas::id::AppName;
+use schemas::spec::{Autoscale, Mode, Open, Overlap, Strategy, WorkloadSpec};
 
 use crate::diagnose::{Notes, Wrong};
-use crate::fields::{Fields, by, expected, number, text, word};
+use crate::fields::{Fields, by, expected, list, number, text, word};
 use crate::node::{Node, Value};
 use crate::support::{AUTOSCALE, MUSTER};
 use crate::units;
@@ -29,6 +30,9 @@ pub(crate) fn read(
     if let Some(overlap) = ours.read("overlap", |node| word(node, &overlaps))? {
         spec.overlap = overlap;
     }
+    if let Some(open) = ours.read("open", open)? {
+        spec.open = open;
+    }
     spec.resources.disk_bytes = ours.read("disk", by(units::bytes))?;
     if let Some(healthy_for) = ours.read("healthy_for", by(units::millis))? {
         spec.update.healthy_for_ms = healthy_for;
@@ -42,6 +46,16 @@ pub(crate) fn read(
         autoscale(node, spec, stated, notes)?;
     }
     Ok(())
+}
+
+fn open(node: &Node) -> Result<Open, Wrong> {
+    if let Value::Text(_) = &node.value {
+        return word(node, &[("all", true)]).map(|_| Open::All);
+    }
+    let app = |node: &Node| {
+        AppName::new(&text(node)?).map_err(|bad| Wrong::at(node.spot, bad.to_string()))
+    };
+    Ok(Open::To(list(node)?.iter().map(app).collect::<Result<_, _>>()?))
 }
 
 fn priority(node: &Node) -> Result<i32, Wrong> {

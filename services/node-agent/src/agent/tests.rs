@@ -85,7 +85,12 @@ fn listed(run: u32, running: bool) -> (String, Listed) {
 }
 
 fn started() -> Done {
-    Done::Started { container: "c".to_owned(), endpoints: Vec::new(), inside: None, image_checks: false }
+    Done::Started {
+        container: "c".to_owned(),
+        endpoints: Vec::new(),
+        inside: None,
+        image_checks: false,
+    }
 }
 
 fn exited(code: i64) -> Done {

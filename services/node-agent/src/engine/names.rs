@@ -59,7 +59,9 @@ impl Names {
                 None => return false,
             }
         }
-        tracing::warn!("this machine's gateway serves no names any more: a container starts without");
+        tracing::warn!(
+            "this machine's gateway serves no names any more: a container starts without"
+        );
         false
     }
 }

@@ -1,11 +1,11 @@
 //! Who is reached inside, from where, and how.
 
 use cluster::history::{History, app, node, replica, workload};
+use schemas::event::NodeDescribed;
 use schemas::event::{
     AppDeployed, Endpoint as Said, ReplicaReady, ReplicasPlaced, ReplicasRequested,
     RequestedReplica, RunEnded, RunStarted,
 };
-use schemas::event::NodeDescribed;
 use schemas::id::{AppName, Writer};
 use schemas::spec::{AppSpec, Port, WorkloadSpec};
 
@@ -61,7 +61,8 @@ pub(crate) fn run(history: &mut History, name: &str, tail: &str, on: &str, own: 
 fn started(history: &mut History, id: &ReplicaId, on: &str, own: &str, run: u32) {
     let address = history.fold.state().nodes.get(&node(on)).expect("it is there");
     let address = address.description.address.clone();
-    let said = |container, port, protocol| Said { container, protocol, address: address.clone(), port };
+    let said =
+        |container, port, protocol| Said { container, protocol, address: address.clone(), port };
     // The last is a port that its image names and its spec does not.
     let endpoints = vec![
         said(80, 32_000, Protocol::Tcp),
@@ -111,7 +112,11 @@ fn replicas_of_this_machine_are_reached_on_their_own_address_and_others_through_
     let expected = ["172.18.0.2:80", "172.19.0.2:80", "10.0.0.3:32000"];
     assert_eq!(reached(&map, "shop", Protocol::Tcp, 80), expected);
     let expected = ["172.18.0.2:53", "172.19.0.2:53", "10.0.0.3:32001"];
-    assert_eq!(reached(&map, "shop", Protocol::Udp, 53), expected, "what the image names is served");
+    assert_eq!(
+        reached(&map, "shop", Protocol::Udp, 53),
+        expected,
+        "what the image names is served"
+    );
     assert_eq!(map, Map::of(history.fold.state(), &node("n2")), "a machine has one map");
 
     let there = Map::of(history.fold.state(), &node("n3"));
@@ -119,7 +124,11 @@ fn replicas_of_this_machine_are_reached_on_their_own_address_and_others_through_
     assert_eq!(reached(&there, "shop", Protocol::Tcp, 80), expected);
     let far = [(Protocol::Tcp, 32_000), (Protocol::Udp, 32_001)];
     let far = |address: [u8; 4]| far.map(|(p, port)| (p, address.into(), port)).into();
-    assert_eq!(map.far, far([10, 0, 0, 3]), "a port that is declared for others stays open to them");
+    assert_eq!(
+        map.far,
+        far([10, 0, 0, 3]),
+        "a port that is declared for others stays open to them"
+    );
     assert_eq!(there.far, far([10, 0, 0, 1]));
 }
 

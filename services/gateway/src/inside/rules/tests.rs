@@ -34,7 +34,10 @@ fn only_the_name_server_is_served_at_first_and_all_else_is_refused() {
 }
 
 /// The sets after a text, by name.
-fn follow(mut sets: BTreeMap<String, BTreeSet<String>>, text: &str) -> BTreeMap<String, BTreeSet<String>> {
+fn follow(
+    mut sets: BTreeMap<String, BTreeSet<String>>,
+    text: &str,
+) -> BTreeMap<String, BTreeSet<String>> {
     for line in text.lines() {
         let (head, elements) = line.split_once(" { ").expect("elements");
         let elements = elements.strip_suffix(" }").expect("their end").split(", ");

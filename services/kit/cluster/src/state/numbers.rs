@@ -101,7 +101,8 @@ mod tests {
             }
             return;
         }
-        let named = (0..workloads).map(|i| (workload(&format!("w{i}")), WorkloadSpec::of_image("a")));
+        let named =
+            (0..workloads).map(|i| (workload(&format!("w{i}")), WorkloadSpec::of_image("a")));
         let spec = AppSpec { name: key.name.clone(), workloads: named.collect() };
         let revision = there.unwrap_or(0) + 1;
         history.add(&Writer::Controller, AppDeployed { app: key, revision, spec });
