@@ -179,7 +179,8 @@ impl Engine {
         Effect::Done(Done::Started {
             container: name.to_owned(),
             endpoints: Vec::new(),
-            inside: None, image_checks: false,
+            inside: None,
+            image_checks: false,
         })
     }
 
@@ -242,6 +243,7 @@ impl Engine {
                 running: container.status == Status::Running,
                 health: None,
                 endpoints: Vec::new(),
+                inside: None,
             };
             (name.clone(), listed)
         })

@@ -6,8 +6,8 @@ use std::io::{self, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
-/// How long anybody may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long anybody may take to answer: less than whoever waits for ours.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
 fn wrong(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)

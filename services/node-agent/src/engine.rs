@@ -182,6 +182,8 @@ pub struct Listed {
     pub health: Option<ImageHealth>,
     /// Where its ports can be reached.
     pub endpoints: Vec<Endpoint>,
+    /// Its own address, with its network's prefix.
+    pub inside: Option<String>,
 }
 
 /// What an image's own health check says of a container.

@@ -14,6 +14,9 @@ use schemas::spec::{Open, Protocol};
 
 use crate::table::{Endpoint, Published, Rank, Route, rank};
 
+/// How many networks are looked at for one address.
+const LOOKED_AT: usize = 16;
+
 /// What is served inside, on one machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Map {
@@ -63,9 +66,10 @@ impl Map {
     /// The app that an address is of.
     #[must_use]
     pub fn source(&self, address: Ipv4Addr) -> Option<&AppKey> {
-        // Networks of one engine do not overlap: the one that begins last before it has it, or none.
-        let (network, app) = self.sources.range(..=Ipv4Net::from(address)).next_back()?;
-        network.contains(&address).then_some(app)
+        // Networks of one engine do not overlap: mostly the one that begins last before it has it, or
+        // none. Of two that a changed engine gave, the smaller one counts.
+        let before = self.sources.range(..=Ipv4Net::from(address)).rev();
+        before.take(LOOKED_AT).find(|(network, _)| network.contains(&address)).map(|(_, app)| app)
     }
 
     /// The workload of a number.

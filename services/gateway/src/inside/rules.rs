@@ -68,7 +68,8 @@ impl Rules {
                 .iter()
                 .map(|((number, port), socket)| ((address(*number), *port), *socket))
                 .collect(),
-            sources: map.sources.keys().copied().collect(),
+            // The kernel refuses a set of networks of which one holds another.
+            sources: Ipv4Net::aggregate(&map.sources.keys().copied().collect()).into_iter().collect(),
             far: map.far.clone(),
         }
     }

@@ -469,8 +469,10 @@ impl Runner {
             Stage::Starting if was_unsure => match listed {
                 // A crash between starting and telling: what runs is told of, what does not is made.
                 Some(container) if runs => {
-                    let (id, endpoints) = (container.id.clone(), container.endpoints.clone());
-                    self.started(id, endpoints, container.health.is_some(), world);
+                    let Listed { id, endpoints, inside, .. } = container.clone();
+                    let (replica, run) = (world.id.clone(), self.run);
+                    let started = RunStarted { replica, run, container: id, endpoints, inside };
+                    self.started(started, container.health.is_some(), world);
                 }
                 _ => self.enter(Stage::Waiting, world.now),
             },

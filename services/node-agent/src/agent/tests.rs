@@ -80,6 +80,7 @@ fn listed(run: u32, running: bool) -> (String, Listed) {
         running,
         health: None,
         endpoints: Vec::new(),
+        inside: None,
     };
     (container_name(&id(), run), listed)
 }

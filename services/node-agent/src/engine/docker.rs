@@ -438,24 +438,25 @@ impl Engine {
             let cluster = labels.get(spec::CLUSTER_LABEL).cloned();
             let running =
                 container.state == Some(bollard::models::ContainerSummaryStateEnum::RUNNING);
-            let (health, endpoints) =
-                if running { self.health(&id).await } else { (None, Vec::new()) };
             let name = spec::name(&replica, run);
-            let found = Listed { id, replica, run, cluster, running, health, endpoints };
+            let (health, endpoints, inside) = (None, Vec::new(), None);
+            let mut found =
+                Listed { id, replica, run, cluster, running, health, endpoints, inside };
+            if running {
+                self.look_into(&mut found).await;
+            }
             listed.insert(name, found);
         }
         Ok(listed)
     }
 
-    async fn health(&self, id: &str) -> (Option<ImageHealth>, Vec<Endpoint>) {
-        let Ok(found) = self.docker.inspect_container(id, None).await else {
-            return (None, Vec::new());
-        };
-        let endpoints = self.endpoints_of(&found);
-        let Some(found) = found.state.and_then(|state| state.health) else {
-            return (None, endpoints);
-        };
-        let health = match found.status {
+    /// Adds what only a closer look at a container tells. One that has gone meanwhile has none of it.
+    async fn look_into(&self, listed: &mut Listed) {
+        let Ok(found) = self.docker.inspect_container(&listed.id, None).await else { return };
+        listed.endpoints = self.endpoints_of(&found);
+        listed.inside = own_address(&found);
+        let Some(found) = found.state.and_then(|state| state.health) else { return };
+        listed.health = match found.status {
             Some(HealthStatusEnum::STARTING) => Some(ImageHealth::Starting),
             Some(HealthStatusEnum::HEALTHY) => Some(ImageHealth::Healthy),
             Some(HealthStatusEnum::UNHEALTHY) => {
@@ -466,7 +467,6 @@ impl Engine {
             }
             _ => None,
         };
-        (health, endpoints)
     }
 
     /// Something happened to one of our containers: the name of one that died, or nothing that is

@@ -196,7 +196,8 @@ fn image_id(reference: &str) -> String {
 
 fn listed((name, container): (&String, &Container)) -> (String, Listed) {
     let Container { replica, run, id, running, endpoints } = container.clone();
-    (name.clone(), Listed { id, replica, run, cluster: None, running, health: None, endpoints })
+    let (cluster, health, inside) = (None, None, None);
+    (name.clone(), Listed { id, replica, run, cluster, running, health, endpoints, inside })
 }
 
 fn memory_bytes() -> Option<u64> {

@@ -90,6 +90,7 @@ fn what_an_ended_run_left_behind_is_known_from_what_is_still_needed() {
         running,
         health: None,
         endpoints: vec![],
+        inside: None,
     };
     let running = Runner { stage: Stage::Running, run: 2, ..Runner::default() };
     assert!(running.left_behind(&container(1, false)));
