@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn when_all_are_taken_there_is_none_and_the_one_that_is_freed_is_the_next() {
         let mut numbers = Numbers((FIRST..=LAST).collect());
-        let mut take = |numbers: &mut Numbers| numbers.take(&app("shop"), &workload("web"));
+        let take = |numbers: &mut Numbers| numbers.take(&app("shop"), &workload("web"));
         assert_eq!(take(&mut numbers), None);
         for freed in [FIRST, 777, LAST] {
             numbers.give_back([freed]);
