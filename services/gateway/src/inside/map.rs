@@ -30,6 +30,8 @@ pub struct Map {
     pub sources: BTreeMap<Ipv4Net, AppKey>,
     /// Where replicas of other machines are reached by gateways, and by nobody else.
     pub far: BTreeSet<(Protocol, Ipv4Addr, u16)>,
+    /// Ports of this machine, at whichever address of it, that lead to replicas in the same way.
+    pub near: BTreeSet<(Protocol, u16)>,
 }
 
 /// A workload as it is reached by name.
@@ -58,8 +60,17 @@ impl Map {
             }
         }
         map.sources = sources(state, &machine);
-        let others = state.replicas.iter().filter(|(_, replica)| !machine.has(replica));
-        map.far = others.flat_map(|(_, replica)| reached_by_gateways(state, replica)).collect();
+        for (_, replica) in state.replicas.iter() {
+            let ports = reached_by_gateways(state, replica);
+            if machine.has(replica) {
+                map.near.extend(ports.map(|e| (e.protocol, e.port)));
+            } else {
+                // Those of a node whose address is a name cannot be told apart here.
+                map.far.extend(
+                    ports.filter_map(|e| Some((e.protocol, e.address.parse().ok()?, e.port))),
+                );
+            }
+        }
         map
     }
 
@@ -131,7 +142,7 @@ fn sources(state: &State, machine: &Machine) -> BTreeMap<Ipv4Net, AppKey> {
 fn reached_by_gateways<'a>(
     state: &'a State,
     replica: &'a Replica,
-) -> impl Iterator<Item = (Protocol, Ipv4Addr, u16)> + use<'a> {
+) -> impl Iterator<Item = &'a schemas::event::Endpoint> + use<'a> {
     let spec = state.spec_of(replica);
     let declared = move |endpoint: &schemas::event::Endpoint| {
         let ports = spec.into_iter().flat_map(|spec| &spec.ports);
@@ -139,8 +150,7 @@ fn reached_by_gateways<'a>(
             .filter_map(|port| Some((port.protocol, port.host?)))
             .any(|port| port == (endpoint.protocol, endpoint.port))
     };
-    let endpoints = replica.endpoints.iter().filter(move |endpoint| !declared(endpoint));
-    endpoints.filter_map(|e| Some((e.protocol, e.address.parse().ok()?, e.port)))
+    replica.endpoints.iter().filter(move |endpoint| !declared(endpoint))
 }
 
 fn served(

@@ -42,6 +42,8 @@ pub struct Rules {
     sources: BTreeSet<Ipv4Net>,
     /// What they do not reach.
     far: BTreeSet<(Protocol, Ipv4Addr, u16)>,
+    /// Nor these ports of the machine itself.
+    near: BTreeSet<(Protocol, u16)>,
 }
 
 impl Rules {
@@ -69,8 +71,11 @@ impl Rules {
                 .map(|((number, port), socket)| ((address(*number), *port), *socket))
                 .collect(),
             // The kernel refuses a set of networks of which one holds another.
-            sources: Ipv4Net::aggregate(&map.sources.keys().copied().collect()).into_iter().collect(),
+            sources: Ipv4Net::aggregate(&map.sources.keys().copied().collect())
+                .into_iter()
+                .collect(),
             far: map.far.clone(),
+            near: map.near.clone(),
         }
     }
 
@@ -86,6 +91,7 @@ table ip {table} {{
   set served {{ type inet_proto . ipv4_addr . inet_service; }}
   set sources {{ type ipv4_addr; flags interval; }}
   set far {{ type inet_proto . ipv4_addr . inet_service; }}
+  set near {{ type inet_proto . inet_service; }}
   map datagrams {{ type ipv4_addr . inet_service : ipv4_addr . inet_service; }}
   chain closed {{
     meta l4proto tcp reject with tcp reset
@@ -95,7 +101,9 @@ table ip {table} {{
     type filter hook prerouting priority mangle;
     ct direction reply return
     ip daddr {range} meta l4proto {{ tcp, udp }} meta l4proto . ip daddr . th dport != @served goto closed
+    ip daddr {range} return
     ip saddr @sources meta l4proto . ip daddr . th dport @far goto closed
+    ip saddr @sources fib daddr type local meta l4proto . th dport @near goto closed
   }}
   chain to {{
     type nat hook prerouting priority -110;
@@ -112,6 +120,7 @@ table ip {table} {{
             datagrams: BTreeMap::new(),
             sources: BTreeSet::new(),
             far: BTreeSet::new(),
+            near: BTreeSet::new(),
             ..self.clone()
         };
         text.push_str(&nothing.change(self));
@@ -134,6 +143,7 @@ table ip {table} {{
         let port = |(protocol, address, port): &(Protocol, Ipv4Addr, u16)| {
             format!("{} . {address} . {port}", protocol.as_str())
         };
+        let own = |(protocol, port): &(Protocol, u16)| format!("{} . {port}", protocol.as_str());
         let net = |network: &Ipv4Net| network.to_string();
         let of_map =
             |((address, port), _): &(&(Ipv4Addr, u16), &u16)| format!("{address} . {port}");
@@ -152,6 +162,8 @@ table ip {table} {{
         say("add", "sources", to.sources.difference(&self.sources).map(net).collect());
         say("delete", "far", self.far.difference(&to.far).map(port).collect());
         say("add", "far", to.far.difference(&self.far).map(port).collect());
+        say("delete", "near", self.near.difference(&to.near).map(own).collect());
+        say("add", "near", to.near.difference(&self.near).map(own).collect());
         text
     }
 }

@@ -130,6 +130,8 @@ fn replicas_of_this_machine_are_reached_on_their_own_address_and_others_through_
         "a port that is declared for others stays open to them"
     );
     assert_eq!(there.far, far([10, 0, 0, 1]));
+    let near = [(Protocol::Tcp, 32_000), (Protocol::Udp, 32_001)].into();
+    assert_eq!((&map.near, &there.near), (&near, &near), "nor is it a way on one machine");
 }
 
 #[test]

@@ -75,6 +75,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
             (protocol, Ipv4Addr::new(10, 201, 1, host), port)
         };
         Rules {
+            near: served.iter().map(|entry| (port(*entry).0, entry.2)).collect(),
             served: served.into_iter().map(port).collect(),
             far: far.into_iter().map(port).collect(),
             datagrams: datagrams
