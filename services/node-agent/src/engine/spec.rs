@@ -58,7 +58,6 @@ pub(crate) fn network(node: &NodeName, app: &AppKey) -> String {
 /// # Errors
 ///
 /// When a host path is not allowed on this node.
-#[expect(clippy::too_many_arguments, reason = "each is another one's: node, document, settings")]
 pub(crate) fn body(
     of: Of<'_>,
     replica: &ReplicaId,
