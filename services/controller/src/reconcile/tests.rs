@@ -128,10 +128,14 @@ impl World {
                     retry_ms: 500,
                 }
                 .into(),
-                (_, Phase::Placed) => {
-                    RunStarted { replica: id, run: 1, container: "c".into(), endpoints: Vec::new(), inside: None }
-                        .into()
+                (_, Phase::Placed) => RunStarted {
+                    replica: id,
+                    run: 1,
+                    container: "c".into(),
+                    endpoints: Vec::new(),
+                    inside: None,
                 }
+                .into(),
                 (_, Phase::Running) if broken => {
                     let outcome = Outcome::Failed { reason: "exited with 1".into() };
                     ReplicaEnded { replica: id, outcome }.into()

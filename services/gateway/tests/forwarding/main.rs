@@ -56,10 +56,8 @@ impl Gateway {
         };
         let taken_up = || self.number("tables_total");
         let before = taken_up();
-        self.tables.send_replace(Table {
-            routes: routes.iter().map(route).collect(),
-            ..Table::default()
-        });
+        self.tables
+            .send_replace(Table { routes: routes.iter().map(route).collect(), ..Table::default() });
         self.until("the table is taken up", |_| taken_up() > before).await;
     }
 
