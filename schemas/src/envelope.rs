@@ -122,7 +122,7 @@ pub enum DecodeError {
 /// another costs a third of the speed of decoding.
 macro_rules! wire {
     ($($(#[$attr:meta])* $field:ident: $type:ty),* $(,)?) => {
-        #[derive(Serialize, Deserialize)]
+        #[derive(Deserialize)]
         struct Wire<D> {
             $($(#[$attr])* $field: $type,)*
             #[serde(rename = "type")]
@@ -130,11 +130,22 @@ macro_rules! wire {
             data: D,
         }
 
-        impl<D> Wire<D> {
-            fn new(header: Header, kind: String, data: D) -> Self {
-                Self { $($field: header.$field,)* kind, data }
-            }
+        /// The same, lent to be written.
+        #[derive(Serialize)]
+        struct Lent<'a> {
+            $($(#[$attr])* $field: &'a $type,)*
+            #[serde(rename = "type")]
+            kind: &'a str,
+            data: &'a RawValue,
+        }
 
+        impl<'a> Lent<'a> {
+            fn new(header: &'a Header, kind: &'a str, data: &'a RawValue) -> Self {
+                Self { $($field: &header.$field,)* kind, data }
+            }
+        }
+
+        impl<D> Wire<D> {
             fn split(self) -> (Header, String, D) {
                 (Header { $($field: self.$field),* }, self.kind, self.data)
             }
@@ -160,10 +171,17 @@ wire! {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     causation: Option<u64>,
     schema: u32,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_false")]
     ignorable: bool,
     prev_hash: Hash,
 }
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// About what a header takes as JSON.
+const HEADER_BYTES: usize = 640;
 
 impl Header {
     /// Reads the header alone, and the type.
@@ -180,9 +198,11 @@ impl Header {
 
     /// The bytes of an event with this header. They are the record: what is hashed and published.
     #[must_use]
-    pub fn encode(self, kind: &str, data: &RawValue) -> Vec<u8> {
-        let wire = Wire::new(self, kind.to_owned(), data);
-        serde_json::to_vec(&wire).expect("an envelope has string keys only")
+    pub fn encode(&self, kind: &str, data: &RawValue) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + data.get().len());
+        serde_json::to_writer(&mut bytes, &Lent::new(self, kind, data))
+            .expect("an envelope has string keys only, and memory takes it");
+        bytes
     }
 }
 
@@ -220,7 +240,7 @@ impl Envelope {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let data = RawValue::from_string(self.event.data()).expect("an event's data is JSON");
-        self.header.clone().encode(self.event.kind(), &data)
+        self.header.encode(self.event.kind(), &data)
     }
 }
 

@@ -63,6 +63,12 @@ macro_rules! events {
                 match self { $(Self::$name(_) => stringify!($name)),* }
             }
 
+            /// Who may state it.
+            #[must_use]
+            pub fn by(&self) -> By {
+                match self { $(Self::$name(_) => $writers),* }
+            }
+
             /// Decodes the data of a type. `None` when this release does not know the type.
             #[must_use]
             pub fn decode(kind: &str, data: &str) -> Option<Result<Self, serde_json::Error>> {
@@ -150,9 +156,11 @@ events! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         accept_loss: Option<Place>,
     }
-    /// Something stood in the stream at this position that the log never wrote.
+    /// Nothing of this history is at this position: something stood there in the stream that the log
+    /// never wrote, or a bundle leaves out what stood there.
     PositionVoided by By::EventLog => {
-        /// SHA-256 of what stood there.
+        /// SHA-256 of what stood there. In a bundle, SHA-256 of the original history's id, a slash and
+        /// that digest, so that nothing can be guessed by it.
         sha256: Digest,
     }
     /// From here on this is a copy of another history, which goes its own way.

@@ -153,6 +153,9 @@ pub struct WorkloadView {
     /// Why replicas fit nowhere, when they do not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unplaced: Vec<String>,
+    /// The ways on which traffic leads to it: `8080/tcp`, `http://shop.example/api`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<String>,
 }
 
 /// A node, as it is told.

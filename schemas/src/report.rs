@@ -142,6 +142,9 @@ pub struct Traffic {
     pub failed: u64,
     /// Those under way.
     pub in_flight: u64,
+    /// Answers a second over the last 10 s, in thousandths.
+    #[serde(default)]
+    pub rate_milli: u64,
     /// How long answers of the last 10 s took, at the median, in microseconds.
     pub p50_us: u64,
     /// The same for 95 of 100.

@@ -339,7 +339,8 @@ pub struct ConfigFile {
 pub struct Probe {
     /// What is tried.
     pub check: Check,
-    /// From one try to the next. Default 10,000.
+    /// From one try to the next. Default 10,000. What is not ready yet is tried twice a second, so
+    /// that it is ready soon; of those tries one an interval counts.
     #[serde(default = "Probe::interval_ms")]
     pub interval_ms: u64,
     /// After which a try has failed. Default 5,000.

@@ -36,7 +36,8 @@ pub const SEQUENCER_TAKEN: &str = "muster.v1.evt.cluster.log.sequencer.taken";
 /// Where an event is published.
 #[must_use]
 pub fn event(tenant: &Tenant, about: &About) -> String {
-    format!("{ROOT}.evt.{tenant}.{}.{}.{}", about.noun, about.id, about.verb)
+    let tenant = tenant.as_str();
+    [ROOT, ".evt.", tenant, ".", about.noun, ".", &about.id, ".", about.verb].concat()
 }
 
 /// An event's subject, taken apart.

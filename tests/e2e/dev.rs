@@ -152,6 +152,11 @@ fn dev_says_when_it_serves_and_takes_its_containers_over() {
         assert_eq!(node["capacity"]["cpu_milli"], cores * 1_000 / 2, "half of the machine");
     }
 
+    let mut by_address = dev.command(&["apps", "-o", "json"]);
+    by_address.env_remove("MUSTER_DEV_DIR").env("MUSTER_NATS_URL", &url);
+    let output = by_address.output().expect("muster runs");
+    assert!(output.status.success(), "the printed address is enough: {}", text(&output.stderr));
+
     let app = format!("dev{}", std::process::id());
     let spec = r#"{"name":"APP","workloads":{"web":{"image":"muster/web:1","replicas":2,"ports":[{"container":8080}]}}}"#;
     let file = dev.folder.join("app.json");

@@ -8,13 +8,13 @@ use serde_json::Value;
 use tests::cluster::{Cluster, program, text};
 
 /// A fork that is open.
-struct Open {
+pub(crate) struct Open {
     folder: PathBuf,
     child: Child,
 }
 
 impl Open {
-    fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let log = std::fs::File::create(folder.join("dev.log")).expect("a log");
         let mut command = muster(folder, &["dev", "--nats-port", "0", "--fork"]);
         command.arg(folder).stdout(Stdio::piped()).stderr(log);
@@ -27,7 +27,7 @@ impl Open {
         open
     }
 
-    fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let Output { status, stdout, stderr } =
             muster(&self.folder, args).output().expect("muster runs");
         let (out, err) = (text(&stdout), text(&stderr));
@@ -57,12 +57,12 @@ fn muster(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-fn json(printed: &str) -> Value {
+pub(crate) fn json(printed: &str) -> Value {
     serde_json::from_str(printed).unwrap_or_else(|error| panic!("{error}\n{printed}"))
 }
 
 /// Every replica with its node, its run, where it answers, and its container.
-fn replicas(printed: &str) -> Vec<[Value; 6]> {
+pub(crate) fn replicas(printed: &str) -> Vec<[Value; 6]> {
     let fields = ["replica", "node", "run", "state", "endpoint", "container"];
     let printed = json(printed);
     let items = printed["items"].as_array().expect("a list").iter();

@@ -80,12 +80,12 @@ impl Load {
     }
 }
 
-/// A few may fail: an app here ends at once on SIGTERM, and nobody waits for gateways to know yet.
-fn few(what: &str, (asked, failures): (u32, Vec<String>)) {
+/// None may fail: an app here ends at once on SIGTERM, but none is asked to before the gateway has let go
+/// of it.
+fn none(what: &str, (asked, failures): (u32, Vec<String>)) {
     println!("{what}: {} of {asked} requests failed: {failures:?}", failures.len());
     assert!(asked > 200, "{what}: only {asked} requests");
-    let failed = u32::try_from(failures.len()).expect("a few");
-    assert!(failed * 50 < asked, "{what}: {failed} of {asked} failed: {failures:?}");
+    assert!(failures.is_empty(), "{what}: {} of {asked} failed: {failures:?}", failures.len());
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn requests_reach_the_replicas_there_are_while_they_change() {
     for count in ["web=5", "web=1", "web=3"] {
         let _ = cluster.ok(&["scale", cluster.app(), count]);
     }
-    few("scaling", load.end());
+    none("scaling", load.end());
     cluster.until("only those that live answer", |cluster| {
         let found = everyone(port, 60);
         found.len() == 3 && found == alive(cluster)
@@ -110,7 +110,7 @@ fn requests_reach_the_replicas_there_are_while_they_change() {
 
     let load = Load::start(port);
     deployed(&cluster, &shop(&cluster, port).replace("web:1", "web:2"));
-    few("a start-first update", load.end());
+    none("a start-first update", load.end());
     cluster.until("only the new revision answers", |cluster| {
         let found = everyone(port, 60);
         found.iter().all(|who| who.contains("version=2")) && found == alive(cluster)
@@ -122,7 +122,7 @@ fn requests_reach_the_replicas_there_are_while_they_change() {
     cluster.until("the drained node is empty", |cluster| {
         !cluster.ok(&["ps", cluster.app()]).contains(&node)
     });
-    few("a drain", load.end());
+    none("a drain", load.end());
 
     let _ = cluster.ok(&["delete", cluster.app()]);
     cluster.until("nobody listens any more", |_| {

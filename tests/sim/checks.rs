@@ -14,7 +14,7 @@ use schemas::place::{Basis, Place};
 use schemas::report::Beat;
 
 use crate::engine::{Container, Effect, Status};
-use crate::model::Model;
+use crate::model::{Model, Replica};
 use crate::node::Node;
 use crate::service::Host;
 
@@ -176,8 +176,9 @@ impl Checks {
             return Ok(());
         }
         let id = &container.replica;
+        let may_end = |replica: &Replica| replica.retired && replica.left.is_none();
         let must_end =
-            self.model.gone.contains(id) || self.model.replicas.get(id).is_some_and(|r| r.retired);
+            self.model.gone.contains(id) || self.model.replicas.get(id).is_some_and(may_end);
         let unhealthy = matches!(op, Op::Stop { remove: false, .. }) && container.was_sick;
         if must_end || unhealthy {
             return Ok(());

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use node_agent::engine::{Done, Listed, Op, container_name};
-use schemas::event::Evidence;
+use schemas::event::{Endpoint, Evidence};
 use schemas::id::ReplicaId;
-use schemas::spec::{Mode, Protocol, WorkloadSpec};
+use schemas::spec::{Mode, Port, Protocol, WorkloadSpec};
 
 use crate::dice::Dice;
 
@@ -41,6 +41,8 @@ pub(crate) struct Container {
     ends_ms: Option<u64>,
     job: bool,
     host_ports: Vec<(Protocol, u16)>,
+    /// Where its ports are reached.
+    endpoints: Vec<Endpoint>,
 }
 
 /// What became of a request.
@@ -58,6 +60,8 @@ pub(crate) struct Engine {
     pub(crate) containers: BTreeMap<String, Container>,
     /// Until when it does not answer.
     pub(crate) away_until_ms: u64,
+    /// The last port that it gave.
+    ports: u16,
     /// How often the meaning of an image's tag has changed.
     pub(crate) tag: u64,
     /// A name is free although a container has it: what a test of the tests switches on.
@@ -140,6 +144,16 @@ impl Engine {
             name = format!("{name}-again");
         }
         let host_ports = spec.ports.iter().filter_map(|p| Some((p.protocol, p.host?))).collect();
+        let endpoint = |port: &Port| {
+            self.ports += 1;
+            Endpoint {
+                container: port.container,
+                protocol: port.protocol,
+                address: String::new(),
+                port: port.host.unwrap_or(self.ports),
+            }
+        };
+        let endpoints = spec.ports.iter().map(endpoint).collect();
         let container = Container {
             replica: replica.clone(),
             run,
@@ -151,6 +165,7 @@ impl Engine {
             ends_ms: None,
             job: spec.mode == Mode::Job,
             host_ports,
+            endpoints,
         };
         self.containers.insert(name, container);
         Effect::More
@@ -178,7 +193,7 @@ impl Engine {
         }
         Effect::Done(Done::Started {
             container: name.to_owned(),
-            endpoints: Vec::new(),
+            endpoints: container.endpoints.clone(),
             inside: None,
             image_checks: false,
         })
@@ -242,7 +257,7 @@ impl Engine {
                 cluster: None,
                 running: container.status == Status::Running,
                 health: None,
-                endpoints: Vec::new(),
+                endpoints: container.endpoints.clone(),
                 inside: None,
             };
             (name.clone(), listed)
@@ -277,6 +292,7 @@ impl Engine {
             ends_ms: None,
             job: false,
             host_ports: Vec::new(),
+            endpoints: Vec::new(),
         };
         self.containers.entry(container_name(replica, run)).or_insert(container);
     }

@@ -17,6 +17,7 @@ impl World {
             return Ok(());
         }
         self.plan_soon(700, What::Fault);
+        self.gateway_fault();
         let host = self.dice.below(self.hosts.len());
         let node = self.dice.below(self.nodes.len());
         let log = self.dice.below(self.logs.len());
@@ -62,6 +63,19 @@ impl World {
         Ok(())
     }
 
+    fn gateway_fault(&mut self) {
+        for gateway in 0..self.gateways.len() {
+            let dice = &mut self.gateways[gateway].dice;
+            let (what, ms) = (dice.below(24), dice.within(300, 9_000));
+            match what {
+                0 => self.gateway_crash(gateway),
+                1 => self.gateway_away(gateway, ms, true),
+                2 => self.gateway_away(gateway, ms, false),
+                _ => {}
+            }
+        }
+    }
+
     fn log_crash_if_up(&mut self, log: usize) {
         if self.logs[log].is_up() {
             self.log_crash(log);
@@ -94,6 +108,7 @@ impl World {
             _ => self.say(|| "the server restarts".to_owned()),
         }
         self.appends.forget();
+        self.reports.clear();
         for log in 0..self.logs.len() {
             self.log_reconnect(log);
         }
@@ -224,6 +239,9 @@ impl World {
         self.stormy = false;
         for log in &mut self.logs {
             log.paused_until_ms = 0;
+        }
+        for gateway in &mut self.gateways {
+            (gateway.paused_until_ms, gateway.cut_until_ms) = (0, 0);
         }
         for host in 0..self.hosts.len() {
             let life = self.hosts[host].life;

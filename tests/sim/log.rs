@@ -2,11 +2,13 @@
 //!
 //! Not here: the server it publishes to, and time (`world`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use cluster::Marks;
+use event_log::disk::store_group;
 use event_log::sequencer::{Input, Output, Seat, Sequencer, Setup, Window};
-use event_log::store::Store as _;
+use event_log::store::{Commit, Store as _};
 use event_log::testing::{FakeStore, Shown, stands_for};
 use event_log::witness::Heads;
 use schemas::append::{Request, Verdict};
@@ -32,6 +34,10 @@ pub(crate) struct Log {
     /// The number of its connection: acknowledgements come on the one that was published on.
     pub(crate) connection: u64,
     pub(crate) outstanding: BTreeSet<u64>,
+    /// Groups that the disk has not taken yet.
+    storing: VecDeque<Arc<Commit>>,
+    /// Whether a write failed in this life: then nothing more is written.
+    broken: bool,
     /// When the last message that was sent gets to the server: one connection keeps the order.
     pub(crate) wire_ms: u64,
     pub(crate) listening: bool,
@@ -67,6 +73,8 @@ impl Log {
             // No two of all instances are the same.
             connection: u64::try_from(index).expect("small") << 32,
             outstanding: BTreeSet::new(),
+            storing: VecDeque::new(),
+            broken: false,
             wire_ms: 0,
             listening: false,
             read: 0,
@@ -113,6 +121,8 @@ impl Log {
         self.life += 1;
         self.connection += 1;
         self.outstanding.clear();
+        self.storing.clear();
+        self.broken = false;
         self.listening = false;
         self.read = 0;
         self.following = None;
@@ -136,6 +146,8 @@ impl Log {
     pub(crate) fn crash(&mut self, survive: usize) {
         self.machine = None;
         self.shown = None;
+        self.storing.clear();
+        self.broken = false;
         self.listening = false;
         self.reading = false;
         self.following = None;
@@ -148,6 +160,26 @@ impl Log {
     pub(crate) fn on(&mut self, input: Input, now_ms: u64) -> Vec<Output> {
         let now_ms = now_ms + self.skew_ms;
         self.machine.as_mut().map_or_else(Vec::new, |machine| machine.on(input, now_ms))
+    }
+
+    /// A group is on its way to the disk.
+    pub(crate) fn store(&mut self, group: Arc<Commit>) {
+        self.storing.push_back(group);
+    }
+
+    /// The disk takes the next group, or all that wait as one. None: it was taken with another, or
+    /// the disk takes nothing any more.
+    pub(crate) fn stores(&mut self, all: bool) -> Option<Input> {
+        if self.broken {
+            return None;
+        }
+        let mut group = self.storing.pop_front()?;
+        while all && let Some(next) = self.storing.pop_front() {
+            Arc::make_mut(&mut group).join(Commit::clone(&next));
+        }
+        let input = store_group(&self.store, group);
+        self.broken = matches!(input, Input::NotStored(_));
+        Some(input)
     }
 
     pub(crate) fn remember(&mut self, heads: Heads) {

@@ -1,5 +1,5 @@
 //! The whole system in one thread, from one seed: the real machines of event-log, of two instances
-//! of every deciding service and of every node's agent, in virtual time.
+//! of every deciding service, of every node's agent and of some gateways, in virtual time.
 //!
 //! Messages are lost, repeated, late and out of order; whatever runs crashes between any two things
 //! it does, is paused, is cut off, and comes back; the server forgets, engines fail, containers die.
@@ -14,9 +14,11 @@ mod checks;
 mod dice;
 mod engine;
 mod faults;
+mod gateway;
 mod log;
 mod model;
 mod node;
+mod redacted;
 mod scenario;
 mod service;
 mod settled;
@@ -180,6 +182,10 @@ fn stormy_enough(happened: &Happened) {
         "entries were moved aside",
         "entries were fetched from the log",
         "the server restarted",
+        "ReplicasReleased",
+        "a gateway crashed",
+        "a gateway was paused",
+        "a gateway was cut off",
     ] {
         assert!(happened.get(what).is_some_and(|times| *times > 0), "{what}: {happened:#?}");
     }
@@ -220,6 +226,7 @@ fn a_log_that_lets_stale_leaders_append_is_noticed() {
         "one-receipt",
         "surge",
         "fresh-ids",
+        "released-once",
         "requests-are-right",
     ];
     is_noticed(Protections { fencing: false, ..Protections::ALL }, 100, &by);
@@ -244,6 +251,12 @@ fn an_agent_that_acts_before_it_keeps_is_noticed() {
 fn an_engine_that_makes_a_container_twice_is_noticed() {
     let by = ["runs-once", "stopped-for-a-reason"];
     is_noticed(Protections { names: false, ..Protections::ALL }, 100, &by);
+}
+
+#[test]
+fn gateways_that_let_go_before_they_do_are_noticed() {
+    let by = ["lets-go-first"];
+    is_noticed(Protections { letting_go: false, ..Protections::ALL }, 20, &by);
 }
 
 #[test]

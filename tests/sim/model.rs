@@ -3,14 +3,16 @@
 //! It is fed with every entry once nobody can take it back, keeps just what the checks compare, and
 //! judges each batch as it comes.
 
+mod node;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::envelope::{Envelope, Header};
-use schemas::event::{Event, NodeDescription, Outcome, RequestedReplica, Unfit};
-use schemas::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, WorkloadName, Writer};
-use schemas::spec::{
-    AppSpec, Constraint, Mode, MountSource, Protocol, RestartPolicy, WorkloadSpec,
-};
+use schemas::event::{Event, Outcome, RequestedReplica, Unfit};
+use schemas::id::{AppKey, CommandId, Digest, NodeName, ReplicaId, Series, WorkloadName, Writer};
+use schemas::spec::{AppSpec, Mode, MountSource, Protocol, RestartPolicy, WorkloadSpec};
+
+pub(crate) use node::Node;
 
 /// Everything the checks know.
 #[derive(Debug, Default)]
@@ -32,38 +34,12 @@ pub(crate) struct Model {
     known: BTreeSet<u64>,
     /// The last event that was a decision, or more than another failure of what is hopeless.
     pub(crate) moved: u64,
+    /// Releases that came too early, by the batch they are in.
+    pub(crate) too_early: BTreeMap<(Series, u64), String>,
+    /// The time.
+    pub(crate) now_ms: u64,
     /// How many there were of each type of event.
     pub(crate) kinds: BTreeMap<&'static str, u64>,
-}
-
-/// A node.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) has: NodeDescription,
-    pub(crate) given: BTreeMap<String, String>,
-    pub(crate) heard: bool,
-    pub(crate) lost: bool,
-    /// Where it was last lost or found.
-    since: u64,
-    open: bool,
-    drains: bool,
-}
-
-impl Node {
-    /// Whether it takes what has a mode: a cordon does not keep away what is for every node.
-    pub(crate) fn takes(&self, mode: Mode) -> bool {
-        self.open || (mode == Mode::Global && !self.drains)
-    }
-
-    pub(crate) fn meets(&self, name: &NodeName, constraint: &Constraint) -> bool {
-        let value = match constraint.attribute.strip_prefix("label.") {
-            Some(key) => self.given.get(key).or_else(|| self.has.labels.get(key)).cloned(),
-            None if constraint.attribute == "node" => Some(name.to_string()),
-            None => Some(self.has.arch.clone()),
-        };
-        (value.filter(|value| !value.is_empty()).as_ref() == Some(&constraint.value))
-            == constraint.equal
-    }
 }
 
 /// An app.
@@ -104,6 +80,8 @@ pub(crate) struct Replica {
     /// Whether its node could not get its image.
     imageless: bool,
     pub(crate) retired: bool,
+    /// Where and when it was retired, while it finishes what is under way.
+    pub(crate) left: Option<(u64, u64)>,
     pub(crate) run: u32,
     pub(crate) running: bool,
     pub(crate) ready: bool,
@@ -243,7 +221,8 @@ impl Model {
                 self.images.entry(key).or_default().insert(e.image.clone());
             }
             Event::ReplicasRequested(e) => return self.requested(at, e),
-            Event::ReplicasRetired(e) => self.retired(&e.replicas),
+            Event::ReplicasRetired(e) => self.retired(at, &e.replicas, e.leaving),
+            Event::ReplicasReleased(e) => return self.released(at, &e.replicas),
             Event::ReplicasPlaced(e) => return self.placed(&e.node, &e.replicas),
             Event::RunFailed(e) => {
                 if let Some(replica) = self.told(at, &e.replica)? {
@@ -336,6 +315,7 @@ impl Model {
                     || old.is_some_and(|old| old.imageless),
                 imageless: false,
                 retired: false,
+                left: None,
                 run: 0,
                 running: false,
                 ready: false,
@@ -377,13 +357,31 @@ impl Model {
         Ok(())
     }
 
-    fn retired(&mut self, ids: &[ReplicaId]) {
+    fn retired(&mut self, at: &Header, ids: &[ReplicaId], leaving: bool) {
+        let left = leaving.then_some((at.position, self.now_ms));
         for id in ids {
             match self.replicas.get_mut(id) {
-                Some(replica) if replica.node.is_some() => replica.retired = true,
+                Some(replica) if replica.node.is_some() => {
+                    (replica.retired, replica.left) = (true, left);
+                }
                 _ => self.forget(id),
             }
         }
+    }
+
+    /// What is released was leaving, and nothing was sent to it any more or there was time enough.
+    fn released(&mut self, at: &Header, ids: &[ReplicaId]) -> Judged {
+        let key = (at.batch.series.clone(), at.batch.n);
+        if let Some(what) = self.too_early.get(&key) {
+            return wrong("lets-go-first", format!("released at {}: {what}", at.position));
+        }
+        for id in ids {
+            let Some(replica) = self.replicas.get_mut(id) else { continue };
+            if replica.left.take().is_none() {
+                return wrong("released-once", format!("{id} at {}", at.position));
+            }
+        }
+        Ok(())
     }
 
     fn forget(&mut self, id: &ReplicaId) {
@@ -566,12 +564,5 @@ impl Model {
         if let Some(node) = self.nodes.get_mut(name) {
             change(node);
         }
-    }
-}
-
-impl Node {
-    /// It is found, or lost.
-    fn turn(&mut self, found: bool, at: u64) {
-        (self.heard, self.lost, self.since) = (found, !found, at);
     }
 }

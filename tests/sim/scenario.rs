@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::dice::Dice;
 use crate::engine::HOPELESS;
 use crate::node::Node;
+use crate::redacted::CANARY;
 use crate::world::{UTC_MS, What, World};
 
 const APPS: [&str; 3] = ["red", "blue", "green"];
@@ -26,10 +27,12 @@ pub(crate) struct Scenario {
     /// Whether some images never come.
     hopeless: bool,
     asks_every_ms: u64,
+    /// How long what is under way may go on.
+    drain_ms: u64,
 }
 
 impl Scenario {
-    pub(crate) fn new(nodes: &[Node], dice: &mut Dice) -> Self {
+    pub(crate) fn new(nodes: &[Node], seed: u64, dice: &mut Dice) -> Self {
         Self {
             nodes: nodes.iter().map(|node| node.name.clone()).collect(),
             sent: 0,
@@ -37,6 +40,7 @@ impl Scenario {
             removes: dice.once_in(4),
             hopeless: dice.once_in(5),
             asks_every_ms: dice.within(600, 2_500),
+            drain_ms: [0, 1_000, 4_000][usize::try_from(seed % 3).expect("small")],
         }
     }
 
@@ -82,7 +86,7 @@ impl Scenario {
         if each {
             has("each", self.each(dice));
         }
-        has("web", self.web(db, job, dice));
+        has("web", self.web(name, db, job, dice));
         json!({ "name": name, "workloads": workloads })
     }
 
@@ -91,15 +95,19 @@ impl Scenario {
         format!("{}:{}", if hopeless { HOPELESS } else { "app" }, dice.below(3))
     }
 
-    fn web(&self, db: bool, job: bool, dice: &mut Dice) -> Value {
+    fn web(&self, app: &str, db: bool, job: bool, dice: &mut Dice) -> Value {
+        let image = self.image(dice);
         let mut spec = json!({
-            "image": self.image(dice),
+            "env": { "TOKEN": format!("{CANARY}{image}") },
+            "image": image,
             "replicas": dice.below(5),
             "priority": dice.below(3),
             "resources": { "cpu_millis": dice.within(50, 700), "memory_bytes": dice.within(8, 200) << 20 },
             "restart": restart(dice),
             "update": update(dice),
             "stop_grace_ms": 500,
+            "ports": [{ "container": 80, "published": 8_000 + app.len() }],
+            "drain_ms": self.drain_ms,
         });
         if dice.once_in(2) {
             spec["probe"] = probe(dice);
@@ -141,6 +149,7 @@ impl Scenario {
             "restart": restart(dice),
             "update": update(dice),
             "stop_grace_ms": 1_000,
+            "drain_ms": self.drain_ms,
         });
         let volume = dice.once_in(2);
         if volume {

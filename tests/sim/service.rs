@@ -1,8 +1,8 @@
 //! An instance of a deciding service: the real machine, and what is around it in its process.
 
 use cluster::{Fold, Marks};
-use controller::Controller;
 use controller::commands::CommandMessage;
+use controller::{Controller, Heard};
 use decider::{Decider, Input, Now, Output, Role, Rules};
 use health::Health;
 use scheduler::Scheduler;
@@ -10,7 +10,7 @@ use scheduler::documents::Write;
 use schemas::append::{Answer, Request};
 use schemas::id::Writer;
 use schemas::place::Place;
-use schemas::report::{Beat, Heartbeat};
+use schemas::report::{Beat, GatewayReport, Heartbeat};
 
 use crate::log::MARK_EVERY;
 
@@ -27,6 +27,9 @@ pub(crate) enum Mail {
     Connected,
     Heartbeat(Heartbeat),
     Command(CommandMessage),
+    Gateway(GatewayReport),
+    /// All that gateways said before has been handed in.
+    Gateways,
     Tick,
     Stop,
 }
@@ -48,7 +51,7 @@ pub(crate) trait Wired: Rules + Default + 'static {
     /// Whether it listens to heartbeats.
     const HEARS_NODES: bool;
 
-    /// A heartbeat or a command, if it listens to that.
+    /// A heartbeat, a command or what a gateway reports, if it listens to that.
     fn hears(mail: Mail) -> Option<Self::Input>;
 
     /// A document, if it writes any.
@@ -58,8 +61,13 @@ pub(crate) trait Wired: Rules + Default + 'static {
 impl Wired for Controller {
     const HEARS_NODES: bool = false;
 
-    fn hears(mail: Mail) -> Option<CommandMessage> {
-        if let Mail::Command(command) = mail { Some(command) } else { None }
+    fn hears(mail: Mail) -> Option<Heard> {
+        match mail {
+            Mail::Command(command) => Some(Heard::Command(command)),
+            Mail::Gateway(report) => Some(Heard::Gateway(report)),
+            Mail::Gateways => Some(Heard::Gateways),
+            _ => None,
+        }
     }
 
     fn says(output: Self::Output) -> Option<Write> {
@@ -196,7 +204,10 @@ impl<R: Wired> Process for Instance<R> {
                 Mail::Connected => Input::Connected,
                 Mail::Tick => Input::Tick,
                 Mail::Stop => Input::Stop,
-                heard @ (Mail::Heartbeat(_) | Mail::Command(_)) => Input::Rules(R::hears(heard)?),
+                heard @ (Mail::Heartbeat(_)
+                | Mail::Command(_)
+                | Mail::Gateway(_)
+                | Mail::Gateways) => Input::Rules(R::hears(heard)?),
             })
         });
         let outputs = machine.on(inputs, now);

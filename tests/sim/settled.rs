@@ -20,6 +20,9 @@ impl World {
             self.check_log(log)?;
         }
         self.check_services()?;
+        if let Some((id, _)) = self.checks.model.replicas.iter().find(|(_, r)| r.left.is_some()) {
+            return failure("released-at-last", format!("{id} is still leaving"));
+        }
         for (key, app) in &self.checks.model.apps {
             if app.deleting {
                 return failure("deleted", format!("{key} is still there"));
@@ -28,7 +31,8 @@ impl World {
                 self.check_declared(key, app, name, workload)?;
             }
         }
-        self.check_containers()
+        self.check_containers()?;
+        self.check_redacted()
     }
 
     /// Every command has its receipt, and none has one that nobody sent.

@@ -14,10 +14,13 @@ use event_log::testing::{FakeStore, FakeStream};
 use node_agent::agent;
 use node_agent::engine::Op;
 use scheduler::documents::Write;
+use schemas::id::NodeName;
+use schemas::report::GatewayReport;
 
 use crate::agenda::Agenda;
 use crate::checks::{Checks, Failure};
 use crate::dice::Dice;
+use crate::gateway::Gateway;
 use crate::log::Log;
 use crate::node::Node;
 use crate::scenario::Scenario;
@@ -98,6 +101,21 @@ pub(crate) enum What {
         life: u64,
         op: Op,
         step: u8,
+    },
+
+    /// The disk takes the next group.
+    LogStores {
+        log: usize,
+        life: u64,
+    },
+    /// A gateway looks about itself, or begins to.
+    GatewayLook {
+        gateway: usize,
+        life: u64,
+    },
+    GatewayUp {
+        gateway: usize,
+        life: u64,
     },
 
     /// Something comes to event-log.
@@ -184,6 +202,8 @@ pub(crate) struct Protections {
     pub(crate) names: bool,
     /// Every service folds what the log says.
     pub(crate) folding: bool,
+    /// Gateways say that they have let go of a replica when they have.
+    pub(crate) letting_go: bool,
 }
 
 impl Protections {
@@ -194,6 +214,7 @@ impl Protections {
         keeping: true,
         names: true,
         folding: true,
+        letting_go: true,
     };
 }
 
@@ -217,6 +238,9 @@ pub(crate) struct World {
     pub(crate) cuts: BTreeMap<u64, u64>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) nodes: Vec<Node>,
+    pub(crate) gateways: Vec<Gateway>,
+    /// What each gateway said last, as the server keeps it.
+    pub(crate) reports: BTreeMap<NodeName, GatewayReport>,
     pub(crate) scenario: Scenario,
     pub(crate) checks: Checks,
     pub(crate) trace: Trace,
@@ -248,6 +272,10 @@ impl World {
         for node in &mut nodes {
             node.engine.takes_names_twice = !protections.names;
         }
+        // On so many nodes: none, or some of them.
+        let gateways = nodes.iter().zip(0_u64..).take(usize::try_from(seed % 4).expect("small"));
+        let gateways =
+            gateways.map(|(node, i)| Gateway::new(node.name.clone(), (seed << 8) | i)).collect();
         let mut world = Self {
             seed,
             now_ms: 0,
@@ -262,7 +290,9 @@ impl World {
             documents: Documents::default(),
             cuts: BTreeMap::new(),
             hosts,
-            scenario: Scenario::new(&nodes, &mut dice),
+            scenario: Scenario::new(&nodes, seed, &mut dice),
+            gateways,
+            reports: BTreeMap::new(),
             nodes,
             checks: Checks::new(),
             trace: Trace::default(),
@@ -283,6 +313,10 @@ impl World {
         }
         for node in 0..self.nodes.len() {
             self.plan_soon(500, What::NodeUp { node, life: 0 });
+        }
+        for gateway in 0..self.gateways.len() {
+            let wait = self.gateways[gateway].dice.within(1, 2_000);
+            self.plan_in(wait, What::GatewayUp { gateway, life: 0 });
         }
         self.agenda.plan(1_000, What::Ask);
         self.agenda.plan(2_000, What::Fault);
@@ -337,6 +371,7 @@ impl World {
     pub(crate) fn step(&mut self) -> Result<(), Failure> {
         let (at, what) = self.agenda.next().expect("somebody always wants to be called again");
         self.now_ms = at;
+        self.checks.model.now_ms = at;
         match what {
             What::Mail { host, life, mail } => self.mail(host, life, mail),
             What::Wake { host, wake } => self.wake(host, wake),
@@ -365,12 +400,14 @@ impl World {
             What::LogRead { log, life } if life == self.logs[log].life => self.log_read(log),
             What::LogFollow { log, life } if life == self.logs[log].life => self.log_follow(log),
             What::LogTick { log, life } if life == self.logs[log].life => self.log_tick(log),
+            What::LogStores { log, life } if life == self.logs[log].life => self.log_stores(log),
             What::LogUp { log, life } if life == self.logs[log].life => self.log_up(log),
             What::LogInput { .. }
             | What::LogAsks { .. }
             | What::LogRead { .. }
             | What::LogFollow { .. }
             | What::LogTick { .. }
+            | What::LogStores { .. }
             | What::LogUp { .. } => Ok(()),
             What::Publish { log, connection, message } => self.serve(log, connection, &message),
             What::Append { subject, inbox, bytes } => {
@@ -385,6 +422,8 @@ impl World {
                 self.document_arrives(*write, specs_only);
                 Ok(())
             }
+            What::GatewayLook { gateway, life } => self.gateway_look(gateway, life),
+            What::GatewayUp { gateway, life } => self.gateway_up(gateway, life),
             What::Ask => {
                 self.ask();
                 Ok(())

@@ -12,6 +12,53 @@ pub struct Step {
     pub printed: Vec<String>,
 }
 
+/// A line as a shell reads it, as far as documents go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// The variables that are set for it.
+    pub variables: Vec<(String, String)>,
+    /// What is run, and its arguments.
+    pub words: Vec<String>,
+    /// The file that its output goes into.
+    pub into: Option<String>,
+}
+
+impl Line {
+    /// Reads one. Between quotes of either kind is one word, or a part of one.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        let mut line = Self::default();
+        let mut words = words(text).into_iter();
+        while let Some(word) = words.next() {
+            match word.split_once('=') {
+                Some((name, value)) if line.words.is_empty() => {
+                    line.variables.push((name.to_owned(), value.to_owned()));
+                }
+                _ if word == ">" => line.into = words.next(),
+                _ => line.words.push(word),
+            }
+        }
+        line
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in text.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            None if c == '\'' || c == '"' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
 /// The steps of a document's `console` blocks, and its files: `yaml` blocks that begin with `# NAME`.
 #[must_use]
 pub fn read(document: &str) -> (Vec<Step>, Vec<(String, String)>) {
@@ -232,6 +279,15 @@ mod tests {
         check("first\n…", "first\nmore", true);
         check("silent for … ms, see", "silent for 6012 ms, see", true);
         check("silent for … ms", "silent for ms", false);
+    }
+
+    #[test]
+    fn a_line_is_read_as_a_shell_does() {
+        let line = Line::read("A=b muster x --where \"a == 'b c'\" 'd \"e\"' --f=g '' > out.json");
+        let words = ["muster", "x", "--where", "a == 'b c'", "d \"e\"", "--f=g", ""];
+        assert_eq!(line.words, words);
+        assert_eq!(line.variables, [("A".to_owned(), "b".to_owned())]);
+        assert_eq!(line.into.as_deref(), Some("out.json"));
     }
 
     #[test]

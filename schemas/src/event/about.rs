@@ -19,19 +19,20 @@ pub struct About {
 /// The entity of an app.
 #[must_use]
 pub fn app_entity(app: &AppKey) -> String {
-    format!("app/{app}")
+    ["app/", app.tenant.as_str(), "/", app.name.as_str()].concat()
 }
 
 /// The entity of a workload.
 #[must_use]
 pub fn workload_entity(app: &AppKey, workload: &WorkloadName) -> String {
-    format!("workload/{app}/{workload}")
+    let (tenant, app, workload) = (app.tenant.as_str(), app.name.as_str(), workload.as_str());
+    ["workload/", tenant, "/", app, "/", workload].concat()
 }
 
 /// The entity of a command's receipt.
 #[must_use]
 pub fn command_entity(command: &CommandId) -> String {
-    format!("command/{command}")
+    ["command/", command.as_str()].concat()
 }
 
 /// The entity of an image's resolution.
@@ -43,23 +44,16 @@ pub fn image_entity(app: &AppKey, spec: &Digest) -> String {
 /// The entity of a replica.
 #[must_use]
 pub fn replica_entity(replica: &ReplicaId) -> String {
-    format!("replica/{replica}")
+    ["replica/", replica.as_str()].concat()
 }
 
 /// The entity of a node.
 #[must_use]
 pub fn node_entity(node: &NodeName) -> String {
-    format!("node/{node}")
+    ["node/", node.as_str()].concat()
 }
 
 impl Event {
-    /// Who may state it.
-    #[must_use]
-    pub fn by(&self) -> By {
-        let kind = self.kind();
-        Self::TYPES.iter().find(|(name, _)| *name == kind).map_or(By::EventLog, |(_, by)| *by)
-    }
-
     /// Whether a reader that does not know this type may skip it: it changes nothing of the state.
     /// Only types that were so from their first release are.
     #[must_use]

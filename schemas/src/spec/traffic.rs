@@ -107,6 +107,22 @@ fn yes() -> bool {
     true
 }
 
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            host: None,
+            path: Self::path(),
+            port: None,
+            tls: None,
+            redirect: None,
+            rate_limit: None,
+            timeout_ms: Self::timeout_ms(),
+            retries: Self::retries(),
+            set_headers: BTreeMap::new(),
+        }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 impl Route {
     fn path() -> String {

@@ -7,6 +7,7 @@ mod autoscale;
 mod deploy;
 mod node;
 mod ports;
+mod routes;
 
 use cluster::State;
 use cluster::state::Cause;

@@ -2,16 +2,18 @@
 //!
 //! [`commands`] answers a command with the events that should follow, or says why none should.
 //! [`reconcile`] compares what an app declares with the replicas it has, and requests and retires
-//! replicas until they agree. Both are pure; [`rules`] makes one service of them.
+//! replicas until they agree. [`leaving`] says when one that must go has finished what is under way,
+//! by what gateways report. All are pure; [`rules`] makes one service of them.
 //!
 //! Not here: which node a replica goes to (scheduler), starting anything (node-agent).
 
 pub mod commands;
 pub mod config;
+pub mod leaving;
 pub mod reconcile;
 pub mod rules;
 pub mod service;
 
 pub use config::Config;
-pub use rules::Controller;
+pub use rules::{Controller, Heard};
 pub use service::run;

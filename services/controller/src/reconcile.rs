@@ -255,6 +255,7 @@ impl Subject<'_> {
         ids.find(|id| !self.state.replicas.contains(id)).expect("there are more ids than replicas")
     }
 
+    /// Retires replicas: those that may have traffic finish it first.
     fn retire(
         &self,
         replicas: Vec<ReplicaId>,
@@ -262,8 +263,22 @@ impl Subject<'_> {
         cause: &Cause,
         plan: &mut Plan,
     ) {
+        let (leaving, others): (Vec<_>, Vec<_>) =
+            replicas.into_iter().partition(|id| self.may_have_traffic(id));
+        self.say_retired(others, &reason, false, cause, plan);
+        self.say_retired(leaving, &reason, true, cause, plan);
+    }
+
+    fn say_retired(
+        &self,
+        replicas: Vec<ReplicaId>,
+        reason: &RetireReason,
+        leaving: bool,
+        cause: &Cause,
+        plan: &mut Plan,
+    ) {
         if let Some(Event::ReplicasRetired(last)) = plan.last_of(self.name)
-            && last.reason == reason
+            && (&last.reason, last.leaving) == (reason, leaving)
             && last.replicas.len() + replicas.len() <= ENTRIES_MAX
         {
             last.replicas.extend(replicas);
@@ -275,10 +290,19 @@ impl Subject<'_> {
                 workload: self.name.clone(),
                 replicas: part.to_vec(),
                 reason: reason.clone(),
-                leaving: false,
+                leaving,
             };
             plan.say(event, cause);
         }
+    }
+
+    /// Whether a gateway may send something to a replica. One whose node is lost is past knowing.
+    fn may_have_traffic(&self, id: &ReplicaId) -> bool {
+        self.state.replicas.get(id).is_some_and(|replica| {
+            replica.phase == Phase::Ready
+                && !replica.endpoints.is_empty()
+                && !self.state.is_unknown(replica)
+        })
     }
 }
 

@@ -1,14 +1,17 @@
-//! The controller as one set of rules: commands first, then the apps that something touched.
+//! The controller as one set of rules: commands first, then replicas that may end, then the apps that
+//! something touched.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use cluster::State;
-use decider::{Decision, Now, Rules, draft};
+use decider::{Decision, Level, Now, Rules, draft};
 use schemas::append::{Draft, EVENTS_MAX};
 use schemas::id::{AppKey, CommandId, Writer};
 use schemas::place::Place;
+use schemas::report::GatewayReport;
 
 use crate::commands::{self, CommandMessage};
+use crate::leaving::Leaving;
 use crate::reconcile;
 
 /// How many commands are answered at once.
@@ -17,6 +20,17 @@ const COMMANDS_AT_ONCE: usize = 64;
 /// Up to how many bytes of event data go into one batch; a request may hold twice that.
 const BATCH_BYTES: usize = 256 * 1024;
 
+/// What the controller hears beside events.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// A command.
+    Command(CommandMessage),
+    /// What a gateway goes by.
+    Gateway(GatewayReport),
+    /// What gateways said before was handed in, and nothing they say is missed from now on.
+    Gateways,
+}
+
 /// The controller's rules.
 #[derive(Debug, Default)]
 pub struct Controller {
@@ -24,6 +38,8 @@ pub struct Controller {
     inbox: VecDeque<CommandMessage>,
     /// When apps that wait for time to pass are looked at again, in ms since 1970.
     alarms: BTreeMap<AppKey, u64>,
+    /// Replicas that finish what is under way, and what gateways say of that.
+    leaving: Leaving,
 }
 
 impl Controller {
@@ -46,6 +62,36 @@ impl Controller {
             batch.add(answer.events);
             batch.touched.extend(answer.app);
             objects.push(answer.object);
+        }
+    }
+
+    /// Lets replicas end that gateways have let go of. Says when to look again.
+    fn release_replicas(&mut self, state: &State, now: Now, batch: &mut Batch) -> Option<u64> {
+        for key in &state.touched.apps {
+            self.leaving.look(state, key, now.mono_ms);
+        }
+        let plan = self.leaving.release(state, now.mono_ms);
+        let actor = Writer::Controller.to_string();
+        for (event, cause) in plan.events {
+            let tenant = event.app.tenant.clone();
+            let events = vec![draft(event, Some(&tenant), &actor, &cause, now)];
+            if !batch.fits(&events) {
+                return Some(now.mono_ms);
+            }
+            batch.add(events);
+        }
+        plan.again_at_ms
+    }
+
+    fn take_command(&mut self, message: CommandMessage, state: &State) {
+        let known = state.receipts.contains(message.id())
+            || self.inbox.iter().any(|waiting| waiting.id() == message.id());
+        if !known {
+            self.inbox.push_back(message);
+        }
+        // On standby nobody answers from this inbox; what the leader answered leaves it here.
+        if self.inbox.len().is_multiple_of(COMMANDS_AT_ONCE) {
+            self.inbox.retain(|message| !state.receipts.contains(message.id()));
         }
     }
 
@@ -110,37 +156,42 @@ impl Batch {
 }
 
 impl Rules for Controller {
-    type Input = CommandMessage;
+    type Input = Heard;
     type Output = std::convert::Infallible;
 
     fn writer(&self) -> Writer {
         Writer::Controller
     }
 
-    fn input(&mut self, message: CommandMessage, state: &State, _now: Now) {
-        let known = state.receipts.contains(message.id())
-            || self.inbox.iter().any(|waiting| waiting.id() == message.id());
-        if !known {
-            self.inbox.push_back(message);
+    fn input(&mut self, heard: Heard, state: &State, now: Now) {
+        match heard {
+            Heard::Command(message) => self.take_command(message, state),
+            Heard::Gateway(report) => self.leaving.heard(report, now.mono_ms),
+            Heard::Gateways => self.leaving.listening(now.mono_ms),
         }
-        // On standby nobody answers from this inbox; what the leader answered leaves it here.
-        if self.inbox.len().is_multiple_of(COMMANDS_AT_ONCE) {
-            self.inbox.retain(|message| !state.receipts.contains(message.id()));
-        }
+    }
+
+    fn connected(&mut self, now: Now) {
+        self.leaving.connected(now.mono_ms);
     }
 
     fn decide(&mut self, state: &mut State, now: Now) -> Decision {
         let mut batch = Batch::default();
         self.answer_commands(state, now, &mut batch);
+        let release_at = self.release_replicas(state, now, &mut batch);
         self.reconcile_apps(state, now, &mut batch);
         let mut decision = Decision { events: batch.events, absent: batch.absent, wake_ms: None };
         if let Some(at) = self.alarms.values().min() {
             decision.wake_at(now.mono_ms + at.saturating_sub(now.utc_ms).max(1));
         }
+        if let Some(at) = release_at {
+            decision.wake_at(at);
+        }
         decision
     }
 
-    fn reflect(&mut self, _: &mut State, _: Place, _: Now) -> Vec<Self::Output> {
+    fn reflect(&mut self, _: &mut State, place: Place, _: Now) -> Vec<Self::Output> {
+        self.leaving.at(place);
         Vec::new()
     }
 
@@ -152,6 +203,23 @@ impl Rules for Controller {
 
     fn lead(&mut self, _: &State, _: Now) {
         self.alarms.clear();
+        self.leaving.begin();
+    }
+
+    fn levels(&self) -> Vec<Level> {
+        let level = |name, help, value: usize| Level {
+            name,
+            help,
+            value: u64::try_from(value).unwrap_or(u64::MAX),
+        };
+        vec![
+            level(
+                "muster_replicas_leaving",
+                "Replicas that finish what is under way; counted by the leader.",
+                self.leaving.waiting(),
+            ),
+            level("muster_gateways_known", "Gateways heard of late.", self.leaving.gateways()),
+        ]
     }
 }
 

@@ -22,6 +22,24 @@ pub(crate) struct Tip {
     pub(crate) recorded_ms: u64,
 }
 
+/// An event, and what follows from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stated {
+    pub(crate) event: Event,
+    /// The entities that it concerns.
+    pub(crate) entities: Vec<String>,
+    /// Where it is published.
+    pub(crate) subject: String,
+}
+
+impl Stated {
+    pub(crate) fn new(tenant: &Tenant, event: Event) -> Self {
+        let about = event.about();
+        let subject = subject::event(tenant, &about);
+        Self { event, entities: about.entities, subject }
+    }
+}
+
 /// An entry, made or read.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -29,6 +47,8 @@ pub(crate) struct Entry {
     pub(crate) header: Header,
     /// What it says; none when this release does not know its type and may skip it.
     pub(crate) event: Option<Event>,
+    /// The entities that it concerns.
+    pub(crate) entities: Vec<String>,
     /// Where it is published.
     pub(crate) subject: String,
     /// Its exact bytes.
@@ -38,11 +58,17 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn new(header: Header, event: Event, data: &RawValue) -> Self {
-        let subject = subject::event(&header.tenant, &event.about());
-        let bytes = Bytes::from(header.clone().encode(event.kind(), data));
+    fn new(header: Header, stated: Stated, data: &RawValue) -> Self {
+        let Stated { event, entities, subject } = stated;
+        let bytes = Bytes::from(header.encode(event.kind(), data));
         let tip = tip_behind(&header, &bytes);
-        Self { header, event: Some(event), subject, bytes, tip }
+        Self { header, event: Some(event), entities, subject, bytes, tip }
+    }
+
+    fn of_event(header: Header, event: Event) -> Self {
+        let data = RawValue::from_string(event.data()).expect("an event's data is JSON");
+        let stated = Stated::new(&header.tenant, event);
+        Self::new(header, stated, &data)
     }
 
     /// An entry as it was read from the stream.
@@ -53,7 +79,8 @@ impl Entry {
         bytes: Bytes,
     ) -> Self {
         let tip = tip_behind(&header, &bytes);
-        Self { header, event, subject, bytes, tip }
+        let entities = event.as_ref().map(|event| event.about().entities).unwrap_or_default();
+        Self { header, event, entities, subject, bytes, tip }
     }
 
     /// The `i`-th event of a request.
@@ -61,14 +88,14 @@ impl Entry {
         request: &Request,
         i: u32,
         draft: &Draft,
-        event: Event,
+        stated: Stated,
         before: &Tip,
         now_ms: u64,
     ) -> Self {
         let of = u32::try_from(request.events.len()).unwrap_or(u32::MAX);
         let batch = Batch { series: request.series.clone(), n: request.n, i, of };
         let header = Header {
-            id: format!("{}-{}-{i}", batch.series, batch.n),
+            id: id_of(&batch),
             epoch: before.place.epoch,
             position: before.place.position + 1,
             time_ms: draft.time_ms,
@@ -85,7 +112,7 @@ impl Entry {
             ignorable: Event::is_ignorable(&draft.kind),
             prev_hash: before.place.hash,
         };
-        Self::new(header, event, &draft.data)
+        Self::new(header, stated, &draft.data)
     }
 
     /// The entry that begins an epoch.
@@ -114,51 +141,59 @@ impl Entry {
     /// An entry of a fork's own beginning: stated in the name of one who led where it comes from.
     pub(crate) fn forked(before: &Tip, writer: &Writer, term: u64, event: Event) -> Self {
         let position = before.place.position + 1;
-        let series = Series::derive(&format!("fork/{}", before.place.hash), position);
         let header = Header {
             id: format!("fork-{position}"),
-            epoch: before.place.epoch,
-            position,
-            time_ms: before.recorded_ms,
-            recorded_ms: before.recorded_ms,
             tenant: Tenant::new(event.tenant()).expect("an event's tenant is a name"),
-            actor: ACTOR.to_owned(),
             writer: writer.clone(),
             term,
             basis: Some(before.place.basis()),
-            batch: Batch { series, n: 1, i: 0, of: 1 },
-            correlation: None,
-            causation: None,
-            schema: SCHEMA,
-            ignorable: false,
-            prev_hash: before.place.hash,
+            ..alone(before, Series::derive(&format!("fork/{}", before.place.hash), position))
         };
-        let data = RawValue::from_string(event.data()).expect("an event's data is JSON");
-        Self::new(header, event, &data)
+        Self::of_event(header, event)
     }
 
     fn own(before: &Tip, epoch: u64, series: Series, now_ms: u64, event: Event) -> Self {
-        let position = before.place.position + 1;
+        let alone = alone(before, series);
         let header = Header {
-            id: format!("log-{epoch}-{position}"),
+            id: format!("log-{epoch}-{}", alone.position),
             epoch,
-            position,
             time_ms: now_ms,
             recorded_ms: now_ms,
-            tenant: Tenant::new(CLUSTER_TENANT).expect("the cluster's tenant is a name"),
-            actor: ACTOR.to_owned(),
-            writer: Writer::EventLog,
             term: epoch,
-            basis: None,
-            batch: Batch { series, n: 1, i: 0, of: 1 },
-            correlation: None,
-            causation: None,
-            schema: SCHEMA,
-            ignorable: false,
-            prev_hash: before.place.hash,
+            ..alone
         };
-        let data = RawValue::from_string(event.data()).expect("an event's data is JSON");
-        Self::new(header, event, &data)
+        Self::of_event(header, event)
+    }
+}
+
+/// `<series>-<n>-<i>`.
+fn id_of(batch: &Batch) -> String {
+    use std::fmt::Write as _;
+    // A series has 32 digits; the numbers are mostly small.
+    let mut id = String::with_capacity(48);
+    let _ = write!(id, "{}-{}-{}", batch.series.as_str(), batch.n, batch.i);
+    id
+}
+
+/// The frame of an event that event-log itself states next, as a batch of its own.
+fn alone(before: &Tip, series: Series) -> Header {
+    Header {
+        id: String::new(),
+        epoch: before.place.epoch,
+        position: before.place.position + 1,
+        time_ms: before.recorded_ms,
+        recorded_ms: before.recorded_ms,
+        tenant: Tenant::new(CLUSTER_TENANT).expect("the cluster's tenant is a name"),
+        actor: ACTOR.to_owned(),
+        writer: Writer::EventLog,
+        term: before.place.epoch,
+        basis: None,
+        batch: Batch { series, n: 1, i: 0, of: 1 },
+        correlation: None,
+        causation: None,
+        schema: SCHEMA,
+        ignorable: false,
+        prev_hash: before.place.hash,
     }
 }
 

@@ -33,6 +33,12 @@ impl Fork {
         self.0.place()
     }
 
+    /// What follows from everything that was copied.
+    #[must_use]
+    pub fn fold(&self) -> &Fold {
+        self.0.fold()
+    }
+
     /// Copies the next entry.
     ///
     /// # Errors

@@ -32,15 +32,15 @@ pub(crate) mod by {
     use schemas::id::CommandId;
 
     pub(crate) fn command(id: &CommandId) -> String {
-        format!("\u{1}c/{id}")
+        ["\u{1}c/", id.as_str()].concat()
     }
 
     pub(crate) fn actor(name: &str) -> String {
-        format!("\u{1}a/{name}")
+        ["\u{1}a/", name].concat()
     }
 
     pub(crate) fn kind(name: &str) -> String {
-        format!("\u{1}k/{name}")
+        ["\u{1}k/", name].concat()
     }
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Effects {
     series: Series,
     n: u64,
     position: u64,
-    entities: BTreeSet<(String, u64)>,
+    entities: Vec<(String, u64)>,
     leads: Vec<Lead>,
 }
 
@@ -107,6 +107,20 @@ impl Indexer {
 
     /// Reads the next entry.
     pub(crate) fn push(&mut self, header: &Header, event: Option<&Event>) -> Step {
+        self.push_named(
+            header,
+            event,
+            event.map(|event| event.about().entities).unwrap_or_default(),
+        )
+    }
+
+    /// The same, for one who knows already which entities the event concerns.
+    pub(crate) fn push_named(
+        &mut self,
+        header: &Header,
+        event: Option<&Event>,
+        entities: Vec<String>,
+    ) -> Step {
         match event {
             Some(Event::PositionVoided(_)) => {
                 return Step { ends: self.open.is_none(), effects: None };
@@ -116,7 +130,7 @@ impl Indexer {
         }
         let (_, mut effects) =
             self.open.take().unwrap_or_else(|| (header.batch.clone(), Effects::none(header)));
-        effects.add(header, event);
+        effects.add(header, event, entities);
         if header.batch.ends() {
             return Step { ends: true, effects: Some(effects) };
         }
@@ -145,19 +159,21 @@ impl Effects {
             series: header.batch.series.clone(),
             n: header.batch.n,
             position: header.position,
-            entities: BTreeSet::new(),
+            entities: Vec::new(),
             leads: Vec::new(),
         }
     }
 
-    fn add(&mut self, header: &Header, event: Option<&Event>) {
+    fn add(&mut self, header: &Header, event: Option<&Event>, entities: Vec<String>) {
         let position = header.position;
         self.position = position;
-        self.entities.insert((by::actor(&header.actor), position));
+        // Beside those: the actor, the type, and a command.
+        self.entities.reserve(entities.len() + 3);
+        self.entities.push((by::actor(&header.actor), position));
         self.entities.extend(header.correlation.iter().map(|id| (by::command(id), position)));
         let Some(event) = event else { return };
-        self.entities.insert((by::kind(event.kind()), position));
-        self.entities.extend(event.about().entities.into_iter().map(|name| (name, position)));
+        self.entities.push((by::kind(event.kind()), position));
+        self.entities.extend(entities.into_iter().map(|name| (name, position)));
         let lead = match event {
             Event::LeadershipTaken(e) => {
                 Lead::Taken { writer: e.writer.clone(), term: e.term, instance: e.instance.clone() }
@@ -414,11 +430,11 @@ impl Leaderships {
         effects: Effects,
     ) -> (Series, SeriesRow, BTreeSet<(String, u64)>) {
         let mut commit = Commit { writers: std::mem::take(&mut self.0), ..Commit::default() };
-        let series = effects.series.clone();
+        let (series, entities) = (effects.series.clone(), effects.entities.clone());
         let row =
             SeriesRow { writer: effects.writer.clone(), n: effects.n, position: effects.position };
         let Ok(()) = effects.apply(&mut commit, &mut |_| Ok::<_, Infallible>(None));
         self.0 = commit.writers;
-        (series, row, commit.entities)
+        (series, row, entities.into_iter().collect())
     }
 }

@@ -7,6 +7,7 @@
 //! who may state them, and nothing of what they are for.
 
 pub mod archive;
+pub mod disk;
 pub mod packed;
 pub mod start;
 pub mod store;

@@ -5,23 +5,24 @@
 //! place, whose hash stands for every entry before it. A segment that is missing, damaged or of
 //! another history costs time: it and what follows are read from the store, and packed again.
 
+mod reading;
 mod value;
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use cluster::{At, Fold, Replay};
+use cluster::Fold;
 use schemas::envelope::{Envelope, Header};
 use schemas::event::Event;
-use schemas::id::{CommandId, Digest, Writer};
-use schemas::place::{Basis, Place};
+use schemas::id::Digest;
+use schemas::place::Place;
 use serde::{Deserialize, Serialize};
 
-use self::value::{BadValue, Packer, Unpacker};
+use self::reading::{Piece, Reading};
+use self::value::Packer;
 use crate::store::{Row, Store, StoreError};
 
 /// The folder of the segments, in the folder of the log.
@@ -32,6 +33,10 @@ const FORM: u32 = 1;
 
 /// How many events a segment has, or a few more: it ends where a batch does.
 const SEGMENT_EVENTS: u64 = 65_536;
+
+/// How many events are unpacked before they are handed on, and how often before they are folded.
+const PIECE_EVENTS: usize = 512;
+const PIECES_AHEAD: usize = 8;
 
 /// What a segment says of itself, as a line of JSON before its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +98,6 @@ impl Packed {
     ///
     /// When the store cannot be read.
     pub fn fold_to(&self, store: &impl Store, to: u64) -> Result<Fold, StoreError> {
-        let mut fold = Fold::new();
         let mut heads = Vec::new();
         while let Some(head) =
             self.head_behind(store, heads.last().map_or(Place::START, |head: &Head| head.to))?
@@ -103,34 +107,45 @@ impl Packed {
             }
             heads.push(head);
         }
-        // One thread reads and checks the next segments while the other folds.
-        let (send, segments) = sync_channel(1);
-        std::thread::scope(|scope| {
+        // One thread reads, checks and unpacks what comes next while the other folds.
+        let (send, pieces) = sync_channel(PIECES_AHEAD);
+        let folded = std::thread::scope(|scope| {
             scope.spawn(move || {
                 for head in heads {
-                    let body = self.read(&head);
-                    if send.send((head, body)).is_err() {
+                    let piece = match self.unpack(&head, &send) {
+                        Ok(true) => Piece::End(head.to),
+                        Ok(false) => return,
+                        Err(error) => Piece::Bad { from: head.from, error },
+                    };
+                    let bad = matches!(piece, Piece::Bad { .. });
+                    if send.send(piece).is_err() || bad {
                         return;
                     }
                 }
             });
-            for (head, body) in segments {
-                let mut replay = std::mem::take(&mut fold).replay();
-                let read = match body {
-                    Ok(body) => unpack(&body, &head, &mut replay).map_err(|e| e.to_string()),
-                    Err(error) => Err(error.to_string()),
-                };
-                let Err(error) = read else {
-                    fold = replay.at(head.to);
-                    continue;
-                };
-                // It may have been applied in part: what is left is read from the store, whole.
-                tracing::warn!(error, to = %head.to, "a packed segment is bad and is taken away");
-                let _ = fs::remove_file(self.path(head.from));
-                break;
-            }
+            fold_pieces(&pieces)
         });
-        Ok(fold)
+        Ok(folded.unwrap_or_else(|(from, error)| {
+            tracing::warn!(error, %from, "the packed segment behind is bad and is taken away");
+            let _ = fs::remove_file(self.path(from));
+            // It may have been applied in part: all is read from the store.
+            Fold::new()
+        }))
+    }
+
+    /// Unpacks a segment, piece by piece. False when nobody takes them any more.
+    fn unpack(&self, head: &Head, send: &SyncSender<Piece>) -> Result<bool, String> {
+        let body = self.read(head).map_err(|error| error.to_string())?;
+        let mut reading = Reading::new(&body, head.from.position);
+        loop {
+            let piece = reading.next(PIECE_EVENTS).map_err(|error| error.to_string())?;
+            if piece.is_empty() {
+                return Ok(true);
+            }
+            if send.send(Piece::Events(piece)).is_err() {
+                return Ok(false);
+            }
+        }
     }
 
     fn path(&self, from: Place) -> PathBuf {
@@ -283,34 +298,21 @@ impl Packing {
     }
 }
 
-/// Applies what a segment holds.
-fn unpack(body: &[u8], head: &Head, replay: &mut Replay) -> Result<(), BadValue> {
-    let mut from = Unpacker::new(body);
-    let mut writers: HashMap<&str, Writer> = HashMap::new();
-    let (mut position, mut recorded_ms) = (head.from.position, 0_u64);
-    while !from.is_done() {
-        position = position.wrapping_add(from.number()?);
-        recorded_ms = recorded_ms.wrapping_add(from.number()?);
-        let name = from.text()?;
-        let writer = match writers.get(name) {
-            Some(writer) => writer,
-            None => writers.entry(name).or_insert(Writer::parse(name)?),
-        };
-        let basis = match from.number()?.checked_sub(1) {
-            Some(epoch) => Some(Basis { epoch, position: from.number()? }),
-            None => None,
-        };
-        let correlation = match from.number()? {
-            0 => None,
-            _ => Some(CommandId::new(from.text()?)?),
-        };
-        let kind = from.text()?;
-        let event = Event::read(kind, &mut from)
-            .unwrap_or_else(|| Err(BadValue::from(format!("there is no event {kind}"))))?;
-        let correlation = correlation.as_ref();
-        replay.apply(&At { position, recorded_ms, writer, basis, correlation }, &event);
+/// Folds what is unpacked, to its end or to a bad segment: then where that begins, and why.
+fn fold_pieces(pieces: &Receiver<Piece>) -> Result<Fold, (Place, String)> {
+    let (mut replay, mut place) = (Fold::new().replay(), Place::START);
+    for piece in pieces {
+        match piece {
+            Piece::Events(events) => {
+                for read in &events {
+                    replay.apply(&read.at(), &read.event);
+                }
+            }
+            Piece::End(to) => place = to,
+            Piece::Bad { from, error } => return Err((from, error)),
+        }
     }
-    Ok(())
+    Ok(replay.at(place))
 }
 
 #[cfg(test)]

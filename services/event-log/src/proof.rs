@@ -70,9 +70,11 @@ impl<S: Store> Prover<S> {
         Ok(Self { store, folder, key: Arc::new(key), tiles })
     }
 
-    /// Computes some of the tiles that are missing. Says whether more are.
-    pub(crate) fn catch_up(&self, published: Place) -> Result<bool, ProofError> {
+    /// Computes some of the tiles that are missing. Says whether more are. `published` is asked under
+    /// the lock that [`Self::give_up`] takes: a head of before that never makes tiles after it.
+    pub(crate) fn catch_up(&self, published: impl FnOnce() -> Place) -> Result<bool, ProofError> {
         let mut tiles = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let published = published();
         let tiles = match &mut *tiles {
             Some(tiles) => tiles,
             none => {
@@ -125,22 +127,22 @@ impl<S: Store> Prover<S> {
     /// The signed head, and the way to it from an event if one is named.
     pub(crate) fn prove(
         &self,
-        published: Place,
+        published: impl Fn() -> Place,
         genesis: String,
         position: Option<u64>,
     ) -> Result<Proof, ProofError> {
+        let more = self.catch_up(&published)?;
+        let tiles = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let tiles = tiles.as_ref().map_or(&[][..], |tiles| &tiles.roots);
+        let published = published();
         let of = published.position;
         let missing = position.filter(|position| !(1..=of).contains(position));
         if let Some(position) = missing.or((of == 0).then_some(1)) {
             return Err(ProofError::NotThere { position, published: of });
         }
-        if self.catch_up(published)? {
-            let tiles = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
-            let done = tiles.as_ref().map_or(0, |tiles| tiles.roots.len() as u64 * TILE);
-            return Err(ProofError::Building { done, of });
+        if more {
+            return Err(ProofError::Building { done: tiles.len() as u64 * TILE, of });
         }
-        let tiles = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
-        let tiles = tiles.as_ref().map_or(&[][..], |tiles| &tiles.roots);
         let kept = Kept { store: &self.store, tiles, from: 0, hashes: Vec::new() };
         let head = self.sign(genesis, published, proof::root(&kept, 0, of)?);
         let Some(position) = position else {
@@ -298,7 +300,8 @@ mod tests {
         let place = append(&store, 1..=700);
         let prover = prover(&store, &folder);
         for position in [1, 256, 257, 512, 513, 700] {
-            let proof = prover.prove(place, "g".to_owned(), Some(position)).expect("it is there");
+            let proof =
+                prover.prove(|| place, "g".to_owned(), Some(position)).expect("it is there");
             assert!(proof.holds(), "{position}");
             let key: Vec<u8> = (0..64)
                 .step_by(2)
@@ -311,8 +314,21 @@ mod tests {
             let public = UnparsedPublicKey::new(&ED25519, key);
             assert!(public.verify(&proof.head.message(), &signature).is_ok());
         }
-        let beyond = prover.prove(place, "g".to_owned(), Some(701));
+        let beyond = prover.prove(|| place, "g".to_owned(), Some(701));
         assert!(matches!(beyond, Err(ProofError::NotThere { position: 701, published: 700 })));
+    }
+
+    #[test]
+    fn how_far_tiles_may_go_is_asked_while_nothing_can_be_given_up() {
+        let (store, folder) = (FakeStore::default(), Folder::new());
+        let place = append(&store, 1..=700);
+        let prover = prover(&store, &folder);
+        let locked = || {
+            assert!(prover.tiles.try_lock().is_err());
+            place
+        };
+        assert!(!prover.catch_up(locked).expect("it has all"));
+        assert!(prover.prove(locked, "g".to_owned(), Some(3)).expect("it is there").holds());
     }
 
     #[test]
@@ -320,7 +336,7 @@ mod tests {
         let (store, folder) = (FakeStore::default(), Folder::new());
         let place = append(&store, 1..=1_100);
         let prover = prover(&store, &folder);
-        assert!(!prover.catch_up(place).expect("it has all"));
+        assert!(!prover.catch_up(|| place).expect("it has all"));
         // Entries that differ from those are published behind the 700th.
         let end = store.row(700).expect("it is read").expect("it is there").place;
         let rollback = crate::store::Rollback {
@@ -340,7 +356,8 @@ mod tests {
         let place = rows.last().expect("there are some").place;
         store.append(&Commit { rows, ..Commit::default() }).expect("it stores");
         for position in [10, 600, 900, 1_100] {
-            let proof = prover.prove(place, "g".to_owned(), Some(position)).expect("it is there");
+            let proof =
+                prover.prove(|| place, "g".to_owned(), Some(position)).expect("it is there");
             assert!(proof.holds(), "{position}");
         }
     }
@@ -350,7 +367,7 @@ mod tests {
         let (store, folder) = (FakeStore::default(), Folder::new());
         let place = append(&store, 1..=1_100);
         let head = |folder: &Folder| {
-            let proof = prover(&store, folder).prove(place, "g".to_owned(), None);
+            let proof = prover(&store, folder).prove(|| place, "g".to_owned(), None);
             proof.expect("there is a head").head
         };
         let first = head(&folder);
@@ -373,7 +390,7 @@ mod tests {
         let rows: Vec<Row> = (701..=1_100).map(other).collect();
         let end = rows.last().expect("there are some").place;
         forked.append(&Commit { rows, ..Commit::default() }).expect("it stores");
-        let proof = prover(&forked, &folder).prove(end, "g".to_owned(), Some(900));
+        let proof = prover(&forked, &folder).prove(|| end, "g".to_owned(), Some(900));
         assert!(proof.expect("it is there").holds(), "no stale tile is in its way");
         // The tiles of another history are not taken for those of this one.
         let other = Tiles::open(&path, "h".to_owned()).expect("it opens");

@@ -197,15 +197,15 @@ fn state(view: &View, request: &StateRequest) -> Answered {
 }
 
 fn prove(view: &View, prover: &Prover<FjallStore>, request: &ProofRequest) -> Answered {
-    let (place, genesis) = {
-        let fold = view.fold();
-        (fold.place(), fold.state().cluster.genesis.clone())
-    };
-    let proof = prover.prove(place, genesis, request.position).map_err(|error| match &error {
-        ProofError::NotThere { .. } => (404, error.to_string()),
-        ProofError::Building { .. } => (425, error.to_string()),
-        _ => failed(error),
-    })?;
+    let genesis = view.fold().state().cluster.genesis.clone();
+    let proof =
+        prover.prove(|| view.fold().place(), genesis, request.position).map_err(|error| {
+            match &error {
+                ProofError::NotThere { .. } => (404, error.to_string()),
+                ProofError::Building { .. } => (425, error.to_string()),
+                _ => failed(error),
+            }
+        })?;
     encode(&proof)
 }
 

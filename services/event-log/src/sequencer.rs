@@ -10,6 +10,7 @@
 //! or entropy (the pump in `service`).
 
 mod admit;
+mod ahead;
 mod diverge;
 mod flight;
 mod held;
@@ -33,6 +34,7 @@ use schemas::event::{Event, SequencerTaken};
 use schemas::place::Place;
 
 use self::admit::Decision;
+use self::ahead::Ahead;
 use self::diverge::Diverged;
 use self::flight::Flight;
 use self::held::Held;
@@ -59,7 +61,7 @@ enum Phase {
     Taking { position: u64 },
     /// Ordering requests, under the `SequencerTaken` at this position.
     Leading { fence: u64 },
-    /// Something went wrong: waiting for the outcomes of what was sent.
+    /// Something went wrong: waiting for what is under way, to the disk and to the stream.
     Draining,
     /// Waiting before the next attempt.
     Resting { ticks: u32 },
@@ -83,6 +85,9 @@ pub struct Sequencer<S, B> {
     phase: Phase,
     /// The stored head.
     tip: Tip,
+    /// What is ordered behind it; nothing, unless it leads or has just led.
+    ahead: Ahead,
+    /// As it is behind all that is ordered.
     indexer: Indexer,
     published: Place,
     /// The highest epoch that was ever seen.
@@ -128,6 +133,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             setup,
             phase: Phase::Idle,
             tip: Tip::default(),
+            ahead: Ahead::default(),
             indexer: Indexer::default(),
             published,
             epoch,
@@ -162,9 +168,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         matches!(self.phase, Phase::Leading { .. })
     }
 
-    /// How many entries are stored and not published.
+    /// How many entries are ordered and not published.
     pub fn backlog(&self) -> u64 {
-        self.tip.place.position.saturating_sub(self.published.position)
+        self.end().place.position.saturating_sub(self.published.position)
     }
 
     /// What was counted.
@@ -189,20 +195,19 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         self.others(&input, out);
         match (input, &self.phase) {
             (Input::Outcomes(outcomes), _) => self.outcomes(outcomes, out),
-            (Input::Room(room), _) => self.room(&room, now_ms, out),
-            (Input::Marked(beat), Phase::Leading { fence }) => {
-                let fence = *fence;
-                self.check_state(&beat, fence, now_ms, out)
+            (Input::Stored(position), _) => {
+                self.on_disk(position, out);
+                Ok(())
             }
+            (Input::NotStored(error), _) => Err(Stop::Store(error)),
+            (Input::Room(room), _) => self.room(&room, now_ms, out),
+            (Input::Marked(beat), Phase::Leading { .. }) => self.check_state(&beat, now_ms, out),
             (Input::Marked(_), _) => Ok(()),
             (Input::Requests(asked), Phase::Leading { .. }) if self.full => {
                 self.let_go(&asked, out);
                 Ok(())
             }
-            (Input::Requests(asked), Phase::Leading { fence }) => {
-                let fence = *fence;
-                self.group(&asked, fence, now_ms, out)
-            }
+            (Input::Requests(asked), Phase::Leading { .. }) => self.group(&asked, now_ms, out),
             // They are still in their stream, and are read again from its first message on.
             (Input::Requests(_), _) => Ok(()),
             (Input::Confirmed { ticket, last }, Phase::Leading { .. }) => {
@@ -235,23 +240,17 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         }
     }
 
-    /// Orders a group: checks each request against the indexes and the group before it, stores what
-    /// was accepted in one commit, and has it published.
-    fn group(
-        &mut self,
-        asked: &[Asked],
-        fence: u64,
-        now_ms: u64,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Stop> {
-        let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
+    /// Orders a group: checks each request against the indexes and the group before it, and has what
+    /// was accepted stored in one commit. It is published when that is on disk.
+    fn group(&mut self, asked: &[Asked], now_ms: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
+        let mut group = Group::behind(&self.store, &self.ahead, self.end(), self.indexer.clone());
         let mut fence_at = None;
         if self.must_take_again() {
             let entry = self.taken(None, now_ms)?;
             fence_at = Some(entry.tip.place.position);
             group.push([entry])?;
         }
-        let mut answers = Vec::new();
+        let mut answers = Vec::with_capacity(asked.len());
         for one in asked {
             let decision =
                 admit::admit(one, &mut group, &self.bindings, &self.setup.window, now_ms)?;
@@ -259,41 +258,26 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         }
         let Some(up_to) = asked.last().map(|one| one.sequence) else { return Ok(()) };
 
-        let (commit, tip, indexer) = group.done();
-        if !commit.rows.is_empty() {
-            self.store.append(&commit)?;
-            self.counts.groups += 1;
-            self.tip = tip;
-            self.indexer = indexer;
-            self.epoch = self.epoch.max(tip.place.epoch);
-            self.send_rows(commit.rows, fence, fence_at, out);
+        let group = group.done();
+        if !group.0.rows.is_empty() {
+            self.order(group, fence_at, out);
         }
         for (inbox, decision, after) in answers {
             self.hold(inbox, decision, after);
         }
-        out.push(Output::Purge { up_to });
+        self.purge(up_to, out);
         self.confirm(out);
         self.release(out);
         Ok(())
     }
 
-    /// Stores an event of its own, and has it published.
-    fn state(
-        &mut self,
-        event: Event,
-        fence: u64,
-        now_ms: u64,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Stop> {
-        let entry = Entry::stated(&self.tip, event, now_ms);
-        let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
-        group.push([entry])?;
-        let (commit, tip, indexer) = group.done();
-        self.store.append(&commit)?;
-        self.tip = tip;
-        self.indexer = indexer;
-        self.counts.events += 1;
-        self.send_rows(commit.rows, fence, None, out);
+    /// Orders an event of its own.
+    fn state(&mut self, event: Event, now_ms: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
+        let end = self.end();
+        let mut group = Group::behind(&self.store, &self.ahead, end, self.indexer.clone());
+        group.push([Entry::stated(&end, event, now_ms)])?;
+        let group = group.done();
+        self.order(group, None, out);
         Ok(())
     }
 
@@ -306,13 +290,10 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
     ) {
         for row in rows {
             let (position, row_epoch) = (row.position(), row.place.epoch);
-            self.since.messages += 1;
-            self.since.bytes += (row.bytes.len() + row.subject.len() + FRAME_BYTES) as u64;
             self.flight.push(Message::of(row, Some(fence)));
             if fence_at == Some(position) {
                 self.reign = Some(Reign { epoch: row_epoch, fences: [fence, position] });
                 fence = position;
-                self.since = Since::default();
                 self.counts.takes += 1;
             }
         }
@@ -326,16 +307,17 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             || self.since.bytes >= self.setup.window.bytes / 2
     }
 
-    /// A `SequencerTaken` behind the stored head.
+    /// A `SequencerTaken` behind all that is ordered.
     fn taken(&self, accept_loss: Option<Place>, now_ms: u64) -> Result<Entry, StoreError> {
         let new = self.store.genesis()?.is_none();
+        let end = self.end();
         let event = SequencerTaken {
             instance: self.setup.instance.clone(),
-            after: self.tip.place.position,
+            after: end.place.position,
             genesis: new.then(|| self.setup.genesis.clone()),
             accept_loss,
         };
-        Ok(Entry::taken(&self.tip, self.epoch + 1, event, now_ms))
+        Ok(Entry::taken(&end, self.epoch + 1, event, now_ms))
     }
 
     fn hold(&mut self, inbox: Option<String>, decision: Decision, after: u64) {
@@ -449,8 +431,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
     }
 
     fn drained(&mut self, out: &mut Vec<Output>) {
-        if self.flight.outstanding() == 0 {
+        if self.flight.outstanding() == 0 && self.ahead.is_stored() {
             self.flight = Flight::default();
+            self.ahead = Ahead::default();
             self.attempt(out);
         }
     }

@@ -27,6 +27,8 @@ pub struct Standing {
     pub leads: bool,
     /// Whoever led was not heard for long enough.
     pub silent: bool,
+    /// A disk of its own has no room: it could order nothing.
+    pub full: bool,
     /// The highest place that anyone said was published.
     pub known: Place,
     /// An operator said to go on without what was published and is in no log.
@@ -154,6 +156,9 @@ pub enum Waiting {
     /// The stream is not as the log, and there may be one who leads and mends it.
     #[error("for whoever leads to mend the events stream, or to be silent")]
     Leader,
+    /// It is for this one to go on, and it has no room to.
+    #[error("for room on a disk: one that can store nothing takes nothing over")]
+    Room,
     /// Another instance has more.
     #[error(
         "the log ends at {log} and history was published up to {known}: for the instance that has \
@@ -339,9 +344,10 @@ fn of_several(facts: &Facts, action: Action) -> Action {
             if standing.known.after(log) && !standing.accepts_loss {
                 return Action::Wait(Waiting::Below { log: *log, known: standing.known });
             }
-            match standing.silent {
+            match standing.silent && !standing.full {
                 true => action,
                 false if stream.last == log.position && log.position > 0 => Action::Follow,
+                false if standing.silent => Action::Wait(Waiting::Room),
                 false => Action::Wait(Waiting::Leader),
             }
         }

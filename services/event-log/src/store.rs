@@ -10,6 +10,7 @@ mod fjall;
 mod frozen;
 mod journal;
 mod keys;
+mod names;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod bare;
@@ -31,6 +32,7 @@ pub use self::fjall::FjallStore;
 #[cfg(any(test, feature = "testing"))]
 pub use self::fjall::write_without_sync;
 pub(crate) use self::frozen::Frozen;
+pub use self::names::Names;
 
 /// An entry as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,9 +94,27 @@ pub struct Commit {
     /// The leadership of each writer that it concerns.
     pub writers: BTreeMap<Writer, WriterRow>,
     /// Which entity has an event at which position; which command, actor and type as well.
-    pub entities: BTreeSet<(String, u64)>,
+    pub entities: Names,
     /// The id of the history, when the group holds its first entry.
     pub genesis: Option<String>,
+}
+
+impl Commit {
+    /// Whether an entity has an event in it.
+    #[must_use]
+    pub fn names(&self, entity: &str) -> bool {
+        self.entities.has(entity)
+    }
+
+    /// Adds the group that follows, so that both are stored as one.
+    pub fn join(&mut self, next: Self) {
+        let Self { rows, series, writers, entities, genesis } = next;
+        self.rows.extend(rows);
+        self.series.extend(series);
+        self.writers.extend(writers);
+        self.entities.join(entities);
+        self.genesis = self.genesis.take().or(genesis);
+    }
 }
 
 /// Entries that turned out not to be history, and the indexes as they were before them.

@@ -74,6 +74,15 @@ pub fn look(folder: &Path, progress: &mut Progress) -> Result<Report, Failure> {
         }
         Err(error) => report.damages.push(error.to_string()),
     }
+    if !looked.copy_may_open {
+        report.summary = "the log does not open".to_owned();
+        report.notes.push(
+            "what describes the store's trees is not as it was written, so it is not opened: \
+             `salvage` reads its tables and journals without that"
+                .to_owned(),
+        );
+        return Ok(report);
+    }
     let copy = folder.join(COPY);
     let opened = if looked.may_open {
         FjallStore::open(folder)

@@ -189,10 +189,12 @@ pub(crate) fn write_snapshot(store: &impl Store, fold: &Fold) -> Result<(), View
     Ok(())
 }
 
-/// The position of the newest snapshot that this version of the fold made.
+/// The position of the newest snapshot of this history that this version of the fold made.
 pub(crate) fn newest_snapshot(store: &impl Store) -> u64 {
     let metas = store.snapshots().unwrap_or_default();
-    let mine = metas.iter().find(|meta| meta.fold_version == FOLD_VERSION);
+    let mine = metas.iter().find(|meta| {
+        meta.fold_version == FOLD_VERSION && belongs(store, meta).is_ok_and(|belongs| belongs)
+    });
     mine.map_or(0, |meta| meta.place.position)
 }
 

@@ -1,99 +1,157 @@
-//! Which endpoint a connection goes to.
+//! Which endpoint a connection or a request goes to.
 //!
-//! They take turns; when the one whose turn it is has more connections than another that the turn's
-//! number picks, that other one gets it. An endpoint that could not be reached is put aside for a
-//! growing time: it is tried when nothing else is left, and then by one connection at a time.
+//! Two are drawn, each as often as its weight says, and the one that is less busy and answers faster gets
+//! it; of two that are about as good, the one on this node. An endpoint that is new gets its share little
+//! by little. One that could not be reached is put aside for a growing time: it is tried when nothing
+//! else is left, and then by one at a time. One that answers badly several times in a row is put aside
+//! as well, but never more than half of them.
+
+use schemas::id::NodeName;
 
 use crate::table::Endpoint;
 
-/// How long an endpoint is put aside after its first failure, in ms. It doubles with each.
-const ASIDE_MS: u64 = 1_000;
+mod draw;
+mod slot;
 
-/// The longest time it is put aside, in ms.
-const ASIDE_MS_MAX: u64 = 10_000;
+use slot::Slot;
 
-/// The endpoints of one port, and what is known of each. No clock: whoever asks says the time.
-#[derive(Debug, Default)]
-pub struct Balancer {
-    slots: Vec<Slot>,
+/// The endpoints of one port, and what is known of each. No clock: whoever asks says the time. With each
+/// endpoint goes what its owner keeps for it.
+#[derive(Debug)]
+pub struct Balancer<T> {
+    slots: Vec<Slot<T>>,
+    here: Option<NodeName>,
+    how: How,
     turn: u64,
     made: u64,
 }
 
-#[derive(Debug)]
-struct Slot {
-    id: u64,
-    endpoint: Endpoint,
-    open: u64,
-    failures: u32,
-    aside_until_ms: u64,
+/// How one of them is chosen when nobody in particular is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum How {
+    /// The better of two.
+    #[default]
+    LeastLoaded,
+    /// One after the other.
+    RoundRobin,
+}
+
+/// Who is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Want {
+    /// Anyone.
+    #[default]
+    Any,
+    /// Always the same one for the same key, as long as it is there.
+    Key(u64),
+    /// The one that this mark is of ([`mark`]), or anyone if it is not there or not well.
+    Marked(u64),
 }
 
 /// An endpoint that was picked: count it out again with [`Balancer::closed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pick {
+pub struct Pick<T> {
     /// What to call it by. No other endpoint ever has it.
     pub id: u64,
-    /// Where it is.
-    pub endpoint: Endpoint,
+    /// What its owner keeps for it.
+    pub site: T,
 }
 
-impl Balancer {
-    /// Makes these the endpoints. What is known of those that stay is kept.
-    pub fn lead(&mut self, endpoints: &[Endpoint]) {
+impl<T> Default for Balancer<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), here: None, how: How::default(), turn: 0, made: 0 }
+    }
+}
+
+impl<T: Clone> Balancer<T> {
+    /// One on a node, which prefers the endpoints there.
+    #[must_use]
+    pub fn on(here: NodeName) -> Self {
+        Self { here: Some(here), ..Self::default() }
+    }
+
+    /// Chooses like this from now on.
+    pub fn choose(&mut self, how: How) {
+        self.how = how;
+    }
+
+    /// Makes these the endpoints. What is known of those that stay is kept; for the others the owner
+    /// makes what it keeps.
+    pub fn lead(
+        &mut self,
+        endpoints: &[Endpoint],
+        now_ms: u64,
+        mut make: impl FnMut(&Endpoint) -> T,
+    ) {
         let mut before = std::mem::take(&mut self.slots);
+        let warming = !before.is_empty();
         for endpoint in endpoints {
-            let known = before.iter().position(|slot| slot.endpoint == *endpoint);
-            let slot = known.map_or_else(|| self.fresh(endpoint), |i| before.swap_remove(i));
+            let known = before.iter().position(|slot| slot.is_of(endpoint));
+            let mut slot = known.map_or_else(
+                || {
+                    self.made += 1;
+                    let local = self.here.as_ref() == Some(&endpoint.node);
+                    Slot::new(self.made, endpoint, make(endpoint), local, warming.then_some(now_ms))
+                },
+                |i| before.swap_remove(i),
+            );
+            slot.weight = endpoint.weight;
             self.slots.push(slot);
         }
     }
 
-    fn fresh(&mut self, endpoint: &Endpoint) -> Slot {
-        self.made += 1;
-        Slot { id: self.made, endpoint: endpoint.clone(), open: 0, failures: 0, aside_until_ms: 0 }
-    }
-
-    /// The endpoint to try next, which is not one of those that were tried already. It counts as a
-    /// connection from now on.
-    pub fn pick(&mut self, tried: &[u64], now_ms: u64) -> Option<Pick> {
-        let untried = || self.slots.iter().enumerate().filter(|(_, s)| !tried.contains(&s.id));
-        let good: Vec<usize> =
-            untried().filter(|(_, s)| s.aside_until_ms <= now_ms).map(|(i, _)| i).collect();
-        let chosen = if good.is_empty() {
-            untried().min_by_key(|(_, s)| (s.aside_until_ms, s.id)).map(|(i, _)| i)?
-        } else {
-            self.turn += 1;
-            let (one, other) = (at(&good, self.turn), at(&good, scattered(self.turn)));
-            if self.slots[other].open < self.slots[one].open { other } else { one }
+    /// The endpoint to try next, which is not one of those that were tried already. It counts as busy
+    /// with one more thing from now on.
+    pub fn pick(&mut self, want: Want, tried: &[u64], now_ms: u64) -> Option<Pick<T>> {
+        self.turn = self.turn.wrapping_add(1);
+        let wanted = match want {
+            Want::Any => None,
+            Want::Key(key) => draw::by_key(&self.slots, key, tried, now_ms),
+            Want::Marked(mark) => {
+                self.slots.iter().position(|s| s.mark == mark && s.is_good(tried, now_ms))
+            }
         };
+        let chosen = wanted
+            .or_else(|| match self.how {
+                How::LeastLoaded => draw::better_of_two(&self.slots, self.turn, tried, now_ms),
+                How::RoundRobin => draw::in_turn(&mut self.slots, tried, now_ms),
+            })
+            .or_else(|| draw::least_bad(&self.slots, tried))?;
         let slot = &mut self.slots[chosen];
-        slot.open += 1;
-        if slot.failures > 0 {
-            // The others wait for what this try finds.
-            slot.aside_until_ms = slot.aside_until_ms.max(now_ms + ASIDE_MS);
-        }
-        Some(Pick { id: slot.id, endpoint: slot.endpoint.clone() })
+        slot.taken(now_ms);
+        Some(Pick { id: slot.id, site: slot.site.clone() })
     }
 
     /// A picked endpoint was reached.
     pub fn reached(&mut self, id: u64) {
         if let Some(slot) = self.slot(id) {
-            slot.failures = 0;
-            slot.aside_until_ms = 0;
+            slot.reached();
         }
     }
 
     /// A picked endpoint could not be reached.
     pub fn failed(&mut self, id: u64, now_ms: u64) {
         if let Some(slot) = self.slot(id) {
-            let wait = ASIDE_MS << slot.failures.min(10);
-            slot.failures = slot.failures.saturating_add(1);
-            slot.aside_until_ms = now_ms + wait.min(ASIDE_MS_MAX);
+            slot.failed(now_ms);
         }
     }
 
-    /// A connection to a picked endpoint is over, or there never was one.
+    /// A picked endpoint answered well, after so long.
+    pub fn answered(&mut self, id: u64, after_us: u64, now_ms: u64) {
+        if let Some(slot) = self.slot(id) {
+            slot.answered(after_us, now_ms);
+        }
+    }
+
+    /// A picked endpoint was reached, and answered badly or not at all. Says whether it is put aside
+    /// for that.
+    pub fn disappointed(&mut self, id: u64, now_ms: u64) -> bool {
+        let aside = self.slots.iter().filter(|slot| slot.is_ejected(now_ms)).count();
+        let may_eject = (aside + 1) * 2 <= self.slots.len();
+        self.slot(id).is_some_and(|slot| slot.disappointed(may_eject, now_ms))
+    }
+
+    /// What a picked endpoint was busy with is over, or never began.
     pub fn closed(&mut self, id: u64) {
         if let Some(slot) = self.slot(id) {
             slot.open = slot.open.saturating_sub(1);
@@ -104,6 +162,11 @@ impl Balancer {
     #[must_use]
     pub fn has(&self, id: u64) -> bool {
         self.slots.iter().any(|slot| slot.id == id)
+    }
+
+    /// What is kept for each.
+    pub fn sites(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.slots.iter().map(|slot| (slot.id, &slot.site))
     }
 
     /// How many endpoints there are.
@@ -118,21 +181,21 @@ impl Balancer {
         self.slots.is_empty()
     }
 
-    fn slot(&mut self, id: u64) -> Option<&mut Slot> {
+    /// How many are put aside for what they answered.
+    #[must_use]
+    pub fn ejected(&self, now_ms: u64) -> usize {
+        self.slots.iter().filter(|slot| slot.is_ejected(now_ms)).count()
+    }
+
+    fn slot(&mut self, id: u64) -> Option<&mut Slot<T>> {
         self.slots.iter_mut().find(|slot| slot.id == id)
     }
 }
 
-/// The entry that a number falls on.
-fn at(entries: &[usize], number: u64) -> usize {
-    let len = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-    entries[usize::try_from(number % len).unwrap_or(0)]
-}
-
-/// A number that neighbours of the given one do not have as a neighbour.
-fn scattered(turn: u64) -> u64 {
-    let mixed = (turn ^ (turn >> 30)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ (mixed >> 32)
+/// What stands for a text: equal for equal ones, on every gateway.
+#[must_use]
+pub fn mark(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| draw::scattered(hash ^ u64::from(*byte)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The settings of the gateway.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use runtime::Settings;
 use runtime::inside::Range;
@@ -30,4 +31,17 @@ pub struct Config {
     /// /etc/resolv.conf.
     #[arg(long = "resolver", value_name = "IP:PORT")]
     pub resolvers: Vec<SocketAddr>,
+    /// The port that serves HTTP for all workloads, by host and path. Without it, none does.
+    #[arg(long, env = "MUSTER_HTTP_PORT", value_name = "PORT")]
+    pub http_port: Option<u16>,
+    /// The port that serves HTTPS for all workloads.
+    #[arg(long, env = "MUSTER_HTTPS_PORT", value_name = "PORT", requires = "certificates")]
+    pub https_port: Option<u16>,
+    /// The folder of certificates: `<name>.crt` (the chain) and `<name>.key`, as PEM. They are read again
+    /// when they change.
+    #[arg(long, env = "MUSTER_CERTIFICATES", value_name = "DIR")]
+    pub certificates: Option<PathBuf>,
+    /// Writes a line about every request of HTTP.
+    #[arg(long, env = "MUSTER_ACCESS_LOG")]
+    pub access_log: bool,
 }

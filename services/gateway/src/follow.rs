@@ -2,17 +2,24 @@
 
 use cluster::{Fold, FoldError};
 use runtime::reader::Read;
+use schemas::event::Event;
+use schemas::id::NodeName;
 
+use crate::inside::map::Map;
 use crate::table::Table;
 
 /// A reader of history that says what is to be served.
 #[derive(Debug)]
 pub struct Follower {
     fold: Fold,
+    /// The node whose machine is served.
+    node: NodeName,
     /// Whether the end of history was seen: a table of the past must not be served.
     caught_up: bool,
-    /// Whether a table was asked for before.
-    told: bool,
+    /// The last table that was asked for.
+    told: Option<Table>,
+    /// Whether something left since: what is known of that is told, whether or not it changed anything.
+    left: bool,
     /// The position that event-log was asked for.
     fetching: Option<u64>,
 }
@@ -33,10 +40,10 @@ pub enum Need {
 }
 
 impl Follower {
-    /// Goes on after a fold.
+    /// Goes on after a fold, for the machine of a node.
     #[must_use]
-    pub fn new(fold: Fold) -> Self {
-        Self { fold, caught_up: false, told: false, fetching: None }
+    pub fn new(fold: Fold, node: NodeName) -> Self {
+        Self { fold, node, caught_up: false, told: None, left: false, fetching: None }
     }
 
     /// The history as far as it was read.
@@ -67,7 +74,13 @@ impl Follower {
         };
         let next = self.fold.cursor().position + 1;
         match self.fold.push(&bytes) {
-            Ok(_) => None,
+            Ok(applied) => {
+                let events = applied.iter().flat_map(|applied| &applied.events);
+                let leaves =
+                    |event: &Event| matches!(event, Event::ReplicasRetired(e) if e.leaving);
+                self.left |= events.map(|envelope| &envelope.event).any(leaves);
+                None
+            }
             // A repeat: it was folded already.
             Err(FoldError::Gap { expected, got }) if got < expected => None,
             // What the log itself says is history: when that does not follow, something else was
@@ -86,17 +99,26 @@ impl Follower {
         }
     }
 
-    /// The table of now, if it may differ from the last one that was asked for.
+    /// The table of now, if it differs from the last one that was asked for, or is known to hold for
+    /// what left since.
     pub fn table(&mut self) -> Option<Table> {
         if !self.caught_up {
             return None;
         }
         let touched = std::mem::take(&mut self.fold.state_mut().touched);
-        if self.told && touched.apps.is_empty() && touched.nodes.is_empty() {
+        let place = self.fold.place();
+        let news = std::mem::take(&mut self.left)
+            || self.told.as_ref().is_none_or(|told| told.place.epoch != place.epoch);
+        if !news && touched.apps.is_empty() && touched.nodes.is_empty() {
             return None;
         }
-        self.told = true;
-        Some(Table::of(self.fold.state()))
+        let state = self.fold.state();
+        let table = Table { inside: Map::of(state, &self.node), ..Table::of(state, place) };
+        if !news && self.told.as_ref().is_some_and(|told| told.leads_as(&table)) {
+            return None;
+        }
+        self.told = Some(table.clone());
+        Some(table)
     }
 }
 

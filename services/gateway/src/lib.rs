@@ -3,8 +3,11 @@
 //!
 //! [`follow`] reads history and says what is to be served: a [`table`] of endpoints by published
 //! port, which follows from the state and from nothing else. [`ports`] listens as the table says;
-//! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes. Who replaces the forwarding keeps
-//! the table. [`inside`] serves workloads by name to the containers of its machine.
+//! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes, and `http` requests; [`open`] counts what is
+//! under way on each replica, [`numbers`] what went there. [`inside`] serves workloads by name to the
+//! containers of its machine.
+//!
+//! [`report`] says which table is served by, and what is under way where it does not lead any more.
 //!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
 
@@ -12,14 +15,25 @@ pub mod balance;
 pub mod config;
 pub mod follow;
 pub mod inside;
+pub mod numbers;
+pub mod open;
 pub mod ports;
+pub mod report;
 pub mod service;
 pub mod table;
 
+mod certificates;
+mod detect;
+mod http;
 mod pool;
+mod proxy;
+mod site;
+mod stream;
 mod tcp;
 mod traffic;
 mod udp;
+mod web;
 
 pub use config::Config;
+pub use pool::Shared;
 pub use service::run;

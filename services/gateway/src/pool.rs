@@ -2,153 +2,348 @@
 //! the table share.
 
 use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
 use runtime::{Metrics, clock};
+use schemas::id::NodeName;
+use schemas::spec::{AppProtocol, Balance};
+use tokio::sync::watch;
 
-use crate::balance::{Balancer, Pick};
-use crate::table::{Endpoint, Published, Route};
+use crate::balance::{Balancer, How, mark};
+use crate::http::stick::{self, Who};
+use crate::numbers::Tally;
+use crate::open::{Held, Open};
+use crate::site::Site;
+use crate::table::{Endpoint, Route};
 use crate::traffic::Traffic;
 
 /// How long an endpoint may take to be reached.
 pub(crate) const REACH: Duration = Duration::from_secs(1);
 
-/// How long endpoints are tried for one client.
-const GIVE_UP_MS: u64 = 10_000;
+/// How long one client waits for an endpoint that can be reached.
+pub(crate) const PATIENCE_MS: u64 = 5_000;
+
+/// How long it waits before it tries again those that could not be reached.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What all ports of a gateway share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The node.
+    pub node: NodeName,
+    /// What is under way on replicas.
+    pub open: Open,
+    /// What went to them.
+    pub tally: Tally,
+    /// How many requests of HTTP are under way.
+    pub requests: Arc<AtomicU64>,
+    /// Whether a line is written about every request.
+    pub access_log: bool,
+}
+
+impl Shared {
+    /// What the ports of a node share, before anything was counted.
+    #[must_use]
+    pub fn of(node: NodeName, access_log: bool) -> Self {
+        let (open, tally) = (Open::default(), Tally::default());
+        Self { node, open, tally, requests: Arc::default(), access_log }
+    }
+}
 
 /// What serves a published port.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    published: Published,
-    /// Whether it is reached by name, from containers, and not as a published port.
-    inside: bool,
+    name: String,
     app: String,
     workload: String,
-    balancer: Mutex<Balancer>,
+    pub(crate) shared: Shared,
+    way: Mutex<Way>,
+    led: watch::Sender<()>,
     pub(crate) traffic: Traffic,
+}
+
+/// Where it leads, and how.
+#[derive(Debug)]
+struct Way {
+    balancer: Balancer<Arc<Site>>,
+    balance: Balance,
+    protocol: AppProtocol,
 }
 
 /// An endpoint that a client goes to. It counts as open until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Picked {
     pool: Arc<Pool>,
-    pick: Pick,
-    reached: bool,
+    pub(crate) id: u64,
+    pub(crate) site: Arc<Site>,
+    /// The cookie that leads back to it, if the client has to be given one.
+    pub(crate) cookie: Option<HeaderValue>,
+    connected: bool,
+    _held: Held,
 }
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        self.pool.balancer().closed(self.pick.id);
-        if self.reached {
+        self.pool.way().balancer.closed(self.id);
+        if self.connected {
             self.pool.traffic.closed();
         }
     }
 }
 
 impl Picked {
-    fn reached(&mut self) {
-        self.reached = true;
-        self.pool.balancer().reached(self.pick.id);
+    /// It was reached.
+    pub(crate) fn reached(&self) {
+        self.pool.way().balancer.reached(self.id);
+    }
+
+    /// A connection of a client has it from now on until its end.
+    fn connected(&mut self) {
+        self.reached();
+        self.connected = true;
         self.pool.traffic.opened();
+        self.site.numbers.sent();
     }
 
     /// Whether the table still has it.
     pub(crate) fn is_current(&self) -> bool {
-        self.pool.balancer().has(self.pick.id)
+        self.pool.way().balancer.has(self.id)
     }
 
     /// It could not be reached, or not any more.
     pub(crate) fn failed(&self, why: &io::Error) {
-        self.pool.balancer().failed(self.pick.id, clock::mono_ms());
+        self.pool.way().balancer.failed(self.id, clock::mono_ms());
         self.pool.traffic.failed();
-        let Endpoint { replica, address, port, .. } = &self.pick.endpoint;
-        let published = self.pool.published;
-        tracing::debug!(%published, %replica, address, port, %why, "an endpoint is not reached");
+        self.site.numbers.sent();
+        self.site.numbers.failed();
+        self.tell("an endpoint is not reached", why);
+    }
+
+    /// It answered a request, after so long.
+    pub(crate) fn answered(&self, status: StatusCode, after_us: u64) {
+        self.site.numbers.sent();
+        self.site.numbers.answered(after_us);
+        self.pool.traffic.answered(status, after_us);
+        if status.is_server_error() {
+            self.site.numbers.failed();
+        }
+        // Other errors are those of an application that is well enough to say so.
+        let unwell =
+            [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+        let now_ms = clock::mono_ms();
+        if unwell.contains(&status) {
+            self.disappointed(now_ms);
+        } else {
+            self.pool.way().balancer.answered(self.id, after_us, now_ms);
+        }
+    }
+
+    /// It got a request, and broke off or did not answer in time.
+    pub(crate) fn unanswered(&self, why: &dyn std::error::Error) {
+        self.site.numbers.sent();
+        self.broken(why);
+    }
+
+    /// It broke off in the midst of its answer.
+    pub(crate) fn broken(&self, why: &dyn std::error::Error) {
+        self.site.numbers.failed();
+        self.pool.traffic.broken();
+        self.disappointed(clock::mono_ms());
+        self.tell("a replica broke off", why);
+    }
+
+    fn disappointed(&self, now_ms: u64) {
+        if self.pool.way().balancer.disappointed(self.id, now_ms) {
+            let (name, replica) = (&self.pool.name, &self.site.endpoint.replica);
+            tracing::warn!(published = name, %replica, "a replica answers badly and is put aside");
+        }
+    }
+
+    fn tell(&self, what: &str, why: &dyn std::error::Error) {
+        let endpoint = &self.site.endpoint;
+        let (replica, address, port) = (&endpoint.replica, &endpoint.address, endpoint.port);
+        let why = runtime::process::chain(why);
+        tracing::debug!(published = self.pool.name, %replica, address, port, why, "{what}");
     }
 }
 
 impl Pool {
-    pub(crate) fn new(published: Published, route: &Route) -> Arc<Self> {
-        Self::with(published, route, false)
-    }
-
-    /// That of a port of a workload which is reached by name.
-    pub(crate) fn inside(port: Published, route: &Route) -> Arc<Self> {
-        Self::with(port, route, true)
-    }
-
-    fn with(published: Published, route: &Route, inside: bool) -> Arc<Self> {
-        let mut balancer = Balancer::default();
-        balancer.lead(&route.endpoints);
-        Arc::new(Self {
-            published,
-            inside,
+    pub(crate) fn new(name: String, route: &Route, shared: &Shared) -> Arc<Self> {
+        let balancer = Balancer::on(shared.node.clone());
+        let way = Way { balancer, balance: route.balance.clone(), protocol: route.protocol };
+        let pool = Self {
+            name,
             app: route.app.to_string(),
             workload: route.workload.to_string(),
-            balancer: Mutex::new(balancer),
+            shared: shared.clone(),
+            way: Mutex::new(way),
+            led: watch::Sender::default(),
             traffic: Traffic::default(),
-        })
+        };
+        pool.lead(route);
+        Arc::new(pool)
     }
 
     /// Whether it is that of this port of this workload.
-    pub(crate) fn is_of(&self, published: Published, route: &Route) -> bool {
-        self.published == published
+    pub(crate) fn is_of(&self, name: &str, route: &Route) -> bool {
+        self.name == name
             && self.app == route.app.to_string()
             && self.workload == route.workload.to_string()
     }
 
-    /// Sends clients to these from now on. Those who are elsewhere stay there.
-    pub(crate) fn lead(&self, endpoints: &[Endpoint]) {
-        self.balancer().lead(endpoints);
+    /// Sends clients that way from now on. Connections that are elsewhere stay there.
+    pub(crate) fn lead(&self, route: &Route) {
+        let mut way = self.way();
+        way.balance = route.balance.clone();
+        way.protocol = route.protocol;
+        way.balancer.choose(match route.balance {
+            Balance::RoundRobin => How::RoundRobin,
+            _ => How::LeastLoaded,
+        });
+        self.lead_to(way, &route.endpoints);
     }
 
-    fn balancer(&self) -> MutexGuard<'_, Balancer> {
-        self.balancer.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Changes when the port leads elsewhere.
+    pub(crate) fn led(&self) -> watch::Receiver<()> {
+        self.led.subscribe()
     }
 
-    /// The first endpoint that can be reached, and what reaching it gave. None when there is none, or
-    /// none in time.
+    /// Sends nobody anywhere any more.
+    pub(crate) fn lead_nowhere(&self) {
+        self.lead_to(self.way(), &[]);
+    }
+
+    fn lead_to(&self, mut way: MutexGuard<'_, Way>, endpoints: &[Endpoint]) {
+        let Shared { open, tally, .. } = &self.shared;
+        let mut gone: Vec<_> = way.balancer.sites().map(|(id, site)| (id, site.clone())).collect();
+        way.balancer.lead(endpoints, clock::mono_ms(), |endpoint| {
+            let (count, numbers) = (open.of(&endpoint.replica), tally.of(&endpoint.replica));
+            Arc::new(Site::new(endpoint, count, numbers))
+        });
+        gone.retain(|(id, _)| !way.balancer.has(*id));
+        drop(way);
+        for (_, site) in gone {
+            site.lanes.close();
+        }
+        self.led.send_replace(());
+    }
+
+    /// What is spoken on it.
+    pub(crate) fn protocol(&self) -> AppProtocol {
+        self.way().protocol
+    }
+
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An endpoint for someone that was not tried yet. None when there is none.
+    pub(crate) fn pick(self: &Arc<Self>, who: Who<'_>, tried: &[u64]) -> Option<Picked> {
+        let now_ms = clock::mono_ms();
+        let mut way = self.way();
+        let want = stick::want(&way.balance, who);
+        let pick = way.balancer.pick(want, tried, now_ms)?;
+        let cookie = match &way.balance {
+            balance @ Balance::Cookie(_) => {
+                stick::cookie(balance, who, mark(pick.site.endpoint.replica.as_str().as_bytes()))
+            }
+            _ => None,
+        };
+        // Before the lock is let go of: who replaces the table after that sees it.
+        let held = pick.site.count.hold();
+        drop(way);
+        let (id, site) = (pick.id, pick.site);
+        Some(Picked { pool: self.clone(), id, site, cookie, connected: false, _held: held })
+    }
+
+    /// The same, and when there is none, or none that was not tried: waits until it is worth a try.
+    /// None when that takes too long.
+    pub(crate) async fn pick_in_time(
+        self: &Arc<Self>,
+        who: Who<'_>,
+        tried: &mut Vec<u64>,
+        until_ms: u64,
+    ) -> Option<Picked> {
+        if let Some(picked) = self.pick(who, tried) {
+            return Some(picked);
+        }
+        let mut led = self.led.subscribe();
+        loop {
+            if let Some(picked) = self.pick(who, tried) {
+                return Some(picked);
+            }
+            let left_ms = until_ms.saturating_sub(clock::mono_ms());
+            if left_ms == 0 {
+                return None;
+            }
+            let left = Duration::from_millis(left_ms);
+            let wait = if tried.is_empty() { left } else { left.min(AGAIN) };
+            let _ = tokio::time::timeout(wait, led.changed()).await;
+            tried.clear();
+        }
+    }
+
+    /// The first endpoint that can be reached, and what reaching it gave. None when there is none in
+    /// time.
     pub(crate) async fn reach<T, F>(
         self: &Arc<Self>,
-        reach: impl Fn(String, u16) -> F,
+        client: IpAddr,
+        reach: impl Fn(Arc<Site>) -> F,
     ) -> Option<(T, Picked)>
     where
         F: Future<Output = io::Result<T>>,
     {
-        let until_ms = clock::mono_ms() + GIVE_UP_MS;
+        let who = Who { ip: client, headers: None };
+        let until_ms = clock::mono_ms() + PATIENCE_MS;
         let mut tried = Vec::new();
         loop {
-            let now_ms = clock::mono_ms();
-            if now_ms > until_ms {
-                return None;
-            }
-            let pick = self.balancer().pick(&tried, now_ms)?;
-            tried.push(pick.id);
-            let reached = reach(pick.endpoint.address.clone(), pick.endpoint.port);
-            let mut picked = Picked { pool: self.clone(), pick, reached: false };
-            match tokio::time::timeout(REACH, reached).await {
+            let mut picked = self.pick_in_time(who, &mut tried, until_ms).await?;
+            match tokio::time::timeout(REACH, reach(picked.site.clone())).await {
                 Ok(Ok(reached)) => {
-                    picked.reached();
+                    picked.connected();
                     return Some((reached, picked));
                 }
                 Ok(Err(error)) => picked.failed(&error),
                 Err(late) => picked.failed(&late.into()),
             }
+            tried.push(picked.id);
         }
     }
 
-    /// Adds its numbers to those of the process.
+    /// Adds its numbers to those of the process, and closes connections that nobody uses.
     pub(crate) fn tell(&self, metrics: &Metrics) {
-        let way = if self.inside { "inside " } else { "" };
-        let published = format!("{way}{}", self.published);
         let labels = [
             ("app", self.app.as_str()),
             ("workload", self.workload.as_str()),
-            ("published", published.as_str()),
+            ("published", self.name.as_str()),
         ];
-        let endpoints = u64::try_from(self.balancer().len()).unwrap_or(u64::MAX);
-        metrics.set("muster_gateway_endpoints", "Where a port leads.", &labels, endpoints);
+        let now_ms = clock::mono_ms();
+        let (sites, ejected) = {
+            let way = self.way();
+            let sites: Vec<_> = way.balancer.sites().map(|(_, site)| site.clone()).collect();
+            (sites, way.balancer.ejected(now_ms))
+        };
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        metrics.set(
+            "muster_gateway_endpoints",
+            "Where a port leads.",
+            &labels,
+            number(sites.len()),
+        );
+        metrics.set(
+            "muster_gateway_ejected",
+            "Replicas that answer badly and are put aside.",
+            &labels,
+            number(ejected),
+        );
         self.traffic.tell(metrics, &labels);
+        for site in sites {
+            site.lanes.sweep(now_ms);
+        }
     }
 }

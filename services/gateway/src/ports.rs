@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use runtime::process::Stopper;
@@ -14,8 +16,9 @@ use schemas::spec::Protocol;
 use tokio::sync::{oneshot, watch};
 
 use crate::inside::Inside;
-use crate::pool::Pool;
+use crate::pool::{Pool, Shared};
 use crate::table::{Change, Published, Route, Table};
+use crate::web::{self, Web};
 use crate::{tcp, udp};
 
 /// How long a port that could not be taken waits before it is tried again, in ms.
@@ -24,33 +27,60 @@ const AGAIN_MS: u64 = 2_000;
 /// How often numbers are told.
 const TELL: Duration = Duration::from_secs(1);
 
-/// How long connections may go on after a stop was asked for.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long connections may go on after a stop was asked for, in ms.
+const LINGER_MS: u64 = 2_000;
 
-/// Serves what the tables say on an address, until asked to stop; `inside` is told of them as well.
+/// How long requests may that are under way then.
+const FINISH_MS: u64 = 8_000;
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Where a gateway listens.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// The name under which it says what is wrong.
+    pub name: String,
+    /// The address of all ports.
+    pub listen: IpAddr,
+    /// The port that serves HTTP by host and path.
+    pub http: Option<u16>,
+    /// The same for HTTPS.
+    pub https: Option<u16>,
+    /// The folder of certificates.
+    pub certificates: Option<PathBuf>,
+}
+
+/// Serves what the tables say, until asked to stop; `inside` is told of them as well. `served` shows the
+/// table that it goes by.
 ///
 /// # Errors
 ///
 /// When a task of it broke. A port that cannot be taken is no such thing.
 pub async fn serve(
-    name: String,
-    listen: IpAddr,
+    doors: Doors,
+    shared: Shared,
     inside: Arc<Inside>,
     mut tables: watch::Receiver<Table>,
+    served: watch::Sender<Table>,
     admin: Admin,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
+    let web = Web::new(shared.clone(), doors.https, doors.certificates.clone());
     let mut ports = Ports {
-        name,
-        listen,
+        doors,
+        shared,
         inside,
         admin,
-        table: Table::default(),
+        served,
         taken_up: 0,
         ports: BTreeMap::new(),
-        leaving: Vec::new(),
+        closed: Vec::new(),
+        web: Arc::new(web),
+        web_ports: BTreeMap::new(),
         tasks: Tasks::default(),
     };
+    ports.open_web();
     let mut tell = tokio::time::interval(TELL);
     // Whoever made the tables may end before us; the last one holds.
     let mut more = true;
@@ -70,16 +100,20 @@ pub async fn serve(
 }
 
 struct Ports {
-    name: String,
-    listen: IpAddr,
+    doors: Doors,
+    shared: Shared,
     inside: Arc<Inside>,
     admin: Admin,
-    table: Table,
+    /// The table that ports lead by.
+    served: watch::Sender<Table>,
     /// How many tables since it was last told.
     taken_up: u64,
     ports: BTreeMap<Published, Port>,
     /// Pools of closed ports that connections still use.
-    leaving: Vec<Arc<Pool>>,
+    closed: Vec<Arc<Pool>>,
+    web: Arc<Web>,
+    /// The ports for all workloads, and whether they are of HTTPS.
+    web_ports: BTreeMap<(bool, u16), Listening>,
     tasks: Tasks,
 }
 
@@ -98,30 +132,35 @@ enum Listening {
 impl Ports {
     async fn become_as(&mut self, table: Table) {
         self.inside.become_as(&table.inside);
-        for change in self.table.changes(&table) {
+        let changes = self.served.borrow().changes(&table);
+        for change in changes {
             match change {
                 Change::Close(published) => self.close(published).await,
                 Change::Open(published, route) => self.open(published, &route).await,
-                Change::Lead(published, endpoints) => {
+                Change::Lead(published, route) => {
                     if let Some(port) = self.ports.get(&published) {
-                        port.pool.lead(&endpoints);
+                        port.pool.lead(&route);
                     }
                 }
             }
         }
-        self.table = table;
+        if self.served.borrow().web != table.web {
+            self.web.lead(&table.web);
+        }
+        self.served.send_replace(table);
         self.taken_up += 1;
     }
 
     async fn open(&mut self, published: Published, route: &Route) {
         // One that is still in use goes on, so that nothing is counted twice.
-        let left = self.leaving.iter().position(|pool| pool.is_of(published, route));
-        let pool = match left.map(|i| self.leaving.swap_remove(i)) {
+        let name = published.to_string();
+        let left = self.closed.iter().position(|pool| pool.is_of(&name, route));
+        let pool = match left.map(|i| self.closed.swap_remove(i)) {
             Some(pool) => {
-                pool.lead(&route.endpoints);
+                pool.lead(route);
                 pool
             }
-            None => Pool::new(published, route),
+            None => Pool::new(name, route, &self.shared),
         };
         let listening = self.take(published, &pool).await;
         match &listening {
@@ -136,7 +175,7 @@ impl Ports {
     }
 
     async fn take(&mut self, published: Published, pool: &Arc<Pool>) -> Listening {
-        let address = SocketAddr::new(self.listen, published.port);
+        let address = SocketAddr::new(self.doors.listen, published.port);
         let (stopper, stop) = Shutdown::new();
         let (listening, gone) = oneshot::channel();
         let pool = pool.clone();
@@ -161,18 +200,15 @@ impl Ports {
     /// Frees the port. Its connections go on.
     async fn close(&mut self, published: Published) {
         let Some(Port { pool, listening }) = self.ports.remove(&published) else { return };
-        pool.lead(&[]);
-        if let Listening::Yes(stopper, gone) = listening {
-            stopper.stop();
-            // Nothing is ever said on it: it ends with the listener.
-            let _ = gone.await;
-            tracing::info!(%published, "not serving any more");
-        }
-        self.leaving.push(pool);
+        pool.lead_nowhere();
+        listening.end().await;
+        tracing::info!(%published, "not serving any more");
+        self.closed.push(pool);
     }
 
     /// Tries again what could not be taken.
     async fn try_again(&mut self) {
+        self.open_web();
         let now_ms = clock::mono_ms();
         let due = |port: &Port| matches!(&port.listening, Listening::No { again_ms, .. } if *again_ms <= now_ms);
         let waiting: Vec<Published> =
@@ -187,9 +223,46 @@ impl Ports {
         }
     }
 
+    /// Takes the ports for all workloads that are wanted and not served yet.
+    fn open_web(&mut self) {
+        let wanted =
+            [self.doors.http.map(|port| (false, port)), self.doors.https.map(|port| (true, port))];
+        let now_ms = clock::mono_ms();
+        for (tls, port) in wanted.into_iter().flatten() {
+            let waits = |listening: &Listening| match listening {
+                Listening::Yes(..) => true,
+                Listening::No { again_ms, .. } => *again_ms > now_ms,
+            };
+            if self.web_ports.get(&(tls, port)).is_some_and(waits) {
+                continue;
+            }
+            let address = SocketAddr::new(self.doors.listen, port);
+            let (stopper, stop) = Shutdown::new();
+            let (listening, gone) = oneshot::channel();
+            let acceptor = if tls { web::acceptor(&self.web).map(Some) } else { Ok(None) };
+            let taken = acceptor.map_err(|error| error.to_string()).and_then(|acceptor| {
+                let listener = tcp::bind(address).map_err(|error| error.to_string())?;
+                let serving = web::serve(listener, self.web.clone(), acceptor, stop, listening);
+                self.tasks.spawn(format!("port {port}"), serving);
+                Ok(())
+            });
+            let listening = match taken {
+                Ok(()) => {
+                    tracing::info!(port, tls, "serving by host and path");
+                    Listening::Yes(stopper, gone)
+                }
+                Err(error) => Listening::No {
+                    why: format!("cannot listen on {address}: {error}"),
+                    again_ms: now_ms + AGAIN_MS,
+                },
+            };
+            self.web_ports.insert((tls, port), listening);
+        }
+    }
+
     /// What the health page shows.
     fn tell(&mut self) {
-        let troubles: Vec<String> = self
+        let mut troubles: Vec<String> = self
             .ports
             .iter()
             .filter_map(|(published, port)| match &port.listening {
@@ -197,6 +270,11 @@ impl Ports {
                 Listening::Yes(..) => None,
             })
             .collect();
+        for ((_, port), listening) in &self.web_ports {
+            if let Listening::No { why, .. } = listening {
+                troubles.push(format!("{port}/tcp is not served: {why}"));
+            }
+        }
         let metrics = &self.admin.metrics;
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         metrics.set("muster_gateway_routes", "Published ports.", &[], count(self.ports.len()));
@@ -206,25 +284,49 @@ impl Ports {
             &[],
             count(troubles.len()),
         );
-        self.admin.readiness.troubles(&self.name, troubles);
-        for pool in self.ports.values().map(|port| &port.pool).chain(&self.leaving) {
+        troubles.extend(self.web.refresh());
+        self.web.tell(metrics);
+        self.admin.readiness.troubles(&self.doors.name, troubles);
+        for pool in self.ports.values().map(|port| &port.pool).chain(&self.closed) {
             pool.tell(metrics);
         }
         self.inside.tell(metrics);
         // Last: whoever sees it sees the rest as that table has it.
         let taken_up = std::mem::take(&mut self.taken_up);
         metrics.count("muster_gateway_tables", "Tables that were taken up.", &[], taken_up);
-        self.leaving.retain(|pool| Arc::strong_count(pool) > 1);
+        self.closed.retain(|pool| Arc::strong_count(pool) > 1);
     }
 
-    /// Closes every port, and gives connections a moment.
+    /// Closes every port. Connections get a moment, and requests that are under way some more.
     async fn end(mut self) -> Result<(), Failure> {
-        for published in self.ports.keys().copied().collect::<Vec<_>>() {
-            self.close(published).await;
+        let ports = std::mem::take(&mut self.ports).into_values().map(|port| port.listening);
+        // What is on its way still goes where it would have gone.
+        for listening in ports.chain(std::mem::take(&mut self.web_ports).into_values()) {
+            listening.end().await;
         }
-        match tokio::time::timeout(LINGER, self.tasks.all()).await {
-            Ok(ended) => ended,
-            Err(_) => Ok(()),
+        let begun_ms = clock::mono_ms();
+        let mut look = tokio::time::interval(LOOK);
+        let mut ended = std::pin::pin!(self.tasks.all());
+        loop {
+            tokio::select! {
+                ended = &mut ended => return ended,
+                _ = look.tick() => {}
+            }
+            let linger = if self.shared.requests.load(Relaxed) > 0 { FINISH_MS } else { LINGER_MS };
+            if clock::mono_ms() - begun_ms > linger {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Listening {
+    /// Has nobody listen any more.
+    async fn end(self) {
+        if let Self::Yes(stopper, gone) = self {
+            stopper.stop();
+            // Nothing is ever said on it: it ends with the listener.
+            let _ = gone.await;
         }
     }
 }

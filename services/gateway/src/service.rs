@@ -1,4 +1,4 @@
-//! The wiring: history in, tables out, ports that follow them.
+//! The wiring: history in, tables out, ports that follow them, and reports of what they serve by.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,10 @@ use tokio::sync::{mpsc, watch};
 use crate::config::Config;
 use crate::follow::{Follower, Need};
 use crate::inside::Inside;
-use crate::inside::map::Map;
-use crate::ports;
+use crate::pool::Shared;
+use crate::ports::Doors;
 use crate::table::Table;
+use crate::{ports, report};
 
 /// How many entries may wait.
 const QUEUE: usize = 8_192;
@@ -38,42 +39,59 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let role = Role::Gateway(config.node.clone());
     let name = role.user();
     admin.readiness.set(&name, Some("NATS".to_owned()));
+    let shared = Shared::of(config.node.clone(), config.access_log);
     let (tables, seen) = watch::channel(Table::default());
-    let inside = Arc::new(Inside::new(config.service_range));
+    let (served, serving) = watch::channel(Table::default());
+    let inside = Arc::new(Inside::new(config.service_range, shared.clone()));
     let mut tasks = Tasks::default();
     if !config.no_names {
         let (resolvers, stop) = (config.resolvers.clone(), shutdown.clone());
         let names = inside.clone().serve(name.clone(), resolvers, admin.clone(), stop);
         tasks.spawn("inside", names);
     }
-    let (listen, stop) = (config.listen, shutdown.clone());
-    tasks.spawn("ports", ports::serve(name, listen, inside, seen, admin.clone(), stop));
-    tasks.spawn("history", follow(config, role, tables, admin, shutdown));
+    let doors = Doors {
+        name,
+        listen: config.listen,
+        http: config.http_port,
+        https: config.https_port,
+        certificates: config.certificates.clone(),
+    };
+    let (to_serve, stop) = (shared.clone(), shutdown.clone());
+    tasks.spawn("ports", ports::serve(doors, to_serve, inside, seen, served, admin.clone(), stop));
+    let on_the_bus = async move {
+        let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
+        tokio::try_join!(
+            follow(&bus, &role, &config.node, &tables, &admin, &shutdown),
+            report::tell(&bus, &config.node, serving, shared.open.clone(), &admin, &shutdown),
+            report::traffic(&bus, &shared, &shutdown),
+        )
+        .map(|_| ())
+    };
+    tasks.spawn("history and reports", on_the_bus);
     tasks.all().await
 }
 
 /// Follows history for as long as it takes. The last table stays while there is no newer one.
 async fn follow(
-    config: Config,
-    role: Role,
-    tables: watch::Sender<Table>,
-    admin: Admin,
-    shutdown: Shutdown,
+    bus: &Bus,
+    role: &Role,
+    node: &NodeName,
+    tables: &watch::Sender<Table>,
+    admin: &Admin,
+    shutdown: &Shutdown,
 ) -> Result<(), Failure> {
-    let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
     let name = role.user();
     loop {
-        let fold = history::snapshot(&bus).await.unwrap_or_default();
+        let fold = history::snapshot(bus).await.unwrap_or_default();
         let reading = Reading {
             name: &name,
-            node: &config.node,
-            bus: &bus,
-            follower: Follower::new(fold),
-            tables: &tables,
-            admin: &admin,
+            bus,
+            follower: Follower::new(fold, node.clone()),
+            tables,
+            admin,
             heard: reader::Heard::default(),
         };
-        let Some(why) = reading.run(&shutdown).await? else { return Ok(()) };
+        let Some(why) = reading.run(shutdown).await? else { return Ok(()) };
         tracing::error!(
             service = name,
             why,
@@ -89,7 +107,6 @@ async fn follow(
 /// One reading of history, from a snapshot or its beginning.
 struct Reading<'a> {
     name: &'a str,
-    node: &'a NodeName,
     bus: &'a Bus,
     follower: Follower,
     tables: &'a watch::Sender<Table>,
@@ -127,8 +144,7 @@ impl Reading<'_> {
                     }
                 }
             }
-            if let Some(mut table) = self.follower.table() {
-                table.inside = Map::of(self.follower.fold().state(), self.node);
+            if let Some(table) = self.follower.table() {
                 self.tables.send_if_modified(|last| {
                     let differs = *last != table;
                     *last = table;

@@ -1,19 +1,29 @@
-//! TCP: each connection goes to one endpoint and stays there until either end closes.
+//! TCP: connections are taken, and go the way of what is spoken on them.
+//!
+//! Those of HTTP are served request by request. Any other goes to one endpoint and stays there until
+//! either end closes. Where nothing is declared, a client's first bytes tell; one that waits for the
+//! other end to speak first gets its endpoint, and is still found out if it then speaks HTTP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use runtime::tasks::Tasks;
 use runtime::{Failure, Shutdown};
+use schemas::spec::AppProtocol;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::pool::Pool;
+use crate::detect::{self, Seen};
+use crate::http::serve::{Front, To};
+use crate::pool::{Picked, Pool};
+use crate::proxy;
+use crate::stream::{Prefixed, Stream};
 
 /// How many connections a port may have at once.
-const CONNECTIONS_MAX: usize = 10_000;
+pub(crate) const CONNECTIONS_MAX: usize = 10_000;
 
 /// How many may wait to be taken.
 const BACKLOG: u32 = 1_024;
@@ -23,6 +33,15 @@ const BUFFER: usize = 8 << 10;
 
 /// How long to wait when no connection can be taken: for want of file descriptors, usually.
 const BREATH: Duration = Duration::from_millis(50);
+
+/// How long a client may be silent before the other end is given the word.
+const SILENT: Duration = Duration::from_millis(50);
+
+/// How long the rest of a first line may take that began like a request.
+const LINE: Duration = Duration::from_secs(2);
+
+/// How long a client of HTTP may take to say its first word.
+const FIRST: Duration = Duration::from_secs(120);
 
 /// Takes a port.
 pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -50,9 +69,10 @@ pub(crate) async fn serve(
             () = stop.requested() => break,
             Some((_, ended)) = connections.ended() => ended?,
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) if connections.len() < CONNECTIONS_MAX => {
+                Ok((client, address)) if connections.len() < CONNECTIONS_MAX => {
                     told = false;
-                    connections.spawn("connection", forward(client, pool.clone()));
+                    let (pool, stop) = (pool.clone(), stop.clone());
+                    connections.spawn("connection", carry(client, address, pool, stop));
                 }
                 Ok(_) => pool.traffic.refused(),
                 Err(error) => {
@@ -70,32 +90,186 @@ pub(crate) async fn serve(
     connections.all().await
 }
 
-/// Carries one connection, to the end of both directions.
-pub(crate) async fn forward(mut client: TcpStream, pool: Arc<Pool>) -> Result<(), Failure> {
-    let connect = |address: String, port| async move {
-        let stream = TcpStream::connect((address.as_str(), port)).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    };
-    // No byte was sent before an endpoint is reached, so trying the next one repeats nothing.
-    let Some((mut endpoint, _picked)) = pool.reach(connect).await else {
-        pool.traffic.unserved();
-        return Ok(());
-    };
+/// Carries one connection that was taken to its end, to the endpoints of a pool.
+pub(crate) async fn carry(
+    mut client: TcpStream,
+    address: SocketAddr,
+    pool: Arc<Pool>,
+    stop: Shutdown,
+) -> Result<(), Failure> {
     // A client that has gone is found out below.
     let _ = client.set_nodelay(true);
-    let (from_client, to_client) = client.split();
-    let (from_endpoint, to_endpoint) = endpoint.split();
-    // One end that breaks takes the other with it; one that closes leaves the way back open.
-    let _ = tokio::try_join!(
-        carry(from_client, to_endpoint, |bytes| pool.traffic.received(bytes)),
-        carry(from_endpoint, to_client, |bytes| pool.traffic.sent(bytes)),
-    );
+    let (way, first) = match pool.protocol() {
+        AppProtocol::Tcp => (Way::Bytes(None), Bytes::new()),
+        AppProtocol::Proxy => {
+            let here = client.local_addr()?;
+            forward(client, address, Bytes::new(), proxy::header(address, here), None, &pool).await;
+            return Ok(());
+        }
+        AppProtocol::Http | AppProtocol::Http2 => match request(&mut client).await {
+            Some((first, http2)) => (Way::Requests { http2 }, first),
+            None => (Way::Gone, Bytes::new()),
+        },
+        AppProtocol::Detect => detect(&mut client, address, &pool).await,
+    };
+    match way {
+        Way::Gone => {}
+        Way::Bytes(reached) => {
+            forward(client, address, first, Vec::new(), reached, &pool).await;
+        }
+        Way::Requests { http2 } => {
+            let stream = Prefixed::new(first, Stream::Plain(client));
+            let front = Front::new(To::Pool(pool.clone()), address.ip(), false, stop);
+            pool.traffic.opened();
+            front.serve(stream, http2).await;
+            pool.traffic.closed();
+        }
+    }
     Ok(())
 }
 
+/// What becomes of a connection.
+enum Way {
+    /// It ended before it began.
+    Gone,
+    /// It goes to one endpoint, which may have been reached already.
+    Bytes(Option<(TcpStream, Picked)>),
+    /// It is HTTP.
+    Requests { http2: bool },
+}
+
+/// What a client of HTTP said first, and whether it is HTTP/2. None when it is gone.
+pub(crate) async fn request(client: &mut TcpStream) -> Option<(Bytes, bool)> {
+    let mut first = BytesMut::with_capacity(BUFFER);
+    let reading = async {
+        loop {
+            // What is no request at all is answered as a bad one.
+            let begins = first.is_empty() || first.starts_with(b"P");
+            let seen = detect::look(&first);
+            if seen != Seen::Unclear || !begins {
+                return Some(seen == Seen::Http2);
+            }
+            if client.read_buf(&mut first).await.ok()? == 0 {
+                return None;
+            }
+        }
+    };
+    let http2 = tokio::time::timeout(FIRST, reading).await.ok()??;
+    Some((first.freeze(), http2))
+}
+
+/// What is spoken on a connection, by who speaks first and how.
+async fn detect(client: &mut TcpStream, address: SocketAddr, pool: &Arc<Pool>) -> (Way, Bytes) {
+    let mut first = BytesMut::with_capacity(BUFFER);
+    match tokio::time::timeout(SILENT, client.read_buf(&mut first)).await {
+        Ok(Ok(0) | Err(_)) => return (Way::Bytes(None), Bytes::new()),
+        Ok(Ok(_)) => return rest_of_line(client, first, None).await,
+        Err(_) => {}
+    }
+    let mut led = pool.led();
+    loop {
+        // While nobody has said anything, another endpoint does as well.
+        let reaching = pool.reach(address.ip(), |site| async move { site.connect().await });
+        let reached = tokio::select! {
+            biased;
+            read = client.read_buf(&mut first) => return spoke(read, client, first, None).await,
+            reached = reaching => reached,
+        };
+        let Some(reached) = reached else {
+            pool.traffic.unserved();
+            return (Way::Gone, Bytes::new());
+        };
+        loop {
+            tokio::select! {
+                biased;
+                read = client.read_buf(&mut first) => {
+                    return spoke(read, client, first, Some(reached)).await;
+                }
+                _ = reached.0.readable() => return (Way::Bytes(Some(reached)), Bytes::new()),
+                // Never an error: this client's port has the sender.
+                _ = led.changed() => if !reached.1.is_current() {
+                    break;
+                },
+            }
+        }
+    }
+}
+
+/// What becomes of a client that spoke late, when an endpoint may have been reached for it.
+async fn spoke(
+    read: std::io::Result<usize>,
+    client: &mut TcpStream,
+    first: BytesMut,
+    reached: Option<(TcpStream, Picked)>,
+) -> (Way, Bytes) {
+    match read {
+        Ok(0) | Err(_) => (Way::Bytes(reached), Bytes::new()),
+        Ok(_) => rest_of_line(client, first, reached).await,
+    }
+}
+
+/// Reads on until the first line shows what it is.
+async fn rest_of_line(
+    client: &mut TcpStream,
+    mut first: BytesMut,
+    reached: Option<(TcpStream, Picked)>,
+) -> (Way, Bytes) {
+    let reading = async {
+        loop {
+            let seen = detect::look(&first);
+            if seen != Seen::Unclear {
+                return seen;
+            }
+            match client.read_buf(&mut first).await {
+                Ok(0) | Err(_) => return Seen::Other,
+                Ok(_) => {}
+            }
+        }
+    };
+    let seen = tokio::time::timeout(LINE, reading).await.unwrap_or(Seen::Other);
+    let way = match seen {
+        // An endpoint that was reached was so for nothing: nothing was said there.
+        Seen::Http1 => Way::Requests { http2: false },
+        Seen::Http2 => Way::Requests { http2: true },
+        Seen::Other | Seen::Unclear => Way::Bytes(reached),
+    };
+    (way, first.freeze())
+}
+
+/// Carries bytes between a client and one endpoint: first those that were read already, and to the
+/// endpoint a header before them.
+async fn forward(
+    mut client: TcpStream,
+    address: SocketAddr,
+    first: Bytes,
+    header: Vec<u8>,
+    reached: Option<(TcpStream, Picked)>,
+    pool: &Arc<Pool>,
+) {
+    let reached = match reached {
+        Some(reached) => Some(reached),
+        // No byte was sent before an endpoint is reached, so trying the next one repeats nothing.
+        None => pool.reach(address.ip(), |site| async move { site.connect().await }).await,
+    };
+    let Some((mut endpoint, _picked)) = reached else {
+        pool.traffic.unserved();
+        return;
+    };
+    let (from_client, to_client) = client.split();
+    let (from_endpoint, mut to_endpoint) = endpoint.split();
+    if !header.is_empty() && to_endpoint.write_all(&header).await.is_err() {
+        return;
+    }
+    let from_client = Prefixed::new(first, from_client);
+    // One end that breaks takes the other with it; one that closes leaves the way back open.
+    let _ = tokio::try_join!(
+        copy(from_client, to_endpoint, |bytes| pool.traffic.received(bytes)),
+        copy(from_endpoint, to_client, |bytes| pool.traffic.sent(bytes)),
+    );
+}
+
 /// Carries one direction to its end, and hands the end on.
-async fn carry(
+async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     count: impl Fn(usize),

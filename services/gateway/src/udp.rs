@@ -13,9 +13,13 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use crate::pool::{Picked, Pool};
+use crate::site::Site;
 
 /// How long neither end may speak before they are forgotten.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// The same once the port leads elsewhere: what is still to come is the answer to what was said.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How many clients a port may have at once.
 const CLIENTS_MAX: usize = 10_000;
@@ -121,7 +125,7 @@ async fn forward(
                 Ok(None) | Err(_) => return Ok(()),
             },
         };
-        let Some((endpoint, picked)) = pool.reach(connect).await else {
+        let Some((endpoint, picked)) = pool.reach(back.client.ip(), connect).await else {
             pool.traffic.unserved();
             return Ok(());
         };
@@ -142,6 +146,7 @@ async fn stay(
     pool: &Pool,
 ) -> Ended {
     let mut next = Some(first);
+    let mut led = pool.led();
     loop {
         if let Some(datagram) = next.take() {
             if !picked.is_current() {
@@ -158,6 +163,7 @@ async fn stay(
                 Err(_) => pool.traffic.dropped(),
             }
         }
+        let leaves = !picked.is_current();
         tokio::select! {
             datagram = waiting.recv() => match datagram {
                 Some(datagram) => next = Some(datagram),
@@ -173,6 +179,9 @@ async fn stay(
                     return Ended::Elsewhere(None);
                 }
             },
+            // Never an error: this client's port has the sender.
+            Ok(()) = led.changed() => {}
+            () = tokio::time::sleep(LAST_WORDS), if leaves => return Ended::Elsewhere(None),
             () = tokio::time::sleep(IDLE) => return Ended::Idle,
         }
     }
@@ -192,8 +201,9 @@ async fn receive(endpoint: &UdpSocket) -> io::Result<Vec<u8>> {
 }
 
 /// A socket that hears from one endpoint only.
-async fn connect(address: String, port: u16) -> io::Result<UdpSocket> {
-    let mut found = tokio::net::lookup_host((address.as_str(), port)).await?;
+async fn connect(site: Arc<Site>) -> io::Result<UdpSocket> {
+    let (address, port) = (site.endpoint.address.as_str(), site.endpoint.port);
+    let mut found = tokio::net::lookup_host((address, port)).await?;
     let to = found.next().ok_or_else(|| io::Error::other(format!("{address} has no address")))?;
     let from: SocketAddr = match to {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cluster::State;
 use cluster::state::{Cause, Node, NodeStatus, Touched};
-use decider::{Decision, Now, Rules, draft};
+use decider::{Decision, Level, Now, Rules, draft};
 use schemas::event::{
     Event, EvictionPaused, EvictionResumed, NodeLost, NodeReturned, NodeSuspected,
 };
@@ -34,11 +34,46 @@ impl Default for Limits {
 pub struct Health {
     limits: Limits,
     heard_ms: BTreeMap<NodeName, u64>,
+    /// The last heartbeat of each node that speaks for a leadership which the state does not know yet:
+    /// it counts once it does.
+    early: BTreeMap<NodeName, Early>,
+    /// Heartbeats of instances that do not lead their node.
+    ignored: u64,
     /// Since when nodes are known, 0 for those that were there when this began: one that has just
     /// joined was not silent before.
     known_ms: Option<BTreeMap<NodeName, u64>>,
     connected_ms: Option<u64>,
     last_lost_ms: Option<u64>,
+}
+
+/// A heartbeat that came before the event which says that its agent leads.
+#[derive(Debug)]
+struct Early {
+    term: u64,
+    instance: String,
+    at_ms: u64,
+}
+
+/// Which agent speaks for a node.
+enum Speaks {
+    /// The one that leads it.
+    Leads,
+    /// One that may lead it by an event that was not read yet.
+    MayLead,
+    /// Another: it was deposed, or has stopped.
+    Not,
+}
+
+/// Whether an agent speaks for its node, by the state.
+fn speaks(state: &State, node: &NodeName, term: u64, instance: &str) -> Speaks {
+    match state.leaders.get(&Writer::Agent(node.clone())) {
+        Some(leader) if leader.term == term => {
+            let leads = !leader.released && leader.instance == instance;
+            if leads { Speaks::Leads } else { Speaks::Not }
+        }
+        Some(leader) if leader.term > term => Speaks::Not,
+        _ => Speaks::MayLead,
+    }
 }
 
 impl Health {
@@ -54,6 +89,22 @@ impl Health {
         let heard = self.heard_ms.get(node).max(self.known_ms.as_ref()?.get(node));
         let heard = heard.copied().unwrap_or(0).max(connected);
         Some(now.mono_ms.saturating_sub(heard))
+    }
+
+    fn note_heard(&mut self, node: NodeName, at_ms: u64) {
+        let heard_ms = self.heard_ms.entry(node).or_default();
+        *heard_ms = at_ms.max(*heard_ms);
+    }
+
+    /// What was heard early counts, or does not, as soon as the state says whose it was.
+    fn judge_early(&mut self, state: &State) {
+        for (node, early) in std::mem::take(&mut self.early) {
+            match speaks(state, &node, early.term, &early.instance) {
+                Speaks::Leads => self.note_heard(node, early.at_ms),
+                Speaks::MayLead => drop(self.early.insert(node, early)),
+                Speaks::Not => self.ignored += 1,
+            }
+        }
     }
 
     fn note_joined(&mut self, state: &State, now: Now) {
@@ -100,8 +151,20 @@ impl Rules for Health {
         Writer::Health
     }
 
-    fn input(&mut self, heartbeat: Heartbeat, _: &State, now: Now) {
-        self.heard_ms.insert(heartbeat.node, now.mono_ms);
+    fn input(&mut self, heartbeat: Heartbeat, state: &State, now: Now) {
+        let Heartbeat { node, instance, term, .. } = heartbeat;
+        match speaks(state, &node, term, &instance) {
+            Speaks::Leads => self.note_heard(node, now.mono_ms),
+            Speaks::MayLead => {
+                self.early.insert(node, Early { term, instance, at_ms: now.mono_ms });
+            }
+            Speaks::Not => self.ignored += 1,
+        }
+    }
+
+    fn levels(&self) -> Vec<Level> {
+        let help = "Heartbeats of agents that do not lead their node.";
+        vec![Level { name: "muster_heartbeats_ignored", help, value: self.ignored }]
     }
 
     fn connected(&mut self, now: Now) {
@@ -113,6 +176,7 @@ impl Rules for Health {
         state.touched = Touched::default();
         let mut decision = Decision::default();
         decision.wake_at(now.mono_ms + self.limits.lost_every_ms.min(250));
+        self.judge_early(state);
         self.heard_ms.retain(|node, _| state.nodes.contains(node));
         self.note_joined(state, now);
         let silences: Vec<(&NodeName, &Node, u64)> = state

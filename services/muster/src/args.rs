@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod act;
+mod bundle;
 mod dev;
 mod help;
 mod history;
@@ -14,6 +15,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use schemas::id::{AppKey, AppName, NodeName, WorkloadName};
 
 pub(crate) use act::{Bisect, Changes, Fork, Undo, Whatif, Workload};
+pub(crate) use bundle::Bundle;
 pub(crate) use dev::Dev;
 pub(crate) use history::{Aspect, At, Audit, Blame, Diff, Export, Filter, Log, Show, Why};
 pub(crate) use when::{Point, When};
@@ -69,6 +71,9 @@ pub(crate) enum Command {
     /// Copy history up to a moment, to explore it and let it go on otherwise with simulated nodes
     #[command(after_help = act::FORK)]
     Fork(Fork),
+    /// Make a bundle of what happened to hand on: a fork without secrets
+    #[command(after_help = bundle::EXPORT)]
+    Export(Bundle),
     /// Find the first event that made something true
     #[command(after_help = act::BISECT)]
     Bisect(Bisect),
@@ -87,6 +92,9 @@ pub(crate) enum Command {
     /// List replicas
     #[command(after_help = help::PS)]
     Ps(Look),
+    /// List the ways on which traffic leads to workloads, and the replicas at their ends
+    #[command(after_help = help::ROUTES)]
+    Routes(Look),
     /// List apps and their workloads
     #[command(after_help = help::APPS)]
     Apps(Look),

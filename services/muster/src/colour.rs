@@ -50,7 +50,7 @@ pub(crate) fn of_state(state: &str) -> Colour {
     match state {
         "ready" | "converged" | "open" => Colour::Green,
         "lost" | "unknown" | "stalled" | "waiting" => Colour::Red,
-        "ending" | "deleting" => Colour::Grey,
+        "leaving" | "ending" | "deleting" => Colour::Grey,
         _ => Colour::Yellow,
     }
 }

@@ -32,7 +32,7 @@ const REFUSED: [(&str, &str); 7] = [
 ];
 
 /// How to reach a cluster, as `muster dev` leaves it for the command line.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DevContext {
     pub(crate) url: String,
     pub(crate) user: String,
@@ -45,9 +45,45 @@ impl DevContext {
         dev_dir.join("context.json")
     }
 
-    fn read(dev_dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(Self::path(dev_dir)).ok()?).ok()
+    /// Where this process leaves it as well, whatever its folder, for as long as it runs.
+    pub(crate) fn path_while_running() -> PathBuf {
+        running_dir().join(format!("{}.json", std::process::id()))
     }
+
+    fn read(dev_dir: &Path) -> Option<Self> {
+        Self::read_file(&Self::path(dev_dir))
+    }
+
+    fn read_file(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    /// Those of every `muster dev` of this user that runs, in the order of their addresses.
+    fn running() -> Vec<Self> {
+        let files = std::fs::read_dir(running_dir()).into_iter().flatten().flatten();
+        // One that was killed has left its file.
+        let lives = |file: &Path| {
+            let process = file.file_stem().map(|id| Path::new("/proc").join(id));
+            process.is_some_and(|process| process.exists())
+        };
+        let files = files.map(|file| file.path()).filter(|file| lives(file));
+        let mut found: Vec<_> = files.filter_map(|file| Self::read_file(&file)).collect();
+        found.sort_by(|a, b| a.url.cmp(&b.url));
+        found
+    }
+
+    /// Whether it is the one of an address.
+    fn is_at(&self, url: &str) -> bool {
+        let plain = |url: &str| {
+            let host = url.trim_end_matches('/').trim_start_matches("nats://");
+            host.replacen("localhost:", "127.0.0.1:", 1)
+        };
+        plain(&self.url) == plain(url)
+    }
+}
+
+fn running_dir() -> PathBuf {
+    runtime::settings::user_state_dir().join("muster").join("running")
 }
 
 /// The folder of `muster dev`, unless another is given.
@@ -79,6 +115,8 @@ struct Sources {
     /// That of `MUSTER_DEV_DIR`.
     dev_named: Option<DevContext>,
     dev: Option<DevContext>,
+    /// Those that run, in whatever folder.
+    running: Vec<DevContext>,
 }
 
 /// The cluster that the command line means.
@@ -93,6 +131,7 @@ pub(crate) fn find(to: &To) -> Result<Target, CliError> {
         selected: folder.selected(),
         dev_named: dev_dir.as_deref().and_then(DevContext::read),
         dev: DevContext::read(&default_dev_dir()),
+        running: DevContext::running(),
     };
     choose(sources, |name| folder.read(name))
 }
@@ -103,16 +142,24 @@ fn choose(
 ) -> Result<Target, CliError> {
     let by_name = |name: &str| of_context(name, &read(name)?);
     if let Some(url) = from.url {
+        if from.user.is_none() && from.password.is_none() {
+            let devs = from.running.iter().chain(&from.dev_named).chain(&from.dev);
+            if let Some(dev) = devs.into_iter().find(|dev| dev.is_at(&url)) {
+                return Ok(of_dev(dev.clone(), "muster dev at the address that was given"));
+            }
+        }
         return Ok(target(&url, from.user, from.password, "--nats-url or MUSTER_NATS_URL"));
     }
     let mut found = if let Some(name) = &from.named {
         by_name(name)?
     } else if let Some(dev) = from.dev_named {
-        target(&dev.url, Some(dev.user), Some(dev.password), "MUSTER_DEV_DIR")
+        of_dev(dev, "MUSTER_DEV_DIR")
     } else if let Some(name) = &from.selected {
         by_name(name)?
+    } else if let [dev] = &from.running[..] {
+        of_dev(dev.clone(), "the muster dev that runs")
     } else if let Some(dev) = from.dev {
-        target(&dev.url, Some(dev.user), Some(dev.password), "muster dev")
+        of_dev(dev, "muster dev")
     } else {
         target(DEFAULT_URL, None, None, "no flag, variable or context: it is the default")
     };
@@ -135,6 +182,10 @@ fn target(url: &str, user: Option<String>, password: Option<String>, from: &str)
         inbox_prefix: Role::User(user.clone()).inbox_prefix(),
     };
     Target { connect, security: Security::default(), user, proved, from: from.to_owned() }
+}
+
+fn of_dev(dev: DevContext, from: &str) -> Target {
+    target(&dev.url, Some(dev.user), Some(dev.password), from)
 }
 
 fn of_context(name: &str, fields: &Map<String, Value>) -> Result<Target, CliError> {
@@ -327,6 +378,18 @@ mod tests {
         assert_eq!(url(chosen), "tls://nats.example:4222");
         assert_eq!(url(Sources { dev: dev(), ..Sources::default() }), "nats://127.0.0.1:1");
         assert_eq!(url(Sources::default()), DEFAULT_URL);
+    }
+
+    #[test]
+    fn the_address_that_muster_dev_says_is_enough_to_be_let_in() {
+        let at = |url: &str| Some(url.to_owned());
+        let given = Sources { url: at("nats://localhost:1/"), dev: dev(), ..Sources::default() };
+        let found = choose(given, file).expect("it is understood").connect.credentials;
+        assert_eq!(found, Some(("dev".to_owned(), "d".to_owned())));
+        let other = Sources { url: at("nats://127.0.0.1:2"), dev: dev(), ..Sources::default() };
+        assert_eq!(choose(other, file).expect("it is understood").connect.credentials, None);
+        let running = Sources { running: dev().into_iter().collect(), ..Sources::default() };
+        assert_eq!(url(running), "nats://127.0.0.1:1");
     }
 
     #[test]

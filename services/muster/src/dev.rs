@@ -27,6 +27,20 @@ use nodes::Nodes;
 use server::Server;
 use users::Users;
 
+/// What of our settings are those of the gateway.
+fn serving(dev: &Dev) -> Vec<String> {
+    let mut args = vec!["--listen".to_owned(), dev.listen.to_string()];
+    let ports = [("--http-port", dev.http_port), ("--https-port", dev.https_port)];
+    for (name, port) in ports {
+        args.extend(port.into_iter().flat_map(|port| [name.to_owned(), port.to_string()]));
+    }
+    if let Some(folder) = &dev.certificates {
+        args.extend(["--certificates".to_owned(), folder.display().to_string()]);
+    }
+    args.extend(dev.access_log.then(|| "--access-log".to_owned()));
+    args
+}
+
 /// The user of the command line.
 const USER: &str = "dev";
 
@@ -94,7 +108,7 @@ async fn serve(
     server: Option<Server>,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    leave_context(folder, &url, users)?;
+    let _while_running = leave_context(folder, &url, users)?;
     let store = server.as_ref().map(|server| server.store().display().to_string());
     let admin = Admin::default();
     let mut tasks = Tasks::default();
@@ -135,7 +149,7 @@ async fn serve(
     // One serves the ports of all nodes: they share this machine.
     let mut args = settings(&Role::Gateway(names[0].clone()))?;
     args.extend(["--node".to_owned(), names[0].to_string()]);
-    args.extend(["--listen".to_owned(), dev.listen.to_string()]);
+    args.extend(serving(dev));
     args.extend(in_range);
     // Simulated containers ask nobody.
     args.extend(dev.fork.iter().map(|_| "--no-names".to_owned()));
@@ -185,15 +199,29 @@ where
     });
 }
 
+/// A file that goes when this does.
+struct WhileRunning(PathBuf);
+
+impl Drop for WhileRunning {
+    fn drop(&mut self) {
+        // One that stays names a server that nobody reaches any more.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Lets the command line find this cluster.
-fn leave_context(folder: &Path, url: &str, users: &Users) -> Result<(), Failure> {
+fn leave_context(folder: &Path, url: &str, users: &Users) -> Result<WhileRunning, Failure> {
     let context = DevContext {
         url: url.to_owned(),
         user: USER.to_owned(),
         password: users.password(&Role::User(USER.to_owned()))?,
     };
-    let path = DevContext::path(folder);
-    users::write_secret(&path, &serde_json::to_vec_pretty(&context)?)
+    let text = serde_json::to_vec_pretty(&context)?;
+    users::write_secret(&DevContext::path(folder), &text)?;
+    let path = DevContext::path_while_running();
+    std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+    users::write_secret(&path, &text)?;
+    Ok(WhileRunning(path))
 }
 
 /// Says when everything serves.

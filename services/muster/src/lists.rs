@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemas::event::Event;
+use schemas::id::ReplicaId;
 use schemas::place::Place;
 use schemas::read::{AppView, NodeView, ReplicaView};
 use serde::Serialize;
@@ -33,6 +34,34 @@ pub(crate) struct ReplicaItem {
     endpoint: Option<String>,
     container: Option<String>,
     since: String,
+    /// What gateways sent it, where they sent anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficItem>,
+}
+
+/// What gateways sent to a replica: counts since they began, rates and times of the last ten seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct TrafficItem {
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) rate_milli: u64,
+    pub(crate) p50_us: u64,
+    pub(crate) p95_us: u64,
+    pub(crate) p99_us: u64,
+}
+
+/// A way on which traffic leads to a workload.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RouteItem {
+    pub(crate) way: String,
+    pub(crate) app: String,
+    pub(crate) workload: String,
+    /// The replicas that are ready.
+    pub(crate) ready: Vec<String>,
+    /// What gateways sent to all replicas of the workload, on this way or another.
+    #[serde(flatten)]
+    pub(crate) traffic: TrafficItem,
 }
 
 /// A node.
@@ -94,7 +123,11 @@ pub(crate) struct EventItem {
 }
 
 /// Replicas.
-pub(crate) fn replicas(at: Place, replicas: &[ReplicaView]) -> List<ReplicaItem> {
+pub(crate) fn replicas(
+    at: Place,
+    replicas: &[ReplicaView],
+    traffic: &BTreeMap<ReplicaId, TrafficItem>,
+) -> List<ReplicaItem> {
     let items = replicas.iter().map(|r| ReplicaItem {
         replica: r.replica.to_string(),
         app: r.app.short(),
@@ -107,6 +140,7 @@ pub(crate) fn replicas(at: Place, replicas: &[ReplicaView]) -> List<ReplicaItem>
         endpoint: r.endpoints.first().map(|endpoint| address(endpoint).to_owned()),
         container: r.container.clone(),
         since: moment(r.since_ms),
+        traffic: traffic.get(&r.replica).copied(),
     });
     List { kind: "ReplicaList", at, items: items.collect() }
 }
@@ -114,6 +148,11 @@ pub(crate) fn replicas(at: Place, replicas: &[ReplicaView]) -> List<ReplicaItem>
 /// The part of `address:port->container port` that one connects to.
 fn address(endpoint: &str) -> &str {
     endpoint.split_once("->").map_or(endpoint, |(address, _)| address)
+}
+
+/// The ways of traffic.
+pub(crate) fn routes(at: Place, items: Vec<RouteItem>) -> List<RouteItem> {
+    List { kind: "RouteList", at, items }
 }
 
 /// Nodes.
@@ -166,7 +205,7 @@ pub(crate) fn state(page: &schemas::read::StatePage) -> Value {
         "at": page.place,
         "apps": apps(page.place, &page.apps).items,
         "nodes": nodes(page.place, &page.nodes).items,
-        "replicas": replicas(page.place, &page.replicas).items,
+        "replicas": replicas(page.place, &page.replicas, &BTreeMap::new()).items,
     })
 }
 

@@ -1,5 +1,7 @@
 //! Commands that only look.
 
+use std::collections::BTreeMap;
+
 use schemas::command::Command;
 use schemas::envelope::Envelope;
 use schemas::event::Event;
@@ -11,11 +13,11 @@ use crate::args::{At, Format, Look, Then};
 use crate::client::Client;
 use crate::error::{CliError, Code};
 use crate::table::{ago, bytes, table};
-use crate::{colour, history, lists};
+use crate::{colour, history, lists, traffic};
 
 /// The state now or at another moment, of one app if wanted, which must be there then. For people, what
 /// is not now says so first. Also says when it was so.
-async fn page(
+pub(crate) async fn page(
     client: &Client,
     app: Option<&AppKey>,
     at: &At,
@@ -55,8 +57,11 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<(), CliError> {
 
 pub(crate) async fn ps(client: &Client, look: &Look) -> Result<(), CliError> {
     let (page, now) = page(client, look.app.as_ref(), &look.at, look.output).await?;
+    // What gateways say is of now.
+    let sent =
+        if look.at.at.is_none() { traffic::newest(client, &page).await } else { BTreeMap::new() };
     if look.output == Format::Json {
-        return json(&lists::replicas(page.place, &page.replicas));
+        return json(&lists::replicas(page.place, &page.replicas, &sent));
     }
     let row = |r: &ReplicaView| {
         vec![
@@ -72,10 +77,20 @@ pub(crate) async fn ps(client: &Client, look: &Look) -> Result<(), CliError> {
             } else {
                 r.trouble.clone().unwrap_or_default()
             },
+            sent.get(&r.replica).map(traffic::words).unwrap_or_default(),
         ]
     };
-    let head =
-        ["REPLICA", "APP", "NODE", "STATUS", "RUN", "REVISION", "SINCE", "ENDPOINTS OR TROUBLE"];
+    let head = [
+        "REPLICA",
+        "APP",
+        "NODE",
+        "STATUS",
+        "RUN",
+        "REVISION",
+        "SINCE",
+        "ENDPOINTS OR TROUBLE",
+        "TRAFFIC",
+    ];
     print!("{}", table(&head, &page.replicas.iter().map(row).collect::<Vec<_>>()));
     Ok(())
 }

@@ -11,6 +11,7 @@ mod out;
 mod args;
 mod backup;
 mod bisect;
+mod bundle;
 mod client;
 mod colour;
 mod config;
@@ -36,6 +37,7 @@ mod table;
 mod target;
 mod tell;
 mod terminal;
+mod traffic;
 mod undo;
 
 use std::process::ExitCode;
@@ -121,6 +123,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Label(label) => follow::label(&client, label).await,
         Command::Note(note) => follow::note(&client, note).await,
         Command::Ps(look) => look::ps(&client, look).await,
+        Command::Routes(look) => traffic::routes(&client, look).await,
         Command::Apps(look) => look::apps(&client, look).await,
         Command::Nodes(look) => look::nodes(&client, look).await,
         Command::State(look) => look::state(&client, look).await,
@@ -132,6 +135,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         }
         Command::Whatif(args) => plan::whatif(&client, args).await,
         Command::Fork(args) => fork::fork(&client, args).await,
+        Command::Export(args) => bundle::export(&client, args).await,
         Command::Undo(args) => undo::undo(&client, args).await,
         Command::Bisect(args) => bisect::bisect(&client, args).await,
         Command::Backup(wanted) => backup::backup(&client, wanted).await,

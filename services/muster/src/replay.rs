@@ -18,7 +18,7 @@ pub(crate) async fn replay(
     let head = client.head().await?;
     let end = to.unwrap_or(head.place.position);
     if end > head.place.position {
-        let text = format!("history has got to {}, not to {end}", head.place);
+        let text = format!("history has got to r{}, not to r{end}", head.place.position);
         return Err(CliError::new(Code::NotFound, text));
     }
     let mut fold = Fold::new();
@@ -52,22 +52,47 @@ pub(crate) async fn replay(
             "anomalies": fold.state().cluster.anomalous,
             "verified": verified,
         }))?,
-        Format::Table => tell(&fold, took_ms, verified),
+        Format::Table => print!("{}", told(&fold, took_ms, verified)),
     }
     if verified == Some(false) {
-        let text = format!("event-log has state {} at {}", head.state_hash, head.place);
+        let (state, at) = (&head.state_hash, head.place.position);
+        let text = format!("event-log has state {state} at r{at}");
         return Err(CliError::new(Code::No, text));
     }
     Ok(())
 }
 
-fn tell(fold: &Fold, took_ms: u64, verified: Option<bool>) {
+fn told(fold: &Fold, took_ms: u64, verified: Option<bool>) -> String {
     let (events, hash) = (fold.cursor().position, fold.state().hash());
-    println!("{events} events in {took_ms} ms, state {hash} at {}", fold.place());
+    let at = fold.place().position;
+    let mut told = format!("{events} events in {took_ms} ms, state {hash} at r{at}\n");
     for anomaly in &fold.state().cluster.anomalous {
-        println!("impossible at {}: {}", anomaly.position, anomaly.what);
+        told += &format!("impossible at r{}: {}\n", anomaly.position, anomaly.what);
     }
     if verified == Some(true) {
-        println!("verified: the chain is whole, and the state is the one event-log has");
+        told += "verified: the chain is whole, and the state is the one event-log has\n";
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::history::{History, node};
+    use schemas::event::LeadershipReleased;
+    use schemas::id::Writer;
+
+    use super::*;
+
+    #[test]
+    fn every_position_is_told_as_it_can_be_typed() {
+        let mut history = History::default();
+        let writer = Writer::Agent(node("n1"));
+        history.add(&writer, LeadershipReleased { writer: writer.clone(), term: 7 });
+        let at = history.fold.place().position;
+        let told = told(&history.fold, 5, Some(true));
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[0].ends_with(&format!(" at r{at}")), "{told}");
+        assert!(lines[1].starts_with(&format!("impossible at r{at}: ")), "{told}");
+        assert!(lines[2].starts_with("verified"), "{told}");
     }
 }

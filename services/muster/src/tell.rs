@@ -1,7 +1,7 @@
 //! Events in words.
 
 use schemas::envelope::Envelope;
-use schemas::event::{Event, Outcome, PassedOver, RetireReason};
+use schemas::event::{Event, Outcome, PassedOver, ReplicasReleased, RetireReason};
 use schemas::id::ReplicaId;
 
 /// One line: position, time, writer, what happened, and who asked for it if that was another.
@@ -54,6 +54,21 @@ fn gets(replicas: &[ReplicaId]) -> String {
     format!("{} {}", list(replicas), if replicas.len() == 1 { "gets" } else { "get" })
 }
 
+/// By which gateways replicas were let go of, and what was left open.
+pub(crate) fn released(e: &ReplicasReleased) -> Vec<String> {
+    let mut told = Vec::new();
+    if e.gateways > 0 {
+        told.push(format!("{} let go of it", count(e.gateways, "gateway")));
+    }
+    if !e.silent.is_empty() {
+        told.push(format!("nothing was heard of the gateway of {}", list(&e.silent)));
+    }
+    if e.open > 0 {
+        told.push(format!("its time had passed with {} still under way", e.open));
+    }
+    told
+}
+
 pub(crate) fn reason(reason: &RetireReason) -> &'static str {
     match reason {
         RetireReason::ScaledDown => "there are more than declared",
@@ -88,7 +103,9 @@ pub(crate) fn words(event: &Event) -> String {
                 None => took,
             }
         }
-        Event::PositionVoided(_) => "something that the log never wrote was voided".to_owned(),
+        Event::PositionVoided(_) => {
+            "void: left out of this bundle, or never written by the log".to_owned()
+        }
         Event::HistoryForked(e) => format!("a copy of history up to {} goes its own way", e.from),
         Event::StateDiverged(e) => format!(
             "the state that {} ({}) has of {} is not the one the log folds to",
@@ -135,6 +152,13 @@ pub(crate) fn words(event: &Event) -> String {
             };
             format!("{} requested{instead}", list(&ids))
         }
+        Event::ReplicasRetired(e) if e.leaving => {
+            format!(
+                "{} to end when all is finished there: {}",
+                list(&e.replicas),
+                reason(&e.reason)
+            )
+        }
         Event::ReplicasRetired(e) => format!("{} to end: {}", list(&e.replicas), reason(&e.reason)),
         Event::ConfigStored(e) => format!("content {} stored", short(e.digest.as_str())),
         Event::NoteAdded(e) => format!("note on {}: {}", e.object, e.text),
@@ -152,14 +176,8 @@ pub(crate) fn words(event: &Event) -> String {
         }
         Event::ReplicasReleased(e) => {
             let mut told = format!("{} no traffic any more: asked to stop", gets(&e.replicas));
-            if e.open > 0 {
-                told.push_str(&format!("; {} still under way", e.open));
-            }
-            if !e.silent.is_empty() {
-                told.push_str(&format!(
-                    "; nothing was heard of the gateway of {}",
-                    list(&e.silent)
-                ));
+            for more in released(e) {
+                told.push_str(&format!("; {more}"));
             }
             told
         }

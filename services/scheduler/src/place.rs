@@ -52,6 +52,26 @@ pub struct Unplaced {
     pub cause: Cause,
 }
 
+/// The most reasons that are told of one workload.
+const REASONS_MAX: usize = 64;
+
+impl Unplaced {
+    /// More of the workload that fit nowhere. A reason that others have too is told once; it is of
+    /// more nodes when these are for a node of their own.
+    fn add(&mut self, waiting: u64, reasons: Vec<Unfit>, for_one_node: bool) {
+        self.waiting += waiting;
+        for unfit in reasons {
+            let more = self.reasons.len() < REASONS_MAX;
+            match self.reasons.iter_mut().find(|told| told.reason == unfit.reason) {
+                Some(told) if for_one_node => told.nodes += unfit.nodes,
+                Some(told) => told.nodes = told.nodes.max(unfit.nodes),
+                None if more => self.reasons.push(unfit),
+                None => {}
+            }
+        }
+    }
+}
+
 /// How good a node is; the smallest wins, and the name breaks ties.
 type Score = (u64, u64, u64, u64);
 
@@ -218,9 +238,10 @@ impl<'a> Placing<'a> {
             let lacking = state.nodes.iter().filter_map(|(node, _)| wanted.lacking(node));
             let again = lacking.map(|lacking| lacking.at_ms + Lacking::PASSED_OVER_MS);
             self.round.again_at_ms = self.round.again_at_ms.into_iter().chain(again).min();
-            let unplaced = Unplaced { waiting, reasons, cause: first.cause.clone() };
-            let told = self.round.unplaced.entry((app.clone(), name.clone()));
-            told.and_modify(|told| told.waiting += waiting).or_insert(unplaced);
+            let cause = first.cause.clone();
+            let unplaced = Unplaced { waiting: 0, reasons: Vec::new(), cause };
+            let told = self.round.unplaced.entry((app.clone(), name.clone())).or_insert(unplaced);
+            told.add(waiting, reasons, first.only_node.is_some());
         }
     }
 

@@ -22,6 +22,9 @@ use crate::figure::{Row, Spread, Unit};
 /// Requests in one group while the long history is written.
 const GROUP: usize = 2_048;
 
+/// How many of them one after another.
+const GROUPS: usize = 16;
+
 /// A folder that goes when it is dropped.
 struct Folder(PathBuf);
 
@@ -53,7 +56,7 @@ pub(crate) async fn long(args: &Args) -> Result<Vec<Row>, Failure> {
     let events = {
         let mut driver = Driver::open(&folder.0)?;
         while driver.position() < args.events {
-            driver.append(GROUP)?;
+            driver.run(GROUPS, GROUP)?;
         }
         driver.position()
     };

@@ -118,6 +118,20 @@ impl World {
         Ok(())
     }
 
+    /// The disk takes the next group; what it says comes a little later.
+    pub(crate) fn log_stores(&mut self, log: usize) -> Result<(), Failure> {
+        let life = self.logs[log].life;
+        if let Some(ms) = self.paused_ms(log) {
+            self.plan_in(ms, What::LogStores { log, life });
+            return Ok(());
+        }
+        let all = self.dice.once_in(2);
+        if let Some(input) = self.logs[log].stores(all) {
+            self.plan_soon(2, What::LogInput { log, life, input });
+        }
+        Ok(())
+    }
+
     fn log_output(&mut self, log: usize, output: Output) -> Result<(), Failure> {
         let life = self.logs[log].life;
         let asks = match output {
@@ -148,6 +162,11 @@ impl World {
                         self.plan_in(wait, What::LogInput { log: other, life, input });
                     }
                 }
+            }
+            Output::Store(group) => {
+                let life = self.logs[log].life;
+                self.logs[log].store(group);
+                self.plan_soon(4, What::LogStores { log, life });
             }
             Output::Publish(message) => self.send_event(log, message),
             Output::Listen(on) => {

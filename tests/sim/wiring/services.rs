@@ -145,7 +145,10 @@ impl World {
     fn host_sends(&mut self, host: usize, sent: Sent) -> Result<(), Failure> {
         let life = self.hosts[host].life;
         match sent {
-            Sent::Append(request) => self.append(&request, &format!("host/{host}/{life}")),
+            Sent::Append(request) => {
+                self.judge_release(host, &request);
+                self.append(&request, &format!("host/{host}/{life}"));
+            }
             Sent::Beat(beat) => {
                 if self.protections.folding {
                     self.checks.mark(&beat)?;
@@ -325,6 +328,9 @@ impl World {
             (None, Some(fold)) => fold.state().cluster.commands_read + 1,
             (None, None) => return,
         };
+        if self.hosts[host].commands.is_none() {
+            self.hear_gateways(host);
+        }
         let commands = self.commands.from(from).to_vec();
         self.hosts[host].commands = Some(self.commands.next().max(from));
         let life = self.hosts[host].life;

@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 
 use runtime::Failure;
 
+/// How often a tmpfs may have been filled while it was looked at.
+const FILLED_MEANWHILE: usize = 20;
+
 /// A mounted file system.
 #[derive(Debug)]
 pub(crate) struct Mount {
@@ -53,6 +56,19 @@ impl Mount {
 
     /// Leaves so much room in a tmpfs, in KiB.
     pub(crate) fn leave(&self, kib: u64) -> Result<(), Failure> {
+        let mut left = self.leave_of_now(kib);
+        for _ in 0..FILLED_MEANWHILE {
+            if left.is_ok() {
+                break;
+            }
+            left = self.leave_of_now(kib);
+        }
+        left
+    }
+
+    /// The same, once: what is there may grow while it is looked at, and a tmpfs never becomes smaller
+    /// than what is in it.
+    fn leave_of_now(&self, kib: u64) -> Result<(), Failure> {
         let args = ["-k", "--output=used"].map(OsStr::new);
         let said = run("df", &[&args[..], &[self.at.as_os_str()]].concat())?;
         let used = said.lines().nth(1).and_then(|used| used.trim().parse::<u64>().ok());

@@ -8,7 +8,7 @@ use schemas::event::AppDeployed;
 use schemas::id::{AppKey, WorkloadName};
 use schemas::spec::{AppSpec, Check, Mode, MountSource, RestartPolicy, WorkloadSpec};
 
-use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports};
+use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports, routes};
 
 /// The most workloads of one app.
 const WORKLOADS_MAX: usize = 256;
@@ -18,6 +18,9 @@ const CLUSTER_REPLICAS_MAX: u64 = 10_000;
 
 /// What an engine can enforce at least: below it the kernel cannot start a process.
 const MEMORY_BYTES_MIN: u64 = 6 * 1024 * 1024;
+
+/// How long a replica that leaves may finish what is under way, at most.
+const DRAIN_MS_MAX: u64 = 3_600_000;
 
 /// More than any machine has.
 const CPU_MILLIS_MAX: u64 = 1_024_000;
@@ -61,6 +64,7 @@ fn check(state: &State, key: &AppKey, spec: &AppSpec) -> Result<(), Problem> {
     }
     check_cycles(spec)?;
     ports::check(state, key, spec)?;
+    routes::check(state, key, spec)?;
     let mine = spec.workloads.values().map(|workload| workload.replicas);
     check_total(state, key, "app.workloads", mine)
 }
@@ -102,8 +106,13 @@ fn check_workload(
     check_probe(&at("probe"), spec)?;
     check_constraints(&at("placement.constraints"), spec)?;
     ports::check_numbers(&at("ports"), spec)?;
+    routes::check_workload(&at(""), spec)?;
     if spec.update.parallelism == 0 {
         return Err(Problem::new("invalid_value", &at("update.parallelism"), "0", "at least 1"));
+    }
+    if spec.drain_ms > DRAIN_MS_MAX {
+        let (got, valid) = (format!("{} ms", spec.drain_ms), format!("0 to {DRAIN_MS_MAX} ms"));
+        return Err(Problem::new("invalid_value", &at("drain_ms"), &got, &valid));
     }
     Ok(())
 }

@@ -168,6 +168,26 @@ fn a_declaration_is_checked_before_anything_is_done() {
         "probe",
     );
     bad(r#"{"image":"w","update":{"parallelism":0}}"#, "invalid_value", "update.parallelism");
+    bad(r#"{"image":"w","drain_ms":3600001}"#, "invalid_value", "drain_ms");
+    bad(r#"{"image":"w","balance":{"cookie":"a b"}}"#, "invalid_value", "balance");
+    let route = |route: &str, field: &str| {
+        let spec = format!(r#"{{"image":"w","ports":[{{"container":80}}],"routes":[{route}]}}"#);
+        bad(&spec, "invalid_value", &format!("routes[0].{field}"));
+    };
+    route(r#"{"host":"shop.example:80"}"#, "host");
+    route(r#"{"host":"*.*.example"}"#, "host");
+    route(r#"{"path":"api"}"#, "path");
+    route(r#"{"port":81}"#, "port");
+    route(r#"{"timeout_ms":0}"#, "timeout_ms");
+    route(r#"{"retries":11}"#, "retries");
+    route(r#"{"rate_limit":0}"#, "rate_limit");
+    route(r#"{"redirect":"a b"}"#, "redirect");
+    route(r#"{"set_headers":{"a b":"c"}}"#, "set_headers");
+    route(r#"{"tls":{"file":{"name":"../etc"}}}"#, "tls");
+    route(r#"{"tls":{"acme":{}}}"#, "tls");
+    bad(r#"{"image":"w","routes":[{}]}"#, "invalid_value", "routes[0].port");
+    let twice = r#"{"image":"w","ports":[{"container":80}],"routes":[{"host":"a"},{"host":"A"}]}"#;
+    bad(twice, "route_taken", "routes[1]");
     refused(
         "app.deploy",
         r#"{"app":{"name":"new","workloads":{}}}"#,

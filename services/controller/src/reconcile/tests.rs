@@ -4,9 +4,9 @@
 use cluster::history::{History, app, node, workload};
 use cluster::state::State;
 use schemas::event::{
-    AppDeleteStarted, AppDeployed, NodeCordoned, NodeLost, NodeRemoved, NodeReturned, Outcome,
-    ReplicaEnded, ReplicaReady, ReplicasPlaced, ReplicasUnplaced, RunFailed, RunStarted, Unfit,
-    WorkloadRestarted, WorkloadScaled,
+    AppDeleteStarted, AppDeployed, Endpoint, NodeCordoned, NodeLost, NodeRemoved, NodeReturned,
+    Outcome, ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasPlaced, ReplicasReleased,
+    ReplicasUnplaced, RunFailed, RunStarted, Unfit, WorkloadRestarted, WorkloadScaled,
 };
 use schemas::id::Writer;
 use schemas::spec::{AppSpec, Condition, Overlap, Port};
@@ -66,6 +66,7 @@ impl World {
     /// One step of everybody: controller, scheduler, agents. Says whether anything happened.
     fn step(&mut self) -> bool {
         let before = self.history.entries.len();
+        self.release();
         let plan = super::app(self.state(), &app("shop"), self.history.now_ms);
         for (event, _) in plan.events {
             self.said.push(short(&event));
@@ -105,6 +106,24 @@ impl World {
         self.history.entries.len() > before
     }
 
+    /// Gateways let go of what is leaving.
+    fn release(&mut self) {
+        let leaving = self.state().replicas.iter().filter(|(_, replica)| replica.leaving);
+        let events: Vec<_> = leaving
+            .map(|(id, replica)| ReplicasReleased {
+                app: replica.app.clone(),
+                workload: replica.workload.clone(),
+                replicas: vec![id.clone()],
+                gateways: 1,
+                silent: Vec::new(),
+                open: 0,
+            })
+            .collect();
+        for event in events {
+            self.history.add(&Writer::Controller, event);
+        }
+    }
+
     fn run_agents(&mut self) {
         let replicas: Vec<_> =
             self.state().replicas.iter().map(|(id, r)| (id.clone(), r.clone())).collect();
@@ -118,7 +137,16 @@ impl World {
             let image = self.state().spec_of(&replica).map(|spec| spec.image.clone());
             let broken = self.broken.iter().any(|broken| image.as_deref() == Some(broken));
             let job = self.state().spec_of(&replica).is_some_and(|spec| spec.mode == Mode::Job);
-            let event: Event = match (replica.retired.is_some(), replica.phase) {
+            let endpoint = |port: &Port| Endpoint {
+                container: port.container,
+                protocol: port.protocol,
+                address: "127.0.0.1".to_owned(),
+                port: 1,
+            };
+            let ports = self.state().spec_of(&replica).map(|spec| spec.ports.clone());
+            let endpoints = ports.unwrap_or_default().iter().map(endpoint).collect();
+            let ends = replica.retired.is_some() && !replica.leaving;
+            let event: Event = match (ends, replica.phase) {
                 (true, _) => ReplicaEnded { replica: id, outcome: Outcome::Stopped }.into(),
                 (_, Phase::Placed) if imageless => RunFailed {
                     replica: id,
@@ -132,7 +160,7 @@ impl World {
                     replica: id,
                     run: 1,
                     container: "c".into(),
-                    endpoints: Vec::new(),
+                    endpoints,
                     inside: None,
                 }
                 .into(),
@@ -177,7 +205,10 @@ impl World {
 fn short(event: &Event) -> String {
     match event {
         Event::ReplicasRequested(e) => format!("+{} {}", e.replicas.len(), e.workload),
-        Event::ReplicasRetired(e) => format!("-{} {} {:?}", e.replicas.len(), e.workload, e.reason),
+        Event::ReplicasRetired(e) => {
+            let leaving = if e.leaving { ", leaving" } else { "" };
+            format!("-{} {} {:?}{leaving}", e.replicas.len(), e.workload, e.reason)
+        }
         other => other.kind().to_owned(),
     }
 }
@@ -188,6 +219,43 @@ fn what_is_declared_comes_to_be_and_then_nothing_more_is_said() {
     world.deploy(&[web("web:1", 3)]);
     assert_eq!(world.settle(), ["+3 web", "AppConverged"]);
     assert_eq!((world.ready(), world.count()), (3, 3));
+}
+
+#[test]
+fn what_may_have_traffic_leaves_before_it_ends_and_nothing_else_does() {
+    let mut world = World::new();
+    let (name, mut spec) = web("web:1", 3);
+    let port = Port {
+        container: 80,
+        published: None,
+        host: None,
+        protocol: Default::default(),
+        app: Default::default(),
+    };
+    spec.ports = vec![port];
+    world.deploy(&[(name.clone(), spec.clone())]);
+    world.settle();
+    let ids: Vec<ReplicaId> = world.state().replicas.iter().map(|(id, _)| id.clone()).collect();
+    let sick = world.state().replicas.get(&ids[0]).and_then(|replica| replica.node.clone());
+    let unready = ReplicaUnready { replica: ids[0].clone(), run: 1, output: "503".into() };
+    world.history.add(&Writer::Agent(sick.expect("it is placed")), unready);
+    world.scale(1);
+    let said = world.step();
+    assert!(said);
+    assert_eq!(world.said[..2], ["-1 web ScaledDown", "-1 web ScaledDown, leaving"]);
+    world.settle();
+    assert_eq!((world.ready(), world.count()), (1, 1));
+    // Nobody knows what a replica does whose node is lost.
+    let on = world.state().replicas.iter().find_map(|(_, replica)| replica.node.clone());
+    world
+        .history
+        .add(&Writer::Health, NodeLost { node: on.expect("it is placed"), silent_ms: 6_000 });
+    assert_eq!(world.settle()[..2], ["+1 web", "-1 web NodeLost"]);
+    // A change of how long it may take replaces nothing.
+    spec.drain_ms = 5;
+    spec.replicas = 1;
+    world.deploy(&[(name, spec)]);
+    assert_eq!(world.settle(), ["AppConverged"]);
 }
 
 #[test]
@@ -307,7 +375,7 @@ fn a_fixed_port_is_given_up_before_it_is_taken_again() {
     world.deploy(&[fixed("web:1")]);
     world.settle();
     world.deploy(&[fixed("web:2")]);
-    assert_eq!(world.settle(), ["-1 web Replaced", "+1 web", "AppConverged"]);
+    assert_eq!(world.settle(), ["-1 web Replaced, leaving", "+1 web", "AppConverged"]);
 }
 
 #[test]

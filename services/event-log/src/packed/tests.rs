@@ -9,7 +9,7 @@ use schemas::event::{
     ReplicasRequested, ReplicasRetired, RequestedReplica, RetireReason, RunEnded, RunStarted,
     SequencerTaken, WorkloadScaled,
 };
-use schemas::id::ReplicaId;
+use schemas::id::{CommandId, ReplicaId, Writer};
 use schemas::spec::{AppSpec, WorkloadSpec};
 
 use super::*;

@@ -4,6 +4,8 @@
 //! A refusal is only what can never become right. Whatever may pass is no refusal: it ends the
 //! machine, and the writer offers again.
 
+use std::borrow::Cow;
+
 use schemas::append::{Answer, Code, Draft, EVENTS_MAX, REQUEST_BYTES_MAX, Request, Verdict};
 use schemas::envelope::Header;
 use schemas::event::{Event, LeadershipTaken};
@@ -12,8 +14,9 @@ use schemas::place::{Basis, Place};
 use schemas::subject;
 use serde::Deserialize;
 
+use super::ahead::Ahead;
 use super::{Asked, Bindings, FRAME_BYTES, Window};
-use crate::entry::{Entry, Tip, genesis_of};
+use crate::entry::{Entry, Stated, Tip, genesis_of};
 use crate::index::Indexer;
 use crate::store::{Commit, Row, SeriesRow, Store, StoreError, WriterRow};
 
@@ -30,17 +33,24 @@ pub(super) enum Decision {
 }
 
 /// A group of requests that is being made: what it adds to the log and to the indexes. Each request
-/// is checked against the store and the group before it.
+/// is checked against the store, what is on its way there, and the group before it.
 pub(crate) struct Group<'a, S> {
     store: &'a S,
+    ahead: Option<&'a Ahead>,
     commit: Commit,
     tip: Tip,
     indexer: Indexer,
 }
 
 impl<'a, S: Store> Group<'a, S> {
+    /// A group behind what is stored.
     pub(crate) fn new(store: &'a S, tip: Tip, indexer: Indexer) -> Self {
-        Self { store, commit: Commit::default(), tip, indexer }
+        Self { store, ahead: None, commit: Commit::default(), tip, indexer }
+    }
+
+    /// A group behind what is ordered.
+    pub(super) fn behind(store: &'a S, ahead: &'a Ahead, tip: Tip, indexer: Indexer) -> Self {
+        Self { ahead: Some(ahead), ..Self::new(store, tip, indexer) }
     }
 
     /// The end of the log with the group.
@@ -58,11 +68,13 @@ impl<'a, S: Store> Group<'a, S> {
         &mut self,
         entries: impl IntoIterator<Item = Entry>,
     ) -> Result<(), StoreError> {
-        let store = self.store;
+        let (store, ahead) = (self.store, self.ahead);
+        let mut known = |writer: &Writer| stored_writer(store, ahead, writer);
         for entry in entries {
-            let step = self.indexer.push(&entry.header, entry.event.as_ref());
+            let event = entry.event.as_ref();
+            let step = self.indexer.push_named(&entry.header, event, entry.entities);
             if let Some(effects) = step.effects {
-                effects.apply(&mut self.commit, &mut |writer| store.writer(writer))?;
+                effects.apply(&mut self.commit, &mut known)?;
             }
             if let Some(genesis) = entry.event.as_ref().and_then(genesis_of) {
                 self.commit.genesis = Some(genesis.to_owned());
@@ -82,24 +94,24 @@ impl<'a, S: Store> Group<'a, S> {
         (self.commit, self.tip, self.indexer)
     }
 
-    fn series(&self, series: &Series) -> Result<Option<SeriesRow>, StoreError> {
-        match self.commit.series.get(series) {
-            Some(row) => Ok(Some(row.clone())),
-            None => self.store.series(series),
+    fn series(&self, series: &Series) -> Result<Option<Cow<'_, SeriesRow>>, StoreError> {
+        let known = self.commit.series.get(series);
+        match known.or_else(|| self.ahead.and_then(|ahead| ahead.series(series))) {
+            Some(row) => Ok(Some(Cow::Borrowed(row))),
+            None => Ok(self.store.series(series)?.map(Cow::Owned)),
         }
     }
 
-    fn writer(&self, writer: &Writer) -> Result<Option<WriterRow>, StoreError> {
-        match self.commit.writers.get(writer) {
-            Some(row) => Ok(Some(row.clone())),
-            None => self.store.writer(writer),
+    fn writer(&self, writer: &Writer) -> Result<Option<Cow<'_, WriterRow>>, StoreError> {
+        let known = self.commit.writers.get(writer);
+        match known.or_else(|| self.ahead.and_then(|ahead| ahead.writer(writer))) {
+            Some(row) => Ok(Some(Cow::Borrowed(row))),
+            None => Ok(self.store.writer(writer)?.map(Cow::Owned)),
         }
     }
 
     fn exists(&self, entity: &str) -> Result<bool, StoreError> {
-        let name = entity.to_owned();
-        let range = (name.clone(), 0)..=(name, u64::MAX);
-        if self.commit.entities.range(range).next().is_some() {
+        if self.commit.names(entity) || self.ahead.is_some_and(|ahead| ahead.names(entity)) {
             return Ok(true);
         }
         Ok(!self.store.history(entity, 0, u64::MAX, 1, false)?.is_empty())
@@ -109,11 +121,26 @@ impl<'a, S: Store> Group<'a, S> {
     fn at(&self, position: u64) -> Result<Option<(Place, bool)>, StoreError> {
         let first = self.commit.rows.first().map_or(u64::MAX, Row::position);
         if position < first {
+            if let Some(known) = self.ahead.and_then(|ahead| ahead.at(position)) {
+                return Ok(Some(known));
+            }
             let row = self.store.row(position)?;
             return Ok(row.map(|row| (row.place, row.ends)));
         }
         let index = usize::try_from(position - first).unwrap_or(usize::MAX);
         Ok(self.commit.rows.get(index).map(|row| (row.place, row.ends)))
+    }
+}
+
+/// A writer's leadership before a group.
+fn stored_writer<S: Store>(
+    store: &S,
+    ahead: Option<&Ahead>,
+    writer: &Writer,
+) -> Result<Option<WriterRow>, StoreError> {
+    match ahead.and_then(|ahead| ahead.writer(writer)) {
+        Some(row) => Ok(Some(row.clone())),
+        None => store.writer(writer),
     }
 }
 
@@ -198,8 +225,8 @@ fn check<S: Store, B: Bindings>(
     }
     check_size(request, asked.bytes.len())?;
     let leads = group.writer(writer)?;
-    check_leadership(request, leads.as_ref())?;
-    check_basis(request, leads.as_ref(), group)?;
+    check_leadership(request, leads.as_deref())?;
+    check_basis(request, leads.as_deref(), group)?;
     check_absent(request, group)?;
     let events = request
         .events
@@ -361,7 +388,7 @@ fn check_event<B: Bindings>(
     request: &Request,
     draft: &Draft,
     bindings: &B,
-) -> Result<Event, Refused> {
+) -> Result<Stated, Refused> {
     let Request { writer, term, .. } = request;
     let kind = &draft.kind;
     let event = match Event::decode(kind, draft.data.get()) {
@@ -380,14 +407,14 @@ fn check_event<B: Bindings>(
     if let Writer::Agent(node) = writer {
         check_own(node, &event, bindings)?;
     }
-    let about = event.about();
-    let subject = subject::event(&draft.tenant, &about);
-    if !is_subject(&subject) {
-        return no(Code::Invalid, format!("{kind} would be published on {subject:?}"));
+    let stated = Stated::new(&draft.tenant, event);
+    if !is_subject(&stated.subject) {
+        let what = format!("{kind} would be published on {:?}", stated.subject);
+        return no(Code::Invalid, what);
     }
-    match about.entities.iter().find(|entity| !is_entity(entity)) {
+    match stated.entities.iter().find(|entity| !is_entity(entity)) {
         Some(entity) => no(Code::Invalid, format!("{entity:?} is not an entity")),
-        None => Ok(event),
+        None => Ok(stated),
     }
 }
 
@@ -423,14 +450,14 @@ fn check_own<B: Bindings>(node: &NodeName, event: &Event, bindings: &B) -> Resul
 /// The entries of a request, and that NATS will take each.
 fn entries(
     request: &Request,
-    events: Vec<Event>,
+    events: Vec<Stated>,
     mut tip: Tip,
     window: &Window,
     now_ms: u64,
 ) -> Result<Vec<Entry>, Refused> {
     let mut entries = Vec::with_capacity(events.len());
-    for ((i, draft), event) in (0..).zip(&request.events).zip(events) {
-        let entry = Entry::of(request, i, draft, event, &tip, now_ms);
+    for ((i, draft), stated) in (0..).zip(&request.events).zip(events) {
+        let entry = Entry::of(request, i, draft, stated, &tip, now_ms);
         let size = entry.bytes.len() + entry.subject.len() + FRAME_BYTES;
         if size > window.message_bytes {
             let what = format!(

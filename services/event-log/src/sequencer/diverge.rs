@@ -45,7 +45,6 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
     pub(super) fn check_state(
         &mut self,
         beat: &Beat,
-        fence: u64,
         now_ms: u64,
         out: &mut Vec<Output>,
     ) -> Result<(), Stop> {
@@ -58,7 +57,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         if self.full || !compares || theirs.state_hash == ours.state_hash || told {
             return Ok(());
         }
-        let leads = self.store.writer(&beat.writer)?.is_some_and(|row| {
+        let leads = self.leadership(&beat.writer)?.is_some_and(|row| {
             row.instance == beat.instance && row.term == beat.term && !row.released
         });
         if !leads || !Writer::DECIDERS.contains(&beat.writer) {
@@ -77,6 +76,6 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         let (instance, place) = (beat.instance.clone(), theirs.place);
         self.diverged.0.insert(beat.writer.clone(), Last { instance, place, quiet: QUIET_TICKS });
         self.counts.diverged += 1;
-        self.state(event.into(), fence, now_ms, out)
+        self.state(event.into(), now_ms, out)
     }
 }

@@ -91,8 +91,10 @@ impl Flight {
     }
 
     pub(crate) fn outcome(&mut self, position: u64, stored: bool) {
-        let sent = self.sent.iter_mut().find(|sent| sent.place.position == position);
-        if let Some(sent) = sent {
+        // What is sent stands one behind another.
+        let first = self.sent.front().map_or(0, |sent| sent.place.position);
+        let index = position.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+        if let Some(sent) = index.and_then(|index| self.sent.get_mut(index)) {
             sent.state = if stored { State::Stored } else { State::Failed };
         }
     }

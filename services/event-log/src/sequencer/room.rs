@@ -2,7 +2,7 @@
 
 use schemas::event::{Event, IntakeClosed, IntakeOpened};
 
-use super::{Asked, Bindings, Output, Phase, Sequencer, Stop};
+use super::{Asked, Bindings, Output, Sequencer, Stop};
 use crate::store::Store;
 
 /// How much room there is for more.
@@ -48,7 +48,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         out: &mut Vec<Output>,
     ) -> Result<(), Stop> {
         self.full = matches!(room, Room::None(_));
-        let Phase::Leading { fence } = self.phase else { return Ok(()) };
+        if !self.leads() {
+            return Ok(());
+        }
         let closed = match self.stated {
             Some(stated) if stated.position > self.published.position => stated.closed,
             _ => self.bindings.intake_closed(),
@@ -65,14 +67,16 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             }
             _ => return Ok(()),
         };
-        self.state(event, fence, now_ms, out)?;
-        self.stated = Some(Stated { position: self.tip.place.position, closed: !closed });
+        self.state(event, now_ms, out)?;
+        self.stated = Some(Stated { position: self.end().place.position, closed: !closed });
         Ok(())
     }
 
     /// Lets go of requests for which there is no room. Their writers offer them again.
     pub(super) fn let_go(&mut self, asked: &[Asked], out: &mut Vec<Output>) {
         self.counts.deferred += asked.len() as u64;
-        out.extend(asked.last().map(|one| Output::Purge { up_to: one.sequence }));
+        if let Some(one) = asked.last() {
+            self.purge(one.sequence, out);
+        }
     }
 }

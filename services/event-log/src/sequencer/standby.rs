@@ -66,6 +66,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             begins,
             leads: self.rules(),
             silent: self.presence.is_silent(),
+            full: self.full,
             known: self.presence.known(),
             accepts_loss: self.setup.accepts_loss,
         }
@@ -128,8 +129,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         }
     }
 
+    /// One without room does not: it would lead, and take nothing. Another may have more.
     fn take_if_silent(&mut self, out: &mut Vec<Output>) {
-        if self.follows() && self.presence.is_silent() {
+        if self.follows() && self.presence.is_silent() && !self.full {
             out.push(Output::Notice("nobody leads: about to take".to_owned()));
             self.look_again(out);
         }

@@ -1,5 +1,6 @@
 //! The sequencer against a fake store and a fake stream.
 
+mod ahead;
 mod diverge;
 mod joins;
 mod refuses;

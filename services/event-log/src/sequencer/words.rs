@@ -1,6 +1,7 @@
 //! What arrives at the sequencer, what it wants done, and what it is made with.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use schemas::append::Answer;
@@ -11,7 +12,7 @@ use schemas::report::{Beat, Mark};
 use super::flight::Message;
 use super::room::Room;
 use crate::start::{Refusal, Stream};
-use crate::store::StoreError;
+use crate::store::{Commit, StoreError};
 use crate::witness::Heads;
 
 /// What the published state says: of replicas, of which an agent may only name its own, and of itself.
@@ -118,6 +119,11 @@ pub enum Input {
     Failed(String),
     /// What became of publishes. Every [`Output::Publish`] has exactly one outcome.
     Outcomes(Vec<(u64, Outcome)>),
+    /// Everything that was to be stored up to this position is on disk. Groups are stored in their
+    /// order; several may be in one commit.
+    Stored(u64),
+    /// A group may not be on disk.
+    NotStored(Arc<StoreError>),
     /// Append requests, in the order of their stream.
     Requests(Vec<Asked>),
     /// [`Output::Follow`] has more.
@@ -173,6 +179,8 @@ pub enum Output {
     },
     /// Hand in what comes into the events stream from here on, until told otherwise.
     Follow(Option<u64>),
+    /// Store a group, durably, behind those before it. It comes back as [`Input::Stored`].
+    Store(Arc<Commit>),
     /// Publish an event under its checks.
     Publish(Message),
     /// Say that this instance leads.
@@ -213,7 +221,7 @@ pub enum Output {
 pub enum Stop {
     /// The store failed, and only opening it anew tells what is on disk.
     #[error(transparent)]
-    Store(#[from] std::sync::Arc<StoreError>),
+    Store(#[from] Arc<StoreError>),
     /// A start would lose or fork history.
     #[error(transparent)]
     Refusal(#[from] Refusal),
@@ -229,14 +237,14 @@ impl Eq for Stop {}
 
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
-        Self::Store(std::sync::Arc::new(error))
+        Self::Store(Arc::new(error))
     }
 }
 
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Groups that were stored.
+    /// Groups that were ordered.
     pub groups: u64,
     /// Requests that were recorded.
     pub recorded: u64,

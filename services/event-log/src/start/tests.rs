@@ -172,6 +172,23 @@ fn one_of_several_follows_until_the_leader_is_silent() {
 }
 
 #[test]
+fn one_without_room_takes_nothing_over() {
+    let full = |facts: Facts| {
+        let standing = Standing { full: true, ..facts.standing };
+        Facts { standing, ..facts }
+    };
+    check(&full(silent(equal(facts(10, 10, 1, 10)))), &Action::Follow);
+    let room = Action::Wait(Waiting::Room);
+    check(&full(silent(equal(facts(10, 10, 1, 5)))), &room);
+    check(&full(silent(facts(10, 8, 1, 0))), &room);
+    let begins = Standing { begins: true, silent: true, full: true, ..Standing::default() };
+    check(&Facts { standing: begins, ..facts(0, 0, 1, 0) }, &room);
+    // What it is for already it goes on with, and the only one has nobody to leave it to.
+    check(&full(leading(equal(facts(10, 10, 1, 10)))), &Action::Take);
+    check(&full(equal(facts(10, 10, 1, 10))), &Action::Take);
+}
+
+#[test]
 fn only_the_leader_mends_the_stream_while_it_is_heard() {
     for (behind, mends) in [
         (equal(facts(10, 10, 1, 5)), Action::Publish { from: 6 }),

@@ -254,7 +254,8 @@ impl Store for FakeStore {
             }
             disk.series.extend(commit.series.clone());
             disk.writers.extend(commit.writers.clone());
-            disk.entities.extend(commit.entities.clone());
+            let entities = commit.entities.iter().map(|(name, at)| (name.to_owned(), at));
+            disk.entities.extend(entities);
             disk.genesis = commit.genesis.clone().or(disk.genesis.take());
         })
     }

@@ -114,6 +114,9 @@ pub(crate) struct Looked {
     pub(crate) torn: Option<String>,
     /// Whether opening the database would lose nothing.
     pub(crate) may_open: bool,
+    /// Whether a copy may be opened as it is: the engine cuts a damaged journal, but takes lengths from
+    /// what describes its trees, and ends the process when one is beyond all memory.
+    pub(crate) copy_may_open: bool,
 }
 
 /// Compares every file of the log in `folder` with its checksum.
@@ -126,6 +129,8 @@ pub(crate) fn look(folder: &Path, read: &mut dyn FnMut(u64)) -> Result<Looked, S
     };
     let (mut broken, torn) = check(folder).map_err(unreadable)?;
     let may_open = broken.is_empty();
+    let is_journal = |path: &Path| path.extension().is_some_and(|kind| kind == "jnl");
+    let copy_may_open = broken.iter().all(|broken| is_journal(&broken.path));
     let mut tables = Tables::of(&database);
     while let Some(found) = tables.check(STEP_BYTES) {
         broken.extend(found);
@@ -135,7 +140,7 @@ pub(crate) fn look(folder: &Path, read: &mut dyn FnMut(u64)) -> Result<Looked, S
         let path = path.display();
         format!("{path} ends in a torn batch at byte {at} ({what}), as a power cut leaves it")
     });
-    Ok(Looked { broken, torn, may_open })
+    Ok(Looked { broken, torn, may_open, copy_may_open })
 }
 
 /// Copies the database into another folder. Tables never change, so they are linked.

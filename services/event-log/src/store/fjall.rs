@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use super::files;
 use super::frozen::Frozen;
 use super::keys::{
-    Part, decode_row, encode_row, entity_key, json, meta_key, piece_key, position_of, rows_of,
+    Part, decode_row, each_row, encode_row, entity_key, json, meta_key, piece_key, position_of,
 };
 use super::{Commit, Rollback, Row, SeriesRow, SnapshotMeta, Store, StoreError, WriterRow};
 
@@ -394,9 +394,7 @@ impl Store for FjallStore {
         let Some(last) = commit.rows.last() else { return Ok(()) };
         let mut heads = self.heads();
         let mut batch = self.database.batch().durability(Some(durability()));
-        for (part, key, value) in rows_of(commit) {
-            batch.insert(self.part(part), key, value);
-        }
+        each_row(commit, &mut |part, key, value| batch.insert(self.part(part), key, value));
         heads.head = last.place;
         if last.place.epoch > heads.epoch {
             heads.epoch = last.place.epoch;

@@ -21,16 +21,32 @@ pub(super) enum Part {
 }
 
 /// The rows of a commit.
+#[cfg(any(test, feature = "testing"))]
 pub(super) fn rows_of(commit: &Commit) -> Vec<(Part, Vec<u8>, Vec<u8>)> {
-    let log = commit.rows.iter();
-    let log = log.map(|row| (Part::Log, row.position().to_be_bytes().to_vec(), encode_row(row)));
-    let series = commit.series.iter();
-    let series = series.map(|(key, row)| (Part::Series, key.as_str().into(), json(row)));
-    let writers = commit.writers.iter();
-    let writers = writers.map(|(key, row)| (Part::Writers, key.to_string().into(), json(row)));
-    let entities = commit.entities.iter();
-    let entities = entities.map(|(key, at)| (Part::Entities, entity_key(key, *at), Vec::new()));
-    log.chain(series).chain(writers).chain(entities).collect()
+    let mut rows = Vec::new();
+    each_row(commit, &mut |part, key, value| rows.push((part, key.to_owned(), value.to_owned())));
+    rows
+}
+
+/// Hands the rows of a commit on, by part and key.
+pub(super) fn each_row(commit: &Commit, each: &mut impl FnMut(Part, &[u8], &[u8])) {
+    let (mut key, mut value) = (Vec::new(), Vec::new());
+    for row in &commit.rows {
+        value.clear();
+        write_row(row, &mut value);
+        each(Part::Log, &row.position().to_be_bytes(), &value);
+    }
+    for (series, row) in &commit.series {
+        each(Part::Series, series.as_str().as_bytes(), &json(row));
+    }
+    for (writer, row) in &commit.writers {
+        each(Part::Writers, writer.to_string().as_bytes(), &json(row));
+    }
+    for (entity, position) in commit.entities.iter() {
+        key.clear();
+        write_entity_key(entity, position, &mut key);
+        each(Part::Entities, &key, &[]);
+    }
 }
 
 pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
@@ -43,7 +59,15 @@ pub(super) fn position_of(bytes: &[u8]) -> u64 {
 
 /// Entities hold no control characters, so the zero keeps one from being the beginning of another.
 pub(super) fn entity_key(entity: &str, position: u64) -> Vec<u8> {
-    [entity.as_bytes(), &[0], &position.to_be_bytes()].concat()
+    let mut key = Vec::with_capacity(entity.len() + 9);
+    write_entity_key(entity, position, &mut key);
+    key
+}
+
+fn write_entity_key(entity: &str, position: u64, key: &mut Vec<u8>) {
+    key.extend_from_slice(entity.as_bytes());
+    key.push(0);
+    key.extend_from_slice(&position.to_be_bytes());
 }
 
 pub(super) fn meta_key(meta: &SnapshotMeta) -> Vec<u8> {
@@ -64,16 +88,20 @@ pub(super) fn piece_key(meta: &SnapshotMeta, index: usize) -> Vec<u8> {
 
 /// A row: hash, epoch, whether it ends a batch, the subject with its length, the bytes.
 pub(super) fn encode_row(row: &Row) -> Vec<u8> {
+    let mut value = Vec::with_capacity(43 + row.subject.len() + row.bytes.len());
+    write_row(row, &mut value);
+    value
+}
+
+fn write_row(row: &Row, value: &mut Vec<u8>) {
     let subject = row.subject.as_bytes();
     let len = u16::try_from(subject.len()).expect("a subject has at most some hundred bytes");
-    let mut value = Vec::with_capacity(43 + subject.len() + row.bytes.len());
-    value.extend(row.place.hash.0);
-    value.extend(row.place.epoch.to_be_bytes());
+    value.extend_from_slice(&row.place.hash.0);
+    value.extend_from_slice(&row.place.epoch.to_be_bytes());
     value.push(u8::from(row.ends));
-    value.extend(len.to_be_bytes());
-    value.extend(subject);
-    value.extend(&row.bytes);
-    value
+    value.extend_from_slice(&len.to_be_bytes());
+    value.extend_from_slice(subject);
+    value.extend_from_slice(&row.bytes);
 }
 
 pub(super) fn decode_row(position: u64, value: &[u8]) -> Result<Row, StoreError> {

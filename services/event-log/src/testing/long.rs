@@ -13,7 +13,7 @@ use schemas::id::{NodeName, Series, Tenant, Writer};
 use schemas::place::Place;
 use serde_json::value::RawValue;
 
-use crate::entry::{Entry, Tip};
+use crate::entry::{Entry, Stated, Tip};
 use crate::index::{self, Indexer};
 use crate::sequencer::Group;
 use crate::store::{FjallStore, Store as _};
@@ -168,7 +168,8 @@ impl LongLog {
         let mut tip = before;
         let mut entries = Vec::new();
         for ((index, event), draft) in (0..).zip(events).zip(&request.events) {
-            let entry = Entry::of(&request, index, draft, event, &tip, i * 10);
+            let stated = Stated::new(&draft.tenant, event);
+            let entry = Entry::of(&request, index, draft, stated, &tip, i * 10);
             tip = entry.tip;
             entries.push(entry);
         }

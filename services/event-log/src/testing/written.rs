@@ -6,13 +6,15 @@ use schemas::event::{Event, SequencerTaken};
 use schemas::id::{CommandId, Series, Tenant, Writer};
 use serde_json::value::RawValue;
 
-use crate::entry::{Entry, Tip};
+use crate::entry::{Entry, Stated, Tip};
 use crate::index::Indexer;
 use crate::store::{Commit, Row, Store};
 
 /// Writes batches to a store.
 pub(crate) struct Written<S> {
     pub(crate) store: S,
+    /// What was written, one by one.
+    pub(crate) commits: Vec<Commit>,
     tip: Tip,
     indexer: Indexer,
     n: u64,
@@ -21,14 +23,15 @@ pub(crate) struct Written<S> {
 impl<S: Store> Written<S> {
     /// Begins a history.
     pub(crate) fn new(store: S) -> Self {
-        let mut written = Self { store, tip: Tip::default(), indexer: Indexer::default(), n: 0 };
+        let (tip, indexer) = (Tip::default(), Indexer::default());
+        let mut written = Self { store, commits: Vec::new(), tip, indexer, n: 0 };
         let genesis = Some("history".to_owned());
         let instance = "log-0".to_owned();
         let taken = SequencerTaken { instance, after: 0, genesis, accept_loss: None };
         let entry = Entry::taken(&written.tip, 1, taken, 0);
         let mut commit = Commit { genesis: Some("history".to_owned()), ..Commit::default() };
         written.add(&mut commit, entry);
-        written.store.append(&commit).expect("the store is writable");
+        written.write(commit);
         written
     }
 
@@ -63,14 +66,20 @@ impl<S: Store> Written<S> {
         let mut commit = Commit::default();
         for (i, event) in (0..).zip(events) {
             let draft = &request.events[i as usize];
-            let entry = Entry::of(&request, i, draft, event.clone(), &self.tip, ms);
+            let stated = Stated::new(&draft.tenant, event.clone());
+            let entry = Entry::of(&request, i, draft, stated, &self.tip, ms);
             self.add(&mut commit, entry);
         }
+        self.write(commit);
+    }
+
+    fn write(&mut self, commit: Commit) {
         self.store.append(&commit).expect("the store is writable");
+        self.commits.push(commit);
     }
 
     fn add(&mut self, commit: &mut Commit, entry: Entry) {
-        let Entry { header, event, subject, bytes, tip } = entry;
+        let Entry { header, event, subject, bytes, tip, .. } = entry;
         let step = self.indexer.push(&header, event.as_ref());
         self.tip = tip;
         commit.rows.push(Row {

@@ -77,3 +77,27 @@ fn what_is_no_log_is_said_to_be_none() {
     let error = verify(folder.path()).expect_err("there is nothing").to_string();
     assert!(error.contains("there is no log in"), "{error}");
 }
+
+/// The engine takes lengths from the file that lists a tree's tables, and would ask for memory that no
+/// machine has: that ends the process before anything is named.
+#[test]
+fn what_describes_a_tree_is_not_given_to_the_engine_when_a_byte_of_it_differs() {
+    let folder = Folder::new();
+    let _original = Original::make(folder.path(), 500);
+    let trees = folder.path().join(store::FOLDER).join("keyspaces");
+    let tree = std::fs::read_dir(trees).expect("trees").flatten().next().expect("one").path();
+    let described = std::fs::read_dir(&tree).expect("readable").flatten().map(|file| file.path());
+    let is_version = |path: &std::path::PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('v'))
+    };
+    let version = described.into_iter().find(is_version).expect("a version");
+    let whole = std::fs::read(&version).expect("readable");
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x80;
+        std::fs::write(&version, &bytes).expect("writable");
+        says(&damages(&folder), "the checksum that `current` has for it");
+    }
+    std::fs::write(&version, &whole).expect("writable");
+    assert_eq!(damages(&folder), Vec::<String>::new());
+}

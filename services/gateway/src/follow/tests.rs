@@ -1,7 +1,9 @@
 //! What the follower makes of histories, whole and broken.
 
 use cluster::history::{History, app, workload};
-use schemas::event::AppDeployed;
+use schemas::event::{
+    AppDeleteStarted, AppDeployed, ReplicasRetired, RetireReason, SequencerTaken,
+};
 use schemas::id::Writer;
 use schemas::spec::{AppSpec, Port, WorkloadSpec};
 
@@ -24,6 +26,10 @@ fn history() -> History {
     history
 }
 
+fn follower(fold: Fold) -> Follower {
+    Follower::new(fold, cluster::history::node("n1"))
+}
+
 fn read(follower: &mut Follower, entries: &[Vec<u8>]) -> Vec<Need> {
     entries.iter().filter_map(|entry| follower.take(Read::Entry(entry.clone()))).collect()
 }
@@ -31,7 +37,7 @@ fn read(follower: &mut Follower, entries: &[Vec<u8>]) -> Vec<Need> {
 #[test]
 fn a_table_comes_at_the_end_of_history_and_when_something_changed() {
     let mut history = history();
-    let mut follower = Follower::new(Fold::new());
+    let mut follower = follower(Fold::new());
     assert_eq!(read(&mut follower, &history.entries), []);
     assert_eq!(follower.table(), None, "what was served in the past is not served now");
     assert!(follower.waits_for().is_some());
@@ -39,15 +45,56 @@ fn a_table_comes_at_the_end_of_history_and_when_something_changed() {
     assert_eq!(follower.waits_for(), None);
     assert_eq!(follower.table().expect("a table").routes.len(), 1);
     assert_eq!(follower.table(), None, "nothing has changed since");
-    let known = history.entries.len();
-    history.node("n2", 1, 1);
-    assert_eq!(read(&mut follower, &history.entries[known..]), []);
-    assert!(follower.table().is_some());
+    let mut after = |history: &mut History, change: &dyn Fn(&mut History)| {
+        let known = history.entries.len();
+        change(history);
+        assert_eq!(read(&mut follower, &history.entries[known..]), []);
+        follower.table()
+    };
+    let joined = after(&mut history, &|history| {
+        history.node("n2", 1, 1);
+    });
+    assert_eq!(joined, None, "it changes nothing of the table");
+    let deleted = after(&mut history, &|history| {
+        history.add(&Writer::Controller, AppDeleteStarted { app: app("shop") });
+    });
+    let deleted = deleted.expect("a table");
+    assert_eq!((deleted.routes.len(), deleted.place), (0, history.fold.place()));
+}
+
+#[test]
+fn what_left_is_told_of_whether_or_not_the_table_knew_it() {
+    let mut history = history();
+    let mut follower = follower(history.fold.clone());
+    assert_eq!(follower.take(Read::CaughtUp), None);
+    let first = follower.table().expect("a table");
+    let mut after = |history: &mut History, writer: &Writer, event: Event| {
+        history.add(writer, event);
+        let entry = history.entries.last().expect("it was added").clone();
+        assert_eq!(follower.take(Read::Entry(entry)), None);
+        follower.table()
+    };
+    let retired = |leaving| ReplicasRetired {
+        app: app("shop"),
+        workload: workload("web"),
+        replicas: Vec::new(),
+        reason: RetireReason::ScaledDown,
+        leaving,
+    };
+    let told = after(&mut history, &Writer::Controller, retired(false).into());
+    assert_eq!(told, None);
+    let told = after(&mut history, &Writer::Controller, retired(true).into()).expect("a table");
+    assert_eq!((&told.routes, told.place), (&first.routes, history.fold.place()));
+    // A place of an epoch that is over says nothing of the next one.
+    let (instance, genesis, accept_loss) = ("log-2".to_owned(), None, None);
+    let taken = SequencerTaken { instance, after: 0, genesis, accept_loss };
+    let told = after(&mut history, &Writer::EventLog, taken.into()).expect("a table");
+    assert_eq!(told.place.epoch, first.place.epoch + 1);
 }
 
 #[test]
 fn an_empty_history_has_an_empty_table() {
-    let mut follower = Follower::new(Fold::new());
+    let mut follower = follower(Fold::new());
     assert_eq!(follower.take(Read::CaughtUp), None);
     assert_eq!(follower.table(), Some(Table::default()));
 }
@@ -55,7 +102,7 @@ fn an_empty_history_has_an_empty_table() {
 #[test]
 fn what_is_missing_is_asked_for_once_and_repeats_are_nothing() {
     let entries = history().entries;
-    let mut follower = Follower::new(Fold::new());
+    let mut follower = follower(Fold::new());
     assert_eq!(read(&mut follower, &entries[..2]), []);
     assert_eq!(read(&mut follower, &entries[..2]), [], "a repeat");
     assert_eq!(read(&mut follower, &entries[3..]), [Need::Fetch { from: 3 }]);
@@ -74,7 +121,7 @@ fn the_stream_is_doubted_and_the_log_is_believed() {
     other.node("n9", 1, 1).node("n8", 1, 1);
     let theirs = &other.entries;
     let differs = ours.iter().zip(theirs).position(|(a, b)| a != b).expect("they differ");
-    let mut follower = Follower::new(Fold::new());
+    let mut follower = follower(Fold::new());
     assert_eq!(read(&mut follower, &ours[..=differs]), []);
     let next = u64::try_from(differs).expect("a small history") + 2;
     let foreign = theirs[differs + 1].clone();

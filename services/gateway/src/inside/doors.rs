@@ -13,8 +13,8 @@ use schemas::id::{AppKey, WorkloadName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::map::Map;
-use crate::pool::Pool;
-use crate::table::Published;
+use crate::pool::{Pool, Shared};
+use crate::table::{Published, Route};
 
 /// How many connections a port may have at once.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -32,6 +32,7 @@ type Key = (AppKey, WorkloadName, Published);
 #[derive(Debug)]
 pub struct Inside {
     pub(crate) range: Range,
+    shared: Shared,
     map: watch::Sender<Arc<Map>>,
     doors: Mutex<Doors>,
     strangers: Arc<Semaphore>,
@@ -74,9 +75,10 @@ pub(crate) enum Refused {
 impl Inside {
     /// The inside in a range of addresses. Nobody is in it yet.
     #[must_use]
-    pub fn new(range: Range) -> Self {
+    pub fn new(range: Range, shared: Shared) -> Self {
         Self {
             range,
+            shared,
             map: watch::Sender::default(),
             doors: Mutex::default(),
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
@@ -96,16 +98,16 @@ impl Inside {
                 let key = (app.clone(), workload.clone(), *port);
                 let door = match before.remove(&key) {
                     Some(door) => {
-                        door.pool.lead(&route.endpoints);
+                        door.pool.lead(route);
                         door
                     }
-                    None => doors.enter(*port, route),
+                    None => doors.enter(*port, route, &self.shared),
                 };
                 doors.open.insert(key, door);
             }
         }
         for door in before.into_values() {
-            door.pool.lead(&[]);
+            door.pool.lead_nowhere();
             doors.leaving.push(door);
         }
         drop(doors);
@@ -197,15 +199,16 @@ impl Inside {
 impl Doors {
     /// A door for a port that had none: the one that is still in use, so that nothing is counted
     /// twice, or a new one.
-    fn enter(&mut self, port: Published, route: &crate::table::Route) -> Door {
-        let left = self.leaving.iter().position(|door| door.pool.is_of(port, route));
+    fn enter(&mut self, port: Published, route: &Route, shared: &Shared) -> Door {
+        let name = format!("inside {port}");
+        let left = self.leaving.iter().position(|door| door.pool.is_of(&name, route));
         match left.map(|i| self.leaving.swap_remove(i)) {
             Some(door) => {
-                door.pool.lead(&route.endpoints);
+                door.pool.lead(route);
                 door
             }
             None => Door {
-                pool: Pool::inside(port, route),
+                pool: Pool::new(name, route, shared),
                 room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             },
         }

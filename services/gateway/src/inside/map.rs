@@ -10,7 +10,7 @@ use cluster::State;
 use cluster::state::{Phase, Replica, Workload};
 use ipnet::Ipv4Net;
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
-use schemas::spec::{Open, Protocol};
+use schemas::spec::{AppProtocol, Open, Protocol, WorkloadSpec};
 
 use crate::table::{Endpoint, Published, Rank, Route, rank};
 
@@ -161,14 +161,20 @@ fn served(
     workload: &Workload,
     number: u16,
 ) -> Served {
+    let spec = state.apps.get(key).and_then(|app| app.specs.get(&workload.spec));
     let mut best: BTreeMap<Published, (Rank, Route)> = BTreeMap::new();
     for (id, replica) in state.replicas_of(key, name) {
-        let Some(rank) = rank(state, replica) else { continue };
+        let Some((node, rank)) = rank(state, replica) else { continue };
         for said in &replica.endpoints {
             let port = Published { protocol: said.protocol, port: said.container };
-            let endpoint = endpoint(machine, id, replica, said);
-            let route =
-                || Route { app: key.clone(), workload: name.clone(), endpoints: Vec::new() };
+            let endpoint = endpoint(machine, id, replica, node, said);
+            let route = || Route {
+                app: key.clone(),
+                workload: name.clone(),
+                protocol: spoken(spec, port),
+                balance: workload.conduct.balance.clone(),
+                endpoints: Vec::new(),
+            };
             let (known, route) = best.entry(port).or_insert_with(|| (rank, route()));
             if rank < *known {
                 *known = rank;
@@ -183,11 +189,19 @@ fn served(
     Served { number, open: workload.conduct.open.clone(), ports }
 }
 
+/// What is declared to be spoken on a port; found out where nothing is.
+fn spoken(spec: Option<&WorkloadSpec>, of: Published) -> AppProtocol {
+    let mut ports = spec.into_iter().flat_map(|spec| &spec.ports);
+    let port = ports.find(|port| (port.protocol, port.container) == (of.protocol, of.port));
+    port.map(|port| port.app).unwrap_or_default()
+}
+
 /// Where a replica is reached from here: on its own address when it is on this machine.
 fn endpoint(
     machine: &Machine,
     id: &ReplicaId,
     replica: &Replica,
+    node: &NodeName,
     said: &schemas::event::Endpoint,
 ) -> Endpoint {
     let own = inside(replica).filter(|_| machine.has(replica));
@@ -195,7 +209,8 @@ fn endpoint(
         Some(own) => (own.addr().to_string(), said.container),
         None => (said.address.clone(), said.port),
     };
-    Endpoint { replica: id.clone(), run: replica.run, address, port }
+    let (replica, run, node) = (id.clone(), replica.run, node.clone());
+    Endpoint { replica, run, node, address, port, weight: 1 }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(crate) async fn serve(
             Some((_, ended)) = connections.ended() => ended?,
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((client, from)) => {
-                    connections.spawn("connection", carry(client, from, inside.clone()));
+                    connections.spawn("connection", carry(client, from, inside.clone(), stop.clone()));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "no connection can be taken; trying again");
@@ -45,18 +45,23 @@ pub(crate) async fn serve(
 }
 
 /// Carries one connection to where it was going.
-async fn carry(client: TcpStream, from: SocketAddr, inside: Arc<Inside>) -> Result<(), Failure> {
-    let (IpAddr::V4(from), Some(to)) = (from.ip(), destination(&client)) else {
+async fn carry(
+    client: TcpStream,
+    from: SocketAddr,
+    inside: Arc<Inside>,
+    stop: Shutdown,
+) -> Result<(), Failure> {
+    let (IpAddr::V4(address), Some(to)) = (from.ip(), destination(&client)) else {
         return Ok(());
     };
     let port = Published { protocol: Protocol::Tcp, port: to.port() };
-    let map = inside.known(from).await;
+    let map = inside.known(address).await;
     let admitted = match inside.range.number(*to.ip()) {
-        Some(number) => inside.admit(&map, from, number, port),
+        Some(number) => inside.admit(&map, address, number, port),
         None => return Ok(()),
     };
     match admitted {
-        Ok((pool, _room)) => tcp::forward(client, pool).await,
+        Ok((pool, _room)) => tcp::carry(client, from, pool, stop).await,
         Err(why) => {
             tracing::debug!(%from, %to, ?why, "a connection is refused");
             // As one finds out where nobody listens, and not as an end of what was said.

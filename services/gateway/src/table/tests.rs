@@ -78,13 +78,13 @@ fn placed(on: &str, name: &str) -> ReplicasPlaced {
     ReplicasPlaced { node: node(on), replicas, chosen: String::new(), passed_over: Vec::new() }
 }
 
-fn retired(name: &str) -> ReplicasRetired {
+fn retired(name: &str, leaving: bool) -> ReplicasRetired {
     ReplicasRetired {
         app: app("shop"),
         workload: workload("web"),
         replicas: vec![replica(&id(name))],
         reason: RetireReason::ScaledDown,
-        leaving: false,
+        leaving,
     }
 }
 
@@ -107,15 +107,18 @@ fn run(history: &mut History, on: &str, name: &str, port: u16, of: (u64, u16)) {
         .add(&agent(on), ReplicaReady { replica: replica(&id(name)), run: 1 });
 }
 
+fn table(history: &History) -> Table {
+    Table::of(history.fold.state(), history.fold.place())
+}
+
 fn ports(history: &History) -> Vec<u16> {
-    let table = Table::of(history.fold.state());
-    table.routes[&WEB].endpoints.iter().map(|endpoint| endpoint.port).collect()
+    table(history).routes[&WEB].endpoints.iter().map(|endpoint| endpoint.port).collect()
 }
 
 #[test]
 fn each_protocol_leads_to_its_own_port_of_every_ready_replica() {
     let history = running(&[("n1", "a", 100), ("n2", "b", 200)]);
-    let table = Table::of(history.fold.state());
+    let table = table(&history);
     let udp = Published { protocol: Protocol::Udp, port: 80 };
     assert_eq!(table.routes.keys().copied().collect::<Vec<_>>(), [WEB, udp]);
     assert_eq!(ports(&history), [100, 200]);
@@ -143,12 +146,20 @@ fn a_replica_gets_nothing_before_it_is_ready_and_after_it_is_not() {
 }
 
 #[test]
-fn one_that_must_end_serves_only_while_it_is_the_last() {
-    let mut history = running(&[("n1", "a", 100)]);
-    history.add(&Writer::Controller, retired("a"));
-    assert_eq!(ports(&history), [100]);
-    run(&mut history, "n2", "b", 200, (1, 8080));
-    assert_eq!(ports(&history), [200]);
+fn one_that_is_to_end_gets_nothing_though_it_be_the_last() {
+    for leaving in [true, false] {
+        let mut history = running(&[("n1", "a", 100), ("n2", "b", 200)]);
+        history.add(&Writer::Controller, retired("a", leaving));
+        assert_eq!(ports(&history), [200]);
+        let unready = ReplicaUnready { replica: replica(&id("b")), run: 1, output: "503".into() };
+        history.add(&agent("n2"), unready);
+        assert!(ports(&history).is_empty(), "leaving: {leaving}");
+        let ready = ReplicaReady { replica: replica(&id("b")), run: 1 };
+        history.add(&agent("n2"), ready);
+        let silent = NodeSuspected { node: node("n2"), silent_ms: 3_000 };
+        history.add(&Writer::Health, silent);
+        assert_eq!(ports(&history), [200], "it stays on a node that may be gone");
+    }
 }
 
 #[test]
@@ -174,7 +185,7 @@ fn an_update_that_moves_the_container_s_port_is_served_throughout() {
     assert_eq!(ports(&history), [100], "the old replica, on the old port");
     run(&mut history, "n2", "b", 200, (2, 8081));
     assert_eq!(ports(&history), [100, 200]);
-    history.add(&Writer::Controller, retired("a"));
+    history.add(&Writer::Controller, retired("a", true));
     assert_eq!(ports(&history), [200]);
 }
 
@@ -182,20 +193,26 @@ fn an_update_that_moves_the_container_s_port_is_served_throughout() {
 fn what_is_not_declared_any_more_is_not_served() {
     let mut history = running(&[("n1", "a", 100)]);
     history.add(&Writer::Controller, AppDeleteStarted { app: app("shop") });
-    assert_eq!(Table::of(history.fold.state()), Table::default());
+    assert_eq!(table(&history).routes, [].into());
+}
+
+fn route_of(table: &Table) -> Route {
+    table.routes[&WEB].clone()
 }
 
 #[test]
 fn differences_name_what_changed_and_close_before_they_open() {
     let history = running(&[("n1", "a", 100)]);
     let empty = Table::default();
-    let one = Table::of(history.fold.state());
+    let one = table(&history);
     assert_eq!(one.changes(&one), []);
     assert_eq!(empty.changes(&one).len(), 2);
     let mut led = one.clone();
     let route = led.routes.get_mut(&WEB).expect("it is there");
     route.endpoints.clear();
-    assert_eq!(one.changes(&led), [Change::Lead(WEB, Vec::new())]);
+    assert_eq!(one.changes(&led), [Change::Lead(WEB, route_of(&led))]);
+    led.routes.get_mut(&WEB).expect("it is there").balance = Balance::RoundRobin;
+    assert_eq!(one.changes(&led), [Change::Lead(WEB, route_of(&led))]);
     route_to(&mut led, "other");
     let changes = one.changes(&led);
     assert_eq!(changes[0], Change::Close(WEB));
@@ -215,7 +232,7 @@ enum Step {
     Ready(u8),
     Unready(u8),
     RunEnd(u8),
-    Retire(u8),
+    Retire(u8, bool),
     End(u8),
     Suspect(u8),
     Lose(u8),
@@ -232,7 +249,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => r.clone().prop_map(Step::Ready),
         1 => r.clone().prop_map(Step::Unready),
         1 => r.clone().prop_map(Step::RunEnd),
-        2 => r.clone().prop_map(Step::Retire),
+        2 => (r.clone(), any::<bool>()).prop_map(|(r, leaving)| Step::Retire(r, leaving)),
         1 => r.prop_map(Step::End),
         1 => n.clone().prop_map(Step::Suspect),
         1 => n.clone().prop_map(Step::Lose),
@@ -285,7 +302,9 @@ fn event(history: &History, step: &Step) -> Option<(Writer, Event)> {
             let evidence = Evidence::default();
             (own(r)?, RunEnded { replica, run, evidence, retry_ms: None }.into())
         }
-        Step::Retire(r) => known(r).map(|_| (Writer::Controller, retired(&name(r)).into()))?,
+        Step::Retire(r, leaving) => {
+            known(r).map(|_| (Writer::Controller, retired(&name(r), *leaving).into()))?
+        }
         Step::End(r) => {
             let replica = one(&id(&name(r)));
             (own(r)?, ReplicaEnded { replica, outcome: Outcome::Stopped }.into())
@@ -309,25 +328,27 @@ fn event(history: &History, step: &Step) -> Option<(Writer, Event)> {
 
 /// What must be so of any table, said in other words than those that make it.
 fn check(state: &State) -> Result<(), TestCaseError> {
-    let table = Table::of(state);
+    let table = Table::of(state, Place::START);
     let declared = state
         .apps
         .get(&app("shop"))
         .is_some_and(|app| app.workloads.values().any(|workload| workload.declared));
     prop_assert_eq!(table.routes.len(), if declared { 2 } else { 0 });
     let Some(route) = table.routes.get(&WEB) else { return Ok(()) };
+    let status = |replica: &Replica| {
+        replica.node.as_ref().and_then(|on| state.nodes.get(on)).map(|on| on.status)
+    };
     let ready = |replica: &Replica| {
-        let on = replica.node.as_ref().and_then(|on| state.nodes.get(on)).map(|on| on.status);
-        replica.phase == Phase::Ready && on.is_some_and(|on| on != NodeStatus::Lost)
+        replica.phase == Phase::Ready && status(replica).is_some_and(|on| on != NodeStatus::Lost)
     };
     let perfect = |replica: &Replica| {
-        let on = replica.node.as_ref().and_then(|on| state.nodes.get(on)).map(|on| on.status);
-        ready(replica) && replica.retired.is_none() && on == Some(NodeStatus::Ready)
+        let heard = status(replica) == Some(NodeStatus::Ready);
+        ready(replica) && replica.retired.is_none() && heard
     };
     for endpoint in &route.endpoints {
         let replica = state.replicas.get(&endpoint.replica);
         let replica = replica.expect("a route leads to a replica that is there");
-        prop_assert!(ready(replica));
+        prop_assert!(ready(replica) && replica.retired.is_none());
         prop_assert_eq!(endpoint.run, replica.run);
         // The first port that a started replica has is the one it publishes.
         let tcp = replica.endpoints.iter().find(|e| matches!(e.container, 8080 | 8081));
@@ -336,8 +357,8 @@ fn check(state: &State) -> Result<(), TestCaseError> {
     let led: Vec<_> = route.endpoints.iter().map(|endpoint| &endpoint.replica).collect();
     let all: Vec<_> = state.replicas.iter().filter(|(_, r)| perfect(r)).map(|(id, _)| id).collect();
     if all.is_empty() {
-        let any = state.replicas.iter().any(|(_, replica)| ready(replica));
-        prop_assert_eq!(any, !led.is_empty(), "the last ones serve");
+        let any = state.replicas.iter().any(|(_, r)| ready(r) && r.retired.is_none());
+        prop_assert_eq!(any, !led.is_empty(), "those of suspected nodes serve as the last");
     } else {
         prop_assert_eq!(led, all, "all that are as they should be, and no other");
     }
@@ -354,8 +375,8 @@ fn follow(mut table: Table, changes: Vec<Change>) -> Table {
             Change::Open(published, route) => {
                 assert!(table.routes.insert(published, route).is_none(), "opened twice");
             }
-            Change::Lead(published, endpoints) => {
-                table.routes.get_mut(&published).expect("it is open").endpoints = endpoints;
+            Change::Lead(published, route) => {
+                *table.routes.get_mut(&published).expect("it is open") = route;
             }
         }
     }
@@ -374,12 +395,12 @@ proptest! {
             let Some((writer, event)) = event(&history, step) else { continue };
             history.add(&writer, event);
             check(history.fold.state())?;
-            let now = Table::of(history.fold.state());
+            let now = table(&history);
             served = follow(served.clone(), served.changes(&now));
-            prop_assert_eq!(&served, &now);
+            prop_assert_eq!(&served.routes, &now.routes);
         }
         prop_assert_eq!(history.fold.state().anomalies(), 0);
         let again = Fold::restore(&history.fold.snapshot()).expect("it is whole");
-        prop_assert_eq!(Table::of(again.state()), served);
+        prop_assert_eq!(Table::of(again.state(), again.place()).routes, served.routes);
     }
 }

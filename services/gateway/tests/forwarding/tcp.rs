@@ -133,3 +133,23 @@ async fn a_client_that_nobody_can_take_is_let_go_and_counted() {
     }
     gateway.until("they are counted", |_| gateway.number("unserved_total") == 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_is_counted_by_replica_wherever_the_port_leads() {
+    let mut gateway = Gateway::start();
+    let (one, other) = (echo(&mut gateway).await, echo(&mut gateway).await);
+    let (port, second) = (free().port(), free().port());
+    gateway.lead(Protocol::Tcp, &[(port, &[one]), (second, &[one])]).await;
+    let (first, _) = connect(port).await.expect("it is served");
+    let (beside, _) = connect(second).await.expect("it is served");
+    assert_eq!(gateway.open.counts(), [(replica(&one), 2)].into());
+    gateway.lead(Protocol::Tcp, &[(port, &[other])]).await;
+    let (newer, _) = connect(port).await.expect("it is served");
+    assert_eq!(gateway.open.counts(), [(replica(&one), 2), (replica(&other), 1)].into());
+    gateway.open.await_end(|on| *on == replica(&one));
+    let mut emptied = gateway.open.emptied();
+    drop((first, beside));
+    emptied.changed().await.expect("the counts are there");
+    assert_eq!(gateway.open.counts(), [(replica(&other), 1)].into());
+    drop(newer);
+}

@@ -82,3 +82,20 @@ async fn a_client_goes_elsewhere_when_its_endpoint_leaves_the_table_or_nobody_li
     UdpSocket::bind((HERE, port)).await.expect("nobody has it");
     assert_eq!(gateway.number("open"), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_client_holds_nothing_for_long_once_its_port_leads_elsewhere() {
+    let mut gateway = Gateway::start();
+    let (one, other) = (echo(&mut gateway.tasks).await, echo(&mut gateway.tasks).await);
+    let port = free().port();
+    gateway.lead(Protocol::Udp, &[(port, &[one])]).await;
+    let (client, _) = bound().await;
+    assert_eq!(ask(&client, port, b"a").await, one.port());
+    assert_eq!(gateway.open.counts(), [(replica(&one), 1)].into());
+    gateway.open.await_end(|on| *on == replica(&one));
+    let mut emptied = gateway.open.emptied();
+    gateway.lead(Protocol::Udp, &[(port, &[other])]).await;
+    emptied.changed().await.expect("the counts are there");
+    assert_eq!(gateway.open.counts(), [].into());
+    assert_eq!(ask(&client, port, b"b").await, other.port(), "it is not forgotten");
+}

@@ -24,11 +24,19 @@ impl Bench {
         Self { history, rules, mono_ms: 0 }
     }
 
+    /// A heartbeat of the agent that leads a node, or that will be the first to.
     fn heard(&mut self, name: &str) {
+        let leader = self.history.fold.state().leaders.get(&Writer::Agent(node(name)));
+        let (term, instance) = leader
+            .map_or((1, format!("{name}-1")), |leader| (leader.term, leader.instance.clone()));
+        self.heard_of(name, term, &instance);
+    }
+
+    fn heard_of(&mut self, name: &str, term: u64, instance: &str) {
         let heartbeat = Heartbeat {
             node: node(name),
-            instance: String::new(),
-            term: 1,
+            instance: instance.to_owned(),
+            term,
             time_ms: 0,
             place: Place::START,
             document: None,
@@ -37,6 +45,27 @@ impl Bench {
         };
         let now = Now { utc_ms: 0, mono_ms: self.mono_ms };
         self.rules.input(heartbeat, self.history.fold.state(), now);
+    }
+
+    /// The same for a while in which an agent of `n1` is heard, too.
+    fn pass_with(&mut self, ms: u64, alive: &[&str], term: u64, instance: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        for _ in 0..ms / 500 {
+            self.heard_of("n1", term, instance);
+            said.extend(self.pass(500, alive));
+        }
+        said
+    }
+
+    fn taken(&mut self, term: u64, instance: &str) {
+        let writer = Writer::Agent(node("n1"));
+        let instance = instance.to_owned();
+        let taken = schemas::event::LeadershipTaken { writer: writer.clone(), term, instance };
+        self.history.add(&writer, taken);
+    }
+
+    fn ignored(&self) -> u64 {
+        self.rules.levels().iter().map(|level| level.value).sum()
     }
 
     /// Lets time pass in steps of a heartbeat in which only `alive` are heard; says what was decided.
@@ -137,4 +166,40 @@ fn a_node_that_joins_or_joins_again_was_not_silent_before() {
     bench.history.node("n2", 1, 1);
     assert_eq!(bench.pass(2_500, &["n1"]), [""; 0]);
     assert_eq!(bench.pass(1_000, &["n1"]), ["NodeSuspected n2"]);
+}
+
+#[test]
+fn only_the_agent_that_leads_a_node_speaks_for_it() {
+    let mut bench = Bench::of(&["n1", "n2"]);
+    assert_eq!(bench.pass(1_000, &["n1", "n2"]), [""; 0]);
+    assert_eq!(bench.ignored(), 0);
+    bench.taken(2, "other");
+    // The one before does not know yet, and goes on.
+    let said = bench.pass_with(7_000, &["n2"], 1, "n1-1");
+    assert_eq!(said, ["NodeSuspected n1", "NodeLost n1"]);
+    assert_eq!(bench.ignored(), 14);
+    assert_eq!(bench.pass_with(500, &["n2"], 2, "n1-1"), [""; 0], "the term alone is no proof");
+    assert_eq!(bench.pass_with(500, &["n2"], 2, "other"), ["NodeReturned n1"]);
+    assert_eq!(bench.ignored(), 15);
+    // One that has said that it stops is not heard any more, whatever was on its way.
+    let writer = Writer::Agent(node("n1"));
+    let released = schemas::event::LeadershipReleased { writer: writer.clone(), term: 2 };
+    bench.history.add(&writer, released);
+    assert_eq!(bench.pass_with(3_500, &["n2"], 2, "other"), ["NodeSuspected n1"]);
+}
+
+#[test]
+fn a_heartbeat_that_is_ahead_of_the_history_counts_once_that_says_whose_it_is() {
+    let mut bench = Bench::of(&["n1", "n2"]);
+    bench.pass(1_000, &["n1", "n2"]);
+    let said = bench.pass_with(3_500, &["n2"], 2, "next");
+    assert_eq!(said, ["NodeSuspected n1"], "nobody knows yet that it leads");
+    bench.taken(2, "next");
+    assert_eq!(bench.pass(500, &["n2"]), ["NodeReturned n1"]);
+    assert_eq!(bench.ignored(), 0);
+    // It was another's.
+    bench.pass_with(500, &["n2"], 3, "third");
+    bench.taken(3, "fourth");
+    assert_eq!(bench.pass(3_500, &["n2"]), ["NodeSuspected n1"]);
+    assert_eq!(bench.ignored(), 1);
 }

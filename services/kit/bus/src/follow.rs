@@ -216,6 +216,10 @@ impl Follow {
         self.last = seen.last.unwrap_or(self.last);
         if seen.at_end {
             self.pending = Some(0);
+        } else if self.filter.is_empty() || seen.last.is_none() {
+            // There is more, or it is not known: what was heard before says nothing any more. With a
+            // filter what there is more may be for others.
+            self.pending = None;
         }
         if seen.gone {
             self.messages = None;

@@ -89,6 +89,31 @@ async fn a_reader_gets_what_was_there_and_what_comes() {
 }
 
 #[tokio::test]
+async fn a_reader_that_cannot_look_is_not_at_the_end() {
+    let mut server = Server::start();
+    let bus = server.bus("reader").await;
+    bus.ensure_stream(&SPEC).await.expect("loopback works");
+    publish(&bus, "followed.a", 3).await;
+    let mut follow = bus.follow(SPEC.name, 0, None);
+    read_to(&mut follow, 3, RECOVERY).await;
+    assert!(follow.caught_up());
+    server.kill();
+    let looking = async {
+        while follow.caught_up() {
+            assert!(follow.next_batch(64).await.expect("it is tried again").is_empty());
+        }
+    };
+    tokio::time::timeout(4 * RECOVERY, looking).await.expect("it says that it has all");
+    server.launch();
+    let reading = async {
+        while !follow.caught_up() {
+            assert!(follow.next_batch(64).await.expect("it is back").is_empty());
+        }
+    };
+    tokio::time::timeout(4 * RECOVERY, reading).await.expect("it never says so again");
+}
+
+#[tokio::test]
 async fn a_filter_lets_other_subjects_pass_unread() {
     let server = Server::start();
     let bus = server.bus("reader").await;

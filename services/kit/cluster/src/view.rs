@@ -5,9 +5,9 @@ mod staying;
 use schemas::id::{AppKey, NodeName, ReplicaId};
 use schemas::place::Place;
 use schemas::read::{AppView, NodeView, ReplicaView, StatePage, StateRequest, WorkloadView};
-use schemas::spec::Mode;
+use schemas::spec::{Mode, WorkloadSpec};
 
-use crate::state::{App, AppStatus, Load, Node, Phase, Replica, State};
+use crate::state::{App, AppStatus, Load, Node, Phase, Replica, State, Workload};
 
 pub use staying::staying;
 
@@ -67,6 +67,9 @@ fn app_view(state: &State, key: &AppKey, app: &App) -> AppView {
                 .iter()
                 .map(|unfit| format!("{} ({} nodes): {}", unfit.reason, unfit.nodes, unfit.remedy))
                 .collect(),
+            ways: spec
+                .filter(|_| workload.declared)
+                .map_or_else(Vec::new, |spec| ways(spec, workload)),
         };
         (name.clone(), view)
     });
@@ -80,6 +83,19 @@ fn app_view(state: &State, key: &AppKey, app: &App) -> AppView {
         },
         workloads: workloads.collect(),
     }
+}
+
+/// The ways on which traffic leads to a workload.
+fn ways(spec: &WorkloadSpec, workload: &Workload) -> Vec<String> {
+    let published = spec
+        .ports
+        .iter()
+        .filter_map(|port| Some(format!("{}/{}", port.published?, port.protocol.as_str())));
+    let routes = workload.conduct.routes.iter().map(|route| {
+        let scheme = if route.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", route.host.as_deref().unwrap_or("*"), route.path)
+    });
+    published.chain(routes).collect()
 }
 
 fn node_view(state: &State, name: &NodeName, node: &Node) -> NodeView {
@@ -140,6 +156,7 @@ pub fn status(state: &State, replica: &Replica) -> &'static str {
     }
     match (replica.phase, &replica.retired) {
         (Phase::Pending, _) => "pending",
+        (_, Some(_)) if replica.leaving => "leaving",
         (_, Some(_)) => "ending",
         (Phase::Placed, None) => "placed",
         (Phase::Running, None) => "running",

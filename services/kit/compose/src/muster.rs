@@ -7,7 +7,7 @@ use crate::diagnose::{Notes, Wrong};
 use crate::fields::{Fields, by, expected, list, number, text, word};
 use crate::node::{Node, Value};
 use crate::support::{AUTOSCALE, MUSTER};
-use crate::units;
+use crate::{traffic, units};
 
 pub(crate) fn read(
     fields: &Fields<'_>,
@@ -39,6 +39,15 @@ pub(crate) fn read(
     }
     if let Some(deadline) = ours.read("deadline", by(units::millis))? {
         spec.update.deadline_ms = deadline;
+    }
+    if let Some(drain) = ours.read("drain", by(units::millis))? {
+        spec.drain_ms = drain;
+    }
+    if let Some(balance) = ours.read("balance", traffic::balance)? {
+        spec.balance = balance;
+    }
+    if let Some(node) = ours.get("routes") {
+        spec.routes = traffic::routes(node, notes)?;
     }
     if let Some(node) = ours.get("autoscale") {
         let stated = fields.get("scale").is_some()

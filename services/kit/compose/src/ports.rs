@@ -6,6 +6,7 @@ use crate::diagnose::{Notes, Wrong};
 use crate::fields::{Fields, expected, list, port, text, word};
 use crate::node::{Node, Value};
 use crate::support::PORT;
+use crate::traffic;
 
 /// The most ports that one range may stand for.
 const RANGE_MAX: u16 = 128;
@@ -81,6 +82,9 @@ fn long(node: &Node, notes: &mut Notes<'_>) -> Result<Vec<Port>, Wrong> {
     let host = fields.read("mode", |node| word(node, &modes))?.unwrap_or(false);
     let published = fields.read("published", text)?.filter(|published| !published.is_empty());
     let mut ports = pair(node, published.as_deref(), &target, protocol)?;
+    if let Some(app) = fields.read("app_protocol", traffic::app_protocol)? {
+        ports.iter_mut().for_each(|port| port.app = app);
+    }
     if host {
         for port in &mut ports {
             port.host = port.published.take();

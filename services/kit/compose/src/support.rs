@@ -98,7 +98,7 @@ const fn closed(path: &'static str, rows: &'static [Row]) -> Scope {
 pub(crate) use service::{
     AUTOSCALE, CONFIG_REF, DEPENDENCY, DEPLOY, ENV_FILE, HEALTHCHECK, LIMITS, MOUNT, MOUNT_BIND,
     MOUNT_TMPFS, MOUNT_VOLUME, MUSTER, PLACEMENT, PORT, PREFERENCE, PROBE, PROBE_EXEC, PROBE_HTTP,
-    PROBE_TCP, RESERVATIONS, RESOURCES, RESTART_POLICY, SERVICE, UPDATE,
+    PROBE_TCP, RESERVATIONS, RESOURCES, RESTART_POLICY, ROUTE, ROUTE_TLS, SERVICE, UPDATE,
 };
 pub(crate) use top::{CONFIG, NETWORK, TOP, VOLUME};
 
@@ -127,6 +127,8 @@ pub fn scopes() -> Vec<&'static Scope> {
         &UPDATE,
         &MUSTER,
         &AUTOSCALE,
+        &ROUTE,
+        &ROUTE_TLS,
         &PROBE,
         &PROBE_HTTP,
         &PROBE_TCP,

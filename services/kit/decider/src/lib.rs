@@ -45,4 +45,20 @@ pub trait Rules {
 
     /// This instance has begun to lead; everything in the state counts as touched.
     fn lead(&mut self, state: &State, now: Now);
+
+    /// What to show of it beside what every service shows.
+    fn levels(&self) -> Vec<Level> {
+        Vec::new()
+    }
+}
+
+/// A number of a service, as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// The number.
+    pub value: u64,
 }

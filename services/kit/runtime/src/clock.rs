@@ -17,9 +17,15 @@ pub fn utc_ms() -> u64 {
 /// 0 is always in the past.
 #[must_use]
 pub fn mono_ms() -> u64 {
+    mono_us() / 1_000
+}
+
+/// The same clock in microseconds.
+#[must_use]
+pub fn mono_us() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let since = START.get_or_init(Instant::now).elapsed();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX).saturating_add(1_000)
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX).saturating_add(1_000_000)
 }
 
 /// Both.

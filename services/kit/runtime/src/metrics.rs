@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
 type Labels = Vec<(String, String)>;
@@ -22,6 +25,43 @@ struct Inner {
     counters: BTreeMap<&'static str, Family<Labels, Counter>>,
     gauges: BTreeMap<&'static str, Family<Labels, Gauge>>,
     histograms: BTreeMap<&'static str, Histograms>,
+    spreads: BTreeMap<&'static str, Family<Labels, Spread>>,
+}
+
+/// A histogram whose counts come from elsewhere.
+#[derive(Clone, Debug, Default)]
+struct Spread(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    sum: f64,
+    buckets: Vec<(f64, u64)>,
+}
+
+impl Spread {
+    fn set(&self, counts: &[(Option<u64>, u64)], sum_us: u64) {
+        let seconds = |us: u64| Duration::from_micros(us).as_secs_f64();
+        let end = |end: &Option<u64>| end.map_or(f64::INFINITY, seconds);
+        let buckets = counts.iter().map(|(us, count)| (end(us), *count)).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Counts { sum: seconds(sum_us), buckets };
+    }
+}
+
+impl EncodeMetric for Spread {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> std::fmt::Result {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = counts.buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(counts.sum, total, &counts.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+impl TypedMetric for Spread {
+    const TYPE: MetricType = MetricType::Histogram;
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -76,6 +116,27 @@ impl Metrics {
         });
     }
 
+    /// Sets a spread of durations that was counted elsewhere: how many took at most so many microseconds
+    /// and more than the entry before (`None`: any time), and how long all of them took.
+    pub fn spread(
+        &self,
+        name: &'static str,
+        help: &str,
+        pairs: &[(&str, &str)],
+        counts: &[(Option<u64>, u64)],
+        sum_us: u64,
+    ) {
+        self.with(|inner| {
+            let registry = &mut inner.registry;
+            let family = inner.spreads.entry(name).or_insert_with(|| {
+                let family = Family::default();
+                registry.register(name, help.trim_end_matches('.'), family.clone());
+                family
+            });
+            family.get_or_create(&labels(pairs)).set(counts, sum_us);
+        });
+    }
+
     /// Everything, as OpenMetrics text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -102,11 +163,17 @@ mod tests {
         metrics.count("muster_refusals", "Refused requests.", &[("code", "gap")], 2);
         metrics.set("muster_head", "The head.", &[], 7);
         metrics.observe("muster_fsync_seconds", "One fsync.", &[], 0.003);
+        let counts = [(Some(1_000), 2), (Some(5_000), 3), (None, 1)];
+        metrics.spread("muster_answer_seconds", "Answers.", &[("app", "a")], &counts, 2_500_000);
         let text = metrics.text();
         for line in [
             "muster_refusals_total{code=\"gap\"} 2",
             "muster_head{} 7",
             "muster_fsync_seconds_count{} 1",
+            "muster_answer_seconds_sum{app=\"a\"} 2.5",
+            "muster_answer_seconds_count{app=\"a\"} 6",
+            "muster_answer_seconds_bucket{le=\"0.005\",app=\"a\"} 5",
+            "muster_answer_seconds_bucket{le=\"+Inf\",app=\"a\"} 6",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
-use decider::{Decider, Input, Output, Role as Doing, Rules};
+use decider::{Decider, Input, Level, Output, Role as Doing, Rules};
 use schemas::append::{Answer, INBOX_HEADER};
 use schemas::id::Writer;
 use schemas::registry::Role;
@@ -239,6 +239,9 @@ impl<S: Service> Life<S> {
         metrics.set("muster_anomalies", "Impossible events met.", &service, state.anomalies());
         metrics.set("muster_batches", "Batches recorded.", &service, self.machine.batches);
         metrics.set("muster_refusals", "Batches refused.", &service, self.machine.refusals);
+        for Level { name, help, value } in self.machine.rules().levels() {
+            metrics.set(name, help, &service, value);
+        }
     }
 }
 

@@ -18,6 +18,18 @@ pub(crate) struct Dev {
     /// The address that it and published ports are served on
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub(crate) listen: std::net::IpAddr,
+    /// The port that serves HTTP for all workloads, by host and path. Default: none does
+    #[arg(long, value_name = "P")]
+    pub(crate) http_port: Option<u16>,
+    /// The same for HTTPS
+    #[arg(long, value_name = "P", requires = "certificates")]
+    pub(crate) https_port: Option<u16>,
+    /// The folder of certificates: NAME.crt and NAME.key
+    #[arg(long, value_name = "DIR")]
+    pub(crate) certificates: Option<PathBuf>,
+    /// Write a line about every request of HTTP
+    #[arg(long)]
+    pub(crate) access_log: bool,
     /// The nats-server to run. Default: the one in PATH, else the one that `make setup` fetched
     #[arg(long, value_name = "FILE", env = "MUSTER_NATS_SERVER")]
     pub(crate) nats_server: Option<PathBuf>,

@@ -2,8 +2,8 @@
 
 pub(super) const ALL: &str = "\
 Which cluster: --nats-url or MUSTER_NATS_URL, else --context or MUSTER_CONTEXT, else the folder that
-MUSTER_DEV_DIR names, else the NATS context that is selected, else the `muster dev` of this user, else
-nats://127.0.0.1:4222.
+MUSTER_DEV_DIR names, else the NATS context that is selected, else the `muster dev` that this user runs,
+else nats://127.0.0.1:4222. At the address of one's own `muster dev` no user needs to be named.
 
 Data goes to standard output, progress and errors to standard error. Reads take -o json.
 
@@ -91,6 +91,14 @@ Examples:
   muster ps
   muster ps --at 02:13
   muster ps shop -o json | jq -r '.items[] | select(.state != \"ready\") | .replica'";
+
+pub(super) const ROUTES: &str = "\
+A way is a published port, or a host and path on the ports of the gateways for HTTP and HTTPS. Requests a
+second and times are those of the last ten seconds, over all gateways, of replicas that were sent any.
+
+Examples:
+  muster routes
+  muster routes shop -o json | jq '.items[] | {way, p95_us}'";
 
 pub(super) const APPS: &str = "\
 Examples:

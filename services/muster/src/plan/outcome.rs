@@ -148,10 +148,10 @@ impl Outcome {
         let at = self.at.position;
         if self.changed {
             text.push_str(&format!(
-                "Creates {create}, ends {end}. Nothing was written. Exactly this: muster deploy --expect-position {at}\n"
+                "Creates {create}, ends {end}. Nothing was written. Exactly this: muster deploy --expect-position r{at}\n"
             ));
         } else {
-            text.push_str(&format!("Nothing would change, at {at}.\n"));
+            text.push_str(&format!("Nothing would change, as of r{at}.\n"));
         }
         text
     }

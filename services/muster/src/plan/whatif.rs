@@ -204,7 +204,7 @@ impl Answer {
         let rows: Vec<_> = self.nodes.iter().map(row).collect();
         text.push('\n');
         text.push_str(&table(&["NODE", "STATUS", "REPLICAS", "CPU", "MEMORY"], &rows));
-        text.push_str(&format!("\nAs of {}. Nothing was written.\n", self.at.position));
+        text.push_str(&format!("\nAs of r{}. Nothing was written.\n", self.at.position));
         text
     }
 }

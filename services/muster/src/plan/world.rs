@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cluster::state::{AppStatus, Cause, NodeStatus, Phase, Replica};
 use cluster::{Fold, FoldError, State};
 use controller::Controller;
+use controller::Heard;
 use controller::commands::CommandMessage;
 use decider::{Now, Rules as _, draft};
 use scheduler::Scheduler;
@@ -74,7 +75,7 @@ impl World {
         messages: impl IntoIterator<Item = CommandMessage>,
     ) -> Result<After, FoldError> {
         for message in messages {
-            self.controller.input(message, self.ledger.fold.state(), self.now);
+            self.controller.input(Heard::Command(message), self.ledger.fold.state(), self.now);
             self.decide()?;
         }
         for _ in 0..ROUNDS_MAX {
@@ -152,7 +153,8 @@ impl World {
     }
 }
 
-/// What becomes of a replica on its node. One that runs already stays as it is.
+/// What becomes of a replica on its node. One that runs already stays as it is, and nothing is under way
+/// on one that must go.
 fn done(state: &State, id: &ReplicaId, replica: &Replica) -> Vec<Event> {
     let ended = |outcome| ReplicaEnded { replica: id.clone(), outcome }.into();
     if replica.retired.is_some() {

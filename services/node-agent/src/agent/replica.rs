@@ -7,13 +7,16 @@ use schemas::event::{
     RunEnded, RunFailed, RunStarted,
 };
 use schemas::id::{Digest, ReplicaId};
-use schemas::spec::{RestartPolicy, WorkloadSpec};
+use schemas::spec::{Probe, RestartPolicy, WorkloadSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Done, ImageHealth, Listed, Op};
 
 /// How often the outcome of an image's own health check is looked for, in ms.
 const IMAGE_CHECK_EVERY_MS: u64 = 1_000;
+
+/// How often what is not ready yet is tried, in ms: it may be ready long before the interval.
+const STARTING_PROBE_EVERY_MS: u64 = 500;
 
 /// What a replica is judged by at one moment, and what is to be said of it.
 pub(super) struct World {
@@ -84,8 +87,12 @@ struct Timing {
     since_ms: u64,
     /// When the next run may start, or the next probe is due.
     due_ms: u64,
-    /// Probes that failed in a row.
+    /// When the last try of the probe began.
+    tried_ms: u64,
+    /// Tries that failed in a row, of those that count.
     failed: u32,
+    /// When the last of them began.
+    counted_ms: u64,
     /// Why the run is being stopped, when that is for being unhealthy.
     unhealthy: Option<String>,
     /// The engine said that the run died, before it said that it was on.
@@ -188,6 +195,7 @@ impl Runner {
                 self.enter(Stage::Starting, now);
             }
             Op::Stop { remove: true, .. } => self.enter(Stage::Ending, now),
+            Op::Probe { .. } => self.timing.tried_ms = now.mono_ms,
             _ => {}
         }
     }
@@ -305,7 +313,12 @@ impl Runner {
                 self.failed_to_begin(step, error, world);
             }
             (Op::Examine { .. }, Done::Examined(evidence)) => self.run_ended(evidence, world),
-            (Op::Examine { .. }, Done::StillRuns) => self.enter(Stage::Running, world.now),
+            (Op::Examine { .. }, Done::StillRuns) => {
+                // The run that began then goes on.
+                let since_ms = self.timing.since_ms;
+                self.enter(Stage::Running, world.now);
+                self.timing.since_ms = since_ms;
+            }
             (Op::Stop { .. }, Done::Stopped) => self.stopped(world),
             (Op::Probe { .. }, Done::Probed(outcome)) if self.is_running() => {
                 self.probed(outcome, world);
@@ -431,19 +444,28 @@ impl Runner {
         match outcome {
             Ok(()) => self.ready(world),
             Err(output) => {
-                let age = world.now.mono_ms.saturating_sub(self.timing.since_ms);
-                if self.stage == Stage::Running && age < probe.start_period_ms {
-                    // A starting replica is asked often: it may be ready long before the interval.
-                    self.timing.due_ms = world.now.mono_ms + probe.interval_ms.min(500);
-                    return;
+                if self.stage == Stage::Running {
+                    let often = probe.interval_ms.min(STARTING_PROBE_EVERY_MS);
+                    self.timing.due_ms = world.now.mono_ms + often;
+                    if !self.counts_while_starting(&probe) {
+                        return;
+                    }
                 }
                 self.timing.failed += 1;
-                if self.timing.failed < probe.retries {
-                    return;
+                self.timing.counted_ms = self.timing.tried_ms;
+                if self.timing.failed >= probe.retries {
+                    self.unhealthy(&output, world);
                 }
-                self.unhealthy(&output, world);
             }
         }
+    }
+
+    /// Whether a failed try of what is not ready yet counts: one that began behind the start period,
+    /// once an interval. It is tried more often than that only to be ready soon.
+    fn counts_while_starting(&self, probe: &Probe) -> bool {
+        let Timing { since_ms, tried_ms, counted_ms, failed, .. } = self.timing;
+        let rested = failed == 0 || tried_ms >= counted_ms.saturating_add(probe.interval_ms);
+        rested && tried_ms >= since_ms.saturating_add(probe.start_period_ms)
     }
 
     /// It failed as often as it may: no more work for it, and a stop, after which its policy decides.
@@ -455,6 +477,7 @@ impl Runner {
             self.stage = Stage::Running;
         }
         self.timing.unhealthy = Some(output);
+        self.timing.due_ms = world.now.mono_ms;
     }
 
     /// What the engine says of the run's container.
@@ -478,7 +501,6 @@ impl Runner {
             },
             Stage::Running | Stage::Ready if !runs => self.enter_examining(world.now),
             Stage::Running | Stage::Ready => {
-                self.timing.due_ms = self.timing.due_ms.min(world.now.mono_ms);
                 if was_unsure {
                     self.timing.since_ms = world.now.mono_ms;
                 }
@@ -501,7 +523,6 @@ impl Runner {
         match health.filter(|_| !own_probe && self.image_checks) {
             Some(ImageHealth::Healthy) => self.ready(world),
             Some(ImageHealth::Unhealthy(said)) if self.timing.unhealthy.is_none() => {
-                self.timing.due_ms = world.now.mono_ms;
                 self.unhealthy(&format!("the image's own health check: {said}"), world);
             }
             _ => {}

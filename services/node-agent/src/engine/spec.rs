@@ -11,7 +11,7 @@ use bollard::models::{
 use runtime::inside::ZONE;
 use schemas::document::{Assignment, SpecDocument};
 use schemas::id::{AppKey, NodeName, ReplicaId};
-use schemas::spec::{Check, MountSource, Resources, WorkloadSpec};
+use schemas::spec::{MountSource, Resources, WorkloadSpec};
 
 use super::container_name;
 
@@ -106,10 +106,12 @@ fn search(app: &AppKey) -> Vec<String> {
     vec![format!("{}.{ZONE}", app.name), ZONE.to_owned()]
 }
 
-/// What becomes of the image's own health check: it stays, or is turned off.
+/// What becomes of the image's own health check: it is turned off where the spec says what is tried,
+/// or that nothing is. Otherwise the engine would go on with it for nobody.
 fn healthcheck(spec: &WorkloadSpec) -> Option<HealthConfig> {
-    let off = spec.probe.as_ref().is_some_and(|probe| probe.check == Check::None);
-    off.then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() })
+    spec.probe
+        .is_some()
+        .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() })
 }
 
 fn labels(
@@ -280,7 +282,22 @@ pub(crate) fn name(replica: &ReplicaId, run: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use schemas::spec::{Check, Probe};
+
     use super::*;
+
+    #[test]
+    fn the_image_s_own_check_runs_only_where_the_spec_says_nothing_of_probes() {
+        let of = |check: Option<Check>| {
+            let probe = check.map(Probe::of_check);
+            healthcheck(&WorkloadSpec { probe, ..WorkloadSpec::of_image("web") })
+        };
+        let off = |found: Option<HealthConfig>| found.and_then(|found| found.test);
+        assert_eq!(of(None), None, "it stays as the image has it");
+        let none = Some(vec!["NONE".to_owned()]);
+        assert_eq!(off(of(Some(Check::None))), none);
+        assert_eq!(off(of(Some(Check::Tcp { port: 80 }))), none);
+    }
 
     #[test]
     fn a_container_is_of_one_cluster_and_node_and_old_ones_of_their_node() {

@@ -122,6 +122,50 @@ fn everything_that_fails_is_told_and_not_only_the_first() {
 }
 
 #[test]
+fn of_several_kinds_of_one_workload_the_reasons_of_each_are_told_once() {
+    let mut history = cluster(&[("n1", 1), ("n2", 1)]);
+    want(&mut history, &spec(2_000), 1);
+    let mut picky = spec(2_000);
+    picky.placement.constraints = vec![Constraint {
+        attribute: "label.disk".to_owned(),
+        equal: true,
+        value: "ssd".to_owned(),
+    }];
+    want(&mut history, &picky, 2);
+    let unplaced = round(history.fold.state(), 1_000, 0).unplaced;
+    assert_eq!(unplaced.values().map(|unplaced| unplaced.waiting).collect::<Vec<_>>(), [3]);
+    let mut told = go(&mut history).1;
+    told.sort_unstable();
+    let cpu = "cpu: 2000 millis needed, at most 1000 free (2)";
+    assert_eq!(told, ["constraint: label.disk == ssd (2)", cpu]);
+}
+
+#[test]
+fn of_those_that_are_for_a_node_each_a_reason_is_of_as_many_nodes() {
+    let mut history = cluster(&[("n1", 1), ("n2", 1), ("n3", 1)]);
+    let big = spec(2_000);
+    want(&mut history, &big, 0);
+    let replicas = ["n1", "n2"].iter().zip(0..).map(|(name, serial)| RequestedReplica {
+        id: ReplicaId::derive(&app("shop"), &workload("web"), serial),
+        replaces: None,
+        node: Some(node(name)),
+    });
+    let event = ReplicasRequested {
+        app: app("shop"),
+        workload: workload("web"),
+        revision: 1,
+        generation: 0,
+        spec: big.digest(),
+        replicas: replicas.collect(),
+    };
+    history.add(&Writer::Controller, event);
+    let mut told = go(&mut history).1;
+    told.sort_unstable();
+    let cpu = "cpu: 2000 millis needed, at most 1000 free (2)";
+    assert_eq!(told, [cpu, "node: it is for n1 (2)", "node: it is for n2 (2)"]);
+}
+
+#[test]
 fn what_is_for_every_node_is_for_a_cordoned_one_too_and_for_none_that_drains() {
     let mut history = cluster(&[("n1", 4)]);
     history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: false });

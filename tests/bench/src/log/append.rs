@@ -1,25 +1,28 @@
 //! Durable appends, beside a bare database that is given the same rows in the same groups, and
 //! beside one sync an event.
+//!
+//! The sides take turns, some groups each. The log makes a group while the one before it is synced,
+//! so the time of a turn is measured, and that of each group apart from it.
 
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-use event_log::store::FjallStore;
 use event_log::testing::{Bare, BareRow, rows_between};
 use runtime::Failure;
 
+use super::Folder;
 use super::driver::Driver;
 use super::jetstream::JetStream;
-use super::{Folder, head};
 use crate::Args;
 use crate::clock::{Since, per_second};
 use crate::figure::{Goal, Row, Spread, Unit, percentile};
 
 const GROUPS: [usize; 4] = [1, 16, 64, 256];
 
-/// Groups in each repetition.
-const TIMES: usize = 200;
+/// Turns in each repetition, and groups in each turn.
+const TURNS: usize = 10;
+const TIMES: usize = 20;
 
 /// Groups that JetStream is given in each.
 const JETSTREAM_TIMES: usize = 50;
@@ -56,7 +59,9 @@ struct Sides {
 struct Sample {
     /// Events in it.
     events: u64,
-    /// Microseconds of each group: the log, the bare database, the bare file.
+    /// Microseconds of all groups: the log, the bare database, the bare file.
+    us: [u64; 3],
+    /// Microseconds of each group, alike.
     groups: [Vec<u64>; 3],
     /// What JetStream took a second.
     jetstream: u64,
@@ -73,24 +78,34 @@ impl Sides {
         })
     }
 
-    /// Some groups of so many requests, each on every side in turn.
+    /// Some groups of so many requests, on every side in turn.
     async fn round(&mut self, group: usize) -> Result<Sample, Failure> {
-        self.driver.prepare(group * TIMES)?;
+        self.driver.prepare(group * TURNS * TIMES)?;
         let begin = self.driver.position() + 1;
         let mut sample = Sample::default();
-        for _ in 0..TIMES {
-            let before = self.driver.position();
-            sample.groups[0].push(self.driver.append(group)?);
-            let rows = self.driver.rows(before + 1)?;
-            sample.events += self.driver.position() - before;
-            let since = Since::now();
-            self.bare.write(&rows)?;
-            sample.groups[1].push(since.us());
-            let bytes: Vec<u8> = rows.into_iter().flat_map(BareRow::into_value).collect();
-            let since = Since::now();
-            self.file.write_all(&bytes)?;
-            self.file.sync_data()?;
-            sample.groups[2].push(since.us());
+        for _ in 0..TURNS {
+            let mut from = self.driver.position() + 1;
+            let ran = self.driver.run(TIMES, group)?;
+            sample.events += self.driver.position() + 1 - from;
+            sample.us[0] += ran.us;
+            sample.groups[0].extend(ran.groups);
+            let mut rows = Vec::new();
+            for end in ran.ends {
+                rows.push(rows_between(self.driver.store(), from, end)?);
+                from = end + 1;
+            }
+            for rows in &rows {
+                let since = Since::now();
+                self.bare.write(rows)?;
+                sample.took(1, since.us());
+            }
+            for rows in rows {
+                let bytes: Vec<u8> = rows.into_iter().flat_map(BareRow::into_value).collect();
+                let since = Since::now();
+                self.file.write_all(&bytes)?;
+                self.file.sync_data()?;
+                sample.took(2, since.us());
+            }
         }
         let rows = event_log::store::rows(self.driver.store(), begin, self.driver.position())?;
         let few = &rows[..rows.len().min(group * JETSTREAM_TIMES)];
@@ -103,8 +118,13 @@ impl Sides {
 }
 
 impl Sample {
+    fn took(&mut self, side: usize, us: u64) {
+        self.us[side] += us;
+        self.groups[side].push(us);
+    }
+
     fn rate(&self, side: usize) -> u64 {
-        per_second(self.events, self.groups[side].iter().sum())
+        per_second(self.events, self.us[side])
     }
 
     fn worst(&self, side: usize) -> u64 {
@@ -126,7 +146,7 @@ async fn groups_of(args: &Args, folder: &Path, group: usize) -> Result<Vec<Row>,
         beside: Some((name.to_owned(), beside)),
         goal,
     };
-    let one_by_one = |sample: &Sample| per_second(TIMES as u64, sample.groups[2].iter().sum());
+    let one_by_one = |sample: &Sample| per_second((TURNS * TIMES) as u64, sample.us[2]);
     Ok(vec![
         row(
             "bare database, the same rows in the same groups",
@@ -156,21 +176,7 @@ fn open_loop(args: &Args, folder: &Path, rate: u64) -> Result<Row, Failure> {
     let count = rate * HELD_US / 1_000_000;
     for _ in 0..args.repeat {
         driver.prepare(usize::try_from(count)?)?;
-        let mut waited = Vec::new();
-        let since = Since::now();
-        let mut done = 0;
-        while done < count {
-            let arrived = (since.us() * rate / 1_000_000 + 1).min(count);
-            let group = (arrived - done).min(GROUP_MAX);
-            if group == 0 {
-                std::thread::sleep(std::time::Duration::from_micros(20));
-                continue;
-            }
-            driver.append(usize::try_from(group)?)?;
-            let now = since.us();
-            waited.extend((done..done + group).map(|i| now - i * 1_000_000 / rate));
-            done += group;
-        }
+        let mut waited = arrive(&mut driver, rate, count)?;
         waited.sort_unstable();
         middle.push(percentile(&waited, 50));
         worst.push(percentile(&waited, 99));
@@ -184,10 +190,23 @@ fn open_loop(args: &Args, folder: &Path, rate: u64) -> Result<Row, Failure> {
     })
 }
 
-impl Driver {
-    /// What is stored from a position on, indexes included, as keys and values.
-    fn rows(&self, from: u64) -> Result<Vec<BareRow>, Failure> {
-        let store: &FjallStore = self.store();
-        Ok(rows_between(store, from, head(store)?)?)
+/// So many requests arrive at their own pace: how long each waits until it is durable.
+fn arrive(driver: &mut Driver, rate: u64, count: u64) -> Result<Vec<u64>, Failure> {
+    let mut waited = Vec::new();
+    let before = driver.answered();
+    let (since, mut handed_in) = (Since::now(), 0);
+    while (waited.len() as u64) < count {
+        let arrived = (since.us() * rate / 1_000_000 + 1).min(count);
+        let group = (arrived - handed_in).min(GROUP_MAX);
+        if group > 0 && driver.has_room() {
+            driver.hand_in(usize::try_from(group)?)?;
+            handed_in += group;
+        } else if !driver.stored(!driver.has_room())? {
+            std::thread::sleep(std::time::Duration::from_micros(20));
+        }
+        let now = since.us();
+        let done = waited.len() as u64..(driver.answered() - before) as u64;
+        waited.extend(done.map(|i| now - i * 1_000_000 / rate));
     }
+    Ok(waited)
 }

@@ -18,7 +18,8 @@ use self::clients::Client;
 use super::storm::Dice;
 use super::world::{Bound, WINDOW, agent};
 use crate::entry;
-use crate::sequencer::{Asked, Input, Message, Output, Sequencer, Window};
+use crate::sequencer::{Asked, Input, Message, Output, Room, Sequencer, Short, Window};
+use crate::start::Waiting;
 use crate::store::fake::FakeStore;
 use crate::store::{Row, Store, rows};
 use crate::testing::{FakeStream, audit};
@@ -284,6 +285,37 @@ fn without_the_second_check_a_late_write_is_noticed() {
 #[test]
 fn without_confirmation_a_wrong_refusal_is_noticed() {
     is_noticed(Protections { confirmation: false, ..ALL }, "refused wrongly");
+}
+
+#[test]
+fn one_without_room_leads_only_when_it_has_some_again() {
+    let mut storm = Storm::new(2, 2, ALL);
+    storm.crash(1);
+    storm.alone(0, 60);
+    storm.start(1);
+    storm.alone(1, 20);
+    assert!(storm.instances[1].follows());
+    let short = Short { disk: "log", free_bytes: 1, needed_bytes: 2 };
+    storm.instances[1].arrived.push_back(Input::Room(Room::None(short.clone())));
+    storm.crash(0);
+    storm.alone(1, 100);
+    let process = storm.instances[1].process.as_ref().expect("it runs");
+    assert!(process.follows() && !process.rules(), "{}", process.doing());
+    // The same for one that begins so, and has the stream to mend.
+    storm.crash(1);
+    let head = storm.instances[1].store.head().expect("readable");
+    storm.late.clear();
+    storm.stream.lose_after(head.position - 2);
+    storm.start(1);
+    storm.instances[1].arrived.push_back(Input::Room(Room::None(short.clone())));
+    storm.alone(1, 100);
+    let process = storm.instances[1].process.as_ref().expect("it runs");
+    assert_eq!(process.waits_for(), Some(&Waiting::Room), "{}", process.doing());
+    assert!(!process.rules());
+    storm.instances[1].arrived.push_back(Input::Room(Room::Enough(short)));
+    storm.alone(1, 40);
+    assert!(storm.instances[1].leads());
+    storm.calm();
 }
 
 #[test]

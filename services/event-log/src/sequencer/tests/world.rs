@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use schemas::append::{Answer, Code, Draft, Request, Verdict};
 use schemas::event::{Event, LeadershipTaken, NoteAdded};
@@ -12,12 +13,13 @@ use schemas::report::Mark;
 use schemas::subject;
 use serde_json::value::RawValue;
 
+use crate::disk::store_group;
 use crate::sequencer::flight::Message;
 use crate::sequencer::{
     Asked, Bindings, Input, Outcome, Output, Seat, Sequencer, Setup, Stop, Window,
 };
-use crate::store::Store;
 use crate::store::fake::FakeStore;
+use crate::store::{Commit, Store};
 use crate::testing::{FakeStream, audit};
 use crate::witness::Heads;
 
@@ -66,6 +68,7 @@ pub(super) struct World {
     pub(super) seen: BTreeMap<u64, Place>,
     asked: u64,
     starts: u64,
+    commits: u64,
 }
 
 pub(super) const WINDOW: Window =
@@ -107,6 +110,7 @@ impl World {
             seen: BTreeMap::new(),
             asked: 0,
             starts: 0,
+            commits: 0,
         }
     }
 
@@ -160,6 +164,13 @@ impl World {
                 self.stream.borrow_mut().seat(next);
                 self.input(Input::Seated);
             }
+            Output::Store(group) => {
+                let input = self.store_group(group);
+                if matches!(input, Input::NotStored(_)) {
+                    self.todo.retain(|output| !matches!(output, Output::Store(_)));
+                }
+                self.input(input);
+            }
             Output::Publish(message) => self.network.push_back(message),
             Output::Listen(listening) => self.listening = listening,
             Output::Confirm { ticket } => {
@@ -177,6 +188,24 @@ impl World {
             Output::Stop(stop) => self.stopped = Some(stop),
         }
         true
+    }
+
+    /// The disk takes a group; every other time with all that wait behind it.
+    fn store_group(&mut self, group: Arc<Commit>) -> Input {
+        self.commits += 1;
+        let mut group = group;
+        if self.commits.is_multiple_of(2) {
+            let (waiting, rest) = std::mem::take(&mut self.todo)
+                .into_iter()
+                .partition::<Vec<_>, _>(|output| matches!(output, Output::Store(_)));
+            self.todo = rest.into();
+            for output in waiting {
+                if let Output::Store(next) = output {
+                    Arc::make_mut(&mut group).join(Commit::clone(&next));
+                }
+            }
+        }
+        store_group(&self.store, group)
     }
 
     /// Lets the server take the next publish, and acknowledges it.

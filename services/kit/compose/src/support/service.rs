@@ -25,6 +25,8 @@ pub(crate) static PREFERENCE: Scope =
 pub(crate) static UPDATE: Scope = scope("services.*.deploy.update_config", UPDATE_ROWS);
 pub(crate) static MUSTER: Scope = closed("services.*.x-muster", MUSTER_ROWS);
 pub(crate) static AUTOSCALE: Scope = closed("services.*.x-muster.autoscale", AUTOSCALE_ROWS);
+pub(crate) static ROUTE: Scope = closed("services.*.x-muster.routes[]", ROUTE_ROWS);
+pub(crate) static ROUTE_TLS: Scope = closed("services.*.x-muster.routes[].tls", ROUTE_TLS_ROWS);
 pub(crate) static PROBE: Scope = closed("services.*.x-muster.probe", PROBE_ROWS);
 pub(crate) static PROBE_HTTP: Scope = closed("services.*.x-muster.probe.http", PROBE_HTTP_ROWS);
 pub(crate) static PROBE_TCP: Scope = closed("services.*.x-muster.probe.tcp", PROBE_TCP_ROWS);
@@ -159,7 +161,11 @@ const PORT_ROWS: &[Row] = &[
         &["0.0.0.0", "::"],
     ),
     idle("name", "ports have no names"),
-    idle("app_protocol", "bytes are forwarded as they are"),
+    yes(
+        "app_protocol",
+        "http; http2, h2c or grpc (to the container as well); tcp, tls or https: bytes as they are; proxy: \
+         bytes behind a PROXY v2 header. Any other: what the first bytes show",
+    ),
 ];
 
 const MOUNT_ROWS: &[Row] = &[
@@ -276,6 +282,33 @@ const MUSTER_ROWS: &[Row] = &[
         "how long a new replica must be ready before the next is replaced; default 10s",
     ),
     yes("deadline", "after which a new replica that is not ready stalls the rollout; default 5m"),
+    yes(
+        "balance",
+        "which replica gets the next request: least_loaded (default), round_robin, client_address, \
+         header:NAME, cookie:NAME",
+    ),
+    yes("routes", "requests that lead here through --http-port and --https-port of the gateways"),
+    yes(
+        "drain",
+        "how long what is under way may go on before a replica is asked to stop; default 10s, at most 1h",
+    ),
+];
+
+const ROUTE_ROWS: &[Row] = &[
+    yes("host", "a name, or *.NAME for all below it; default any"),
+    yes("path", "what the path begins with; default /"),
+    yes("port", "the container's port; default the first TCP port"),
+    yes("tls", "over TLS"),
+    yes("redirect", "a URL to answer with, in which {host} and {path} are the request's"),
+    yes("rate_limit", "requests a second that each gateway lets through"),
+    yes("timeout", "after which a request without an answer has failed; default 60s"),
+    yes("retries", "how often a request that may be repeated goes to another replica; default 2"),
+    yes("set_headers", "request headers that are set"),
+];
+
+const ROUTE_TLS_ROWS: &[Row] = &[
+    yes("certificate", "its name among the gateways' certificates"),
+    yes("redirect", "whether plain requests are redirected; default true"),
 ];
 
 const AUTOSCALE_ROWS: &[Row] = &[

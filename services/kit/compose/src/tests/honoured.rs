@@ -51,6 +51,7 @@ pub(super) const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("services.*.ports[]", "target", "", "80"),
     ("services.*.ports[]", "published", "target: 80", "8080"),
     ("services.*.ports[]", "protocol", "target: 80", "udp"),
+    ("services.*.ports[]", "app_protocol", "target: 80", "grpc"),
     ("services.*.ports[]", "mode", "target: 80, published: 8080", "host"),
     ("services.*.volumes[]", "type", "source: data, target: /a", "volume"),
     ("services.*.volumes[]", "source", "type: volume, target: /a", "data"),
@@ -103,6 +104,20 @@ pub(super) const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("services.*.x-muster", "open", "", "all"),
     ("services.*.x-muster", "healthy_for", "", "1s"),
     ("services.*.x-muster", "deadline", "", "1m"),
+    ("services.*.x-muster", "drain", "", "30s"),
+    ("services.*.x-muster", "balance", "", "'cookie:stay'"),
+    ("services.*.x-muster", "routes", "", "[{host: shop.example}]"),
+    ("services.*.x-muster.routes[]", "host", "", "shop.example"),
+    ("services.*.x-muster.routes[]", "path", "", "/api"),
+    ("services.*.x-muster.routes[]", "port", "", "8080"),
+    ("services.*.x-muster.routes[]", "tls", "", "{certificate: shop}"),
+    ("services.*.x-muster.routes[]", "redirect", "", "https://example.org"),
+    ("services.*.x-muster.routes[]", "rate_limit", "", "100"),
+    ("services.*.x-muster.routes[]", "timeout", "", "5s"),
+    ("services.*.x-muster.routes[]", "retries", "", "1"),
+    ("services.*.x-muster.routes[]", "set_headers", "", "{x-from: muster}"),
+    ("services.*.x-muster.routes[].tls", "certificate", "", "shop"),
+    ("services.*.x-muster.routes[].tls", "redirect", "certificate: shop", "false"),
     ("services.*.x-muster.autoscale", "min", "max: 3, cpu_percent: 50", "2"),
     ("services.*.x-muster.autoscale", "max", "min: 2, cpu_percent: 50", "3"),
     ("services.*.x-muster.autoscale", "cpu_percent", "min: 1, max: 3", "50"),
@@ -339,7 +354,7 @@ fn security_is_tightened_and_relaxed_only_as_stated() {
 fn ours_says_what_compose_cannot() {
     let spec = workload(
         "x-muster:\n  autoscale: {min: 2, max: 6, cpu_percent: 70, up_window: 5s}\n  strategy: bin_pack\n  \
-         spread_over: zone\n  priority: 7\n  overlap: never\n  disk: 1G\n  healthy_for: 1s\n  deadline: 2m",
+         spread_over: zone\n  priority: 7\n  overlap: never\n  disk: 1G\n  healthy_for: 1s\n  deadline: 2m\n  drain: 30s",
     );
     let autoscale = spec.autoscale.expect("it is there");
     assert_eq!((autoscale.min, autoscale.max, autoscale.cpu_percent), (2, 6, Some(70)));
@@ -347,6 +362,7 @@ fn ours_says_what_compose_cannot() {
     assert_eq!((spec.replicas, spec.placement.strategy, spec.priority), (2, Strategy::BinPack, 7));
     assert_eq!((spec.overlap, spec.resources.disk_bytes), (Overlap::Never, Some(1 << 30)));
     assert_eq!((spec.update.healthy_for_ms, spec.update.deadline_ms), (1_000, 120_000));
+    assert_eq!(spec.drain_ms, 30_000);
 }
 
 #[test]

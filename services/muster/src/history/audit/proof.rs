@@ -36,19 +36,24 @@ pub(crate) fn check(proof: &Path, head: Option<&Path>, key: Option<&str>) -> Res
     };
     let no = |text: String| Err(CliError::new(Code::No, text));
     if !proof.holds() {
-        return no(format!("the event does not lead to the root of {}", proof.head.place));
+        let at = proof.head.place.position;
+        return no(format!("the event does not lead to the root of the head at r{at}"));
     }
     if !is_signed(&proof.head) {
-        return no(format!("the head {} is not signed by its key", proof.head.place));
+        let at = proof.head.place.position;
+        return no(format!("the head at r{at} is not signed by its key"));
     }
     if let Some(trusted) = &trusted
         && (trusted.place, trusted.root, &trusted.key)
             != (proof.head.place, proof.head.root, &proof.head.key)
     {
         return no(format!(
-            "the proof leads to the head {}, not to {}: ask for a proof when the log ends there, or \
-             take the head of the proof's time",
-            proof.head.place, trusted.place
+            "the proof leads to the head at r{} (epoch {}), not to that at r{} (epoch {}): ask for a \
+             proof when the log ends there, or take the head of the proof's time",
+            proof.head.place.position,
+            proof.head.place.epoch,
+            trusted.place.position,
+            trusted.place.epoch
         ));
     }
     if let Some(key) = key
@@ -58,7 +63,7 @@ pub(crate) fn check(proof: &Path, head: Option<&Path>, key: Option<&str>) -> Res
     }
     println!("{}", tell::line(&look::decode(event.get())?));
     let SignedHead { genesis, place, key: signer, .. } = &proof.head;
-    println!("is in the log {genesis} that ended at {place}, signed by {signer}");
+    println!("is in the log {genesis} that ended at r{}, signed by {signer}", place.position);
     if trusted.is_none() && key.is_none() {
         println!("whose key that is, the proof cannot say: compare it, with --key or --head");
     }

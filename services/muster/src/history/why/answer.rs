@@ -114,6 +114,9 @@ fn words(event: &Event, focus: Option<&ReplicaId>) -> String {
         Event::ReplicasRetired(e) if e.replicas.contains(id) => {
             format!("{id} to end{}: {}", others(e.replicas.len()), tell::reason(&e.reason))
         }
+        Event::ReplicasReleased(e) if e.replicas.contains(id) => {
+            format!("{id} gets no traffic any more{}: asked to stop", others(e.replicas.len()))
+        }
         // What was found stands beside it.
         Event::RunEnded(e) => format!("{} run {} ended", e.replica, e.run),
         Event::RunFailed(e) => format!("{} run {} cannot {}", e.replica, e.run, e.step),

@@ -2,8 +2,8 @@
 
 use schemas::envelope::Envelope;
 use schemas::event::{
-    Event, Outcome, ReplicaEnded, ReplicasPlaced, ReplicasRequested, ReplicasRetired,
-    RequestedReplica, node_entity, replica_entity, workload_entity,
+    Event, Outcome, ReplicaEnded, ReplicasPlaced, ReplicasReleased, ReplicasRequested,
+    ReplicasRetired, RequestedReplica, node_entity, replica_entity, workload_entity,
 };
 use schemas::id::ReplicaId;
 use schemas::read::{LogRequest, ReplicaView};
@@ -25,6 +25,8 @@ struct Life<'a> {
     requested: (&'a Envelope, &'a ReplicasRequested, &'a RequestedReplica),
     placed: Option<(&'a Envelope, &'a ReplicasPlaced)>,
     retired: Option<(&'a Envelope, &'a ReplicasRetired)>,
+    /// That it had finished what was under way, or had had its time for it.
+    released: Option<(&'a Envelope, &'a ReplicasReleased)>,
     ended: Option<(&'a Envelope, &'a ReplicaEnded)>,
     /// The last that was wrong with a run of it.
     trouble: Option<&'a Envelope>,
@@ -81,6 +83,7 @@ impl<'a> Life<'a> {
             requested: requested.ok_or(Stop::Unknown)?,
             placed: None,
             retired: None,
+            released: None,
             ended: None,
             trouble: None,
             successor: None,
@@ -103,6 +106,7 @@ impl<'a> Life<'a> {
         match &event.event {
             Event::ReplicasPlaced(e) => self.placed = Some((event, e)),
             Event::ReplicasRetired(e) => self.retired = self.retired.or(Some((event, e))),
+            Event::ReplicasReleased(e) => self.released = Some((event, e)),
             Event::ReplicaEnded(e) => self.ended = Some((event, e)),
             Event::RunEnded(_) | Event::RunFailed(_) | Event::ReplicaUnready(_) => {
                 self.trouble = Some(event);
@@ -151,7 +155,7 @@ impl<'a> Life<'a> {
         match self.view.map(|view| view.status.as_str()) {
             Some("pending") => parts.push(self.pending()?),
             Some("unknown") => parts.extend(self.unknown()?),
-            None | Some("ending") => parts.push(self.dead()?),
+            None | Some("leaving" | "ending") => parts.push(self.dead()?),
             Some("ready") if self.view.is_some_and(|view| view.run <= 1) => {}
             Some(_) if self.trouble.is_some() => parts.push(self.dead()?),
             Some(_) => {}
@@ -331,11 +335,16 @@ impl<'a> Life<'a> {
         if let Some((event, retired)) = self.retired {
             let mut reasons =
                 vec![format!("it was told to end: {}", tell::reason(&retired.reason))];
+            if retired.leaving {
+                reasons.push(self.left());
+            }
             if let Some((at, ended)) = self.ended {
                 let position = at.header.position;
                 reasons.push(format!("it then ended, at r{position}: {}", outcome(&ended.outcome)));
             }
-            return self.case.part("Why it ended", reasons, event, Some(self.id));
+            let leaves = self.view.is_some_and(|view| view.status == "leaving");
+            let title = if leaves { "Why it is leaving" } else { "Why it ended" };
+            return self.case.part(title, reasons, event, Some(self.id));
         }
         if let Some(removed) = self.removed {
             let reasons =
@@ -354,6 +363,19 @@ impl<'a> Life<'a> {
         // What it was started for is told of where it is told why it exists.
         let chain = vec![Link::of(event, Some(self.id))];
         Ok(Part { title: title.to_owned(), reasons, chain, root: None })
+    }
+
+    /// How it finished what was under way before it was asked to stop.
+    fn left(&self) -> String {
+        let Some((at, released)) = self.released else {
+            return "it first finishes what is under way: it is asked to stop when every gateway has \
+                    let go of it, or its time for that has passed"
+                .to_owned();
+        };
+        let (position, how) = (at.header.position, tell::released(released));
+        let how =
+            if how.is_empty() { "no gateway was heard of".to_owned() } else { how.join("; ") };
+        format!("it was asked to stop at r{position}, when nothing was sent to it any more: {how}")
     }
 
     fn moved(&self) -> Result<Vec<Part>, Stop> {

@@ -7,8 +7,8 @@ use schemas::envelope::Envelope;
 use schemas::event::{
     AppDeployed, CommandAccepted, CommandRejected, Event, Evidence, NodeCordoned, NodeLost,
     NodeSuspected, Outcome, PassedOver, ReplicaEnded, ReplicaReady, ReplicasPlaced,
-    ReplicasRequested, ReplicasRetired, ReplicasUnplaced, RequestedReplica, RetireReason, RunEnded,
-    RunStarted, Unfit, WorkloadScaled,
+    ReplicasReleased, ReplicasRequested, ReplicasRetired, ReplicasUnplaced, RequestedReplica,
+    RetireReason, RunEnded, RunStarted, Unfit, WorkloadScaled,
 };
 use schemas::id::{CommandId, Writer};
 use schemas::read::{LogRequest, StateRequest};
@@ -299,6 +299,32 @@ fn a_replica_that_was_told_to_end_says_by_what() {
         ["ReplicasRetired", "ReplicasPlaced", "ReplicasRequested", "AppDeployed"]
     );
     says(why, "another of the declared revision took its place");
+}
+
+#[test]
+fn one_that_is_leaving_says_what_it_waits_for_and_then_who_let_go_of_it() {
+    let mut told = Told::running();
+    let (app, workload, replicas) = (app("shop"), workload("web"), vec![replica("shop-web-a")]);
+    let retired = ReplicasRetired {
+        app: app.clone(),
+        workload: workload.clone(),
+        replicas: replicas.clone(),
+        reason: RetireReason::ScaledDown,
+        leaving: true,
+    };
+    let at = told.by(Writer::Controller, None, retired);
+    let leaves = told.why("shop-web-a", None);
+    assert!(leaves.summary.contains("is leaving on n1"), "{}", leaves.summary);
+    says(part(&leaves, "Why it is leaving"), "every gateway has let go of it");
+    let silent = vec![node("n2")];
+    let released = ReplicasReleased { app, workload, replicas, gateways: 2, silent, open: 3 };
+    let at = told.by(Writer::Controller, Some(at), released);
+    let ends = told.why("shop-web-a", None);
+    let why = part(&ends, "Why it ended");
+    says(why, "there are more than declared");
+    says(why, &format!("asked to stop at r{at}"));
+    says(why, "2 gateways let go of it; nothing was heard of the gateway of n2");
+    says(why, "its time had passed with 3 still under way");
 }
 
 #[test]

@@ -124,6 +124,97 @@ fn a_probe_that_fails_often_enough_restarts_the_run() {
     assert_eq!(ended.retry_ms, Some(0));
 }
 
+/// A replica that never is ready, on an engine that answers every listing: when its tries began,
+/// counted from its start, until it is stopped, and when that is.
+fn tries(json: &str, takes_ms: u64) -> (Vec<u64>, u64) {
+    let mut world = World::new();
+    world.assign(&spec(json));
+    world.done(started());
+    let began_ms = world.now_ms;
+    let mut tries = Vec::new();
+    for _ in 0..10_000 {
+        let age_ms = world.now_ms - began_ms;
+        match world.ops.pop() {
+            Some(op @ Op::Probe { .. }) => {
+                tries.push(age_ms);
+                world.now_ms += takes_ms;
+                world.on([Input::Done(op, Done::Probed(Err("refused".to_owned())))]);
+            }
+            Some(Op::Stop { run: 1, remove: false, .. }) => return (tries, age_ms),
+            Some(other) => panic!("{other:?}"),
+            None => world.pass(10),
+        }
+        if world.listing.is_some() {
+            world.list([listed(1, true)]);
+        }
+    }
+    panic!("it is never stopped: {tries:?}");
+}
+
+#[test]
+fn what_never_is_ready_has_all_its_tries_after_the_start_period_an_interval_apart() {
+    let probe = |start_ms: u64| {
+        let check = r#""check":{"tcp":{"port":80}},"interval_ms":2000,"retries":3"#;
+        format!(r#"{{"image":"web","probe":{{{check},"start_period_ms":{start_ms}}}}}"#)
+    };
+    let slow = |ms: u64, of_ms: u64| (of_ms..of_ms + 600).contains(&ms);
+    for start_ms in [0, 5_000] {
+        let (tries, stopped_ms) = tries(&probe(start_ms), 0);
+        assert!(slow(stopped_ms, start_ms + 4_000), "{start_ms}: {tries:?}, {stopped_ms}");
+        // It is tried more often than it counts, and not all the time.
+        let gaps: Vec<u64> = tries.windows(2).map(|two| two[1] - two[0]).collect();
+        assert!(gaps.iter().all(|gap| (500..600).contains(gap)), "{tries:?}");
+    }
+    // A try that began within the start period says nothing, however late its answer is.
+    let (tries, stopped_ms) = tries(&probe(1_000), 1_100);
+    assert!(tries[0] < 1_000 && tries[0] + 1_100 > 1_000, "{tries:?}");
+    // Three from the second on, each the first after an interval: the second, fourth and sixth.
+    assert_eq!(tries.len(), 6, "{tries:?}");
+    assert!(stopped_ms >= tries[5], "{tries:?}, {stopped_ms}");
+}
+
+#[test]
+fn a_ready_replica_is_tried_once_an_interval_also_while_it_fails() {
+    let probe = r#""probe":{"check":{"tcp":{"port":80}},"interval_ms":2000,"retries":3}"#;
+    let mut world = running(&format!(r#"{{"image":"web",{probe}}}"#));
+    world.done(Done::Probed(Ok(())));
+    let began_ms = world.now_ms;
+    let mut tries = Vec::new();
+    while !matches!(world.ops.first(), Some(Op::Stop { .. })) {
+        if let Some(op) = world.ops.pop() {
+            tries.push(world.now_ms - began_ms);
+            world.on([Input::Done(op, Done::Probed(Err("refused".to_owned())))]);
+        } else {
+            world.pass(10);
+        }
+        if world.listing.is_some() {
+            world.list([listed(1, true)]);
+        }
+        assert!(tries.len() < 9, "it is never stopped: {tries:?}");
+    }
+    assert_eq!(tries, [2_000, 4_000, 6_000]);
+}
+
+#[test]
+fn what_turns_out_to_run_still_is_as_old_as_before() {
+    let probe = r#""probe":{"check":{"tcp":{"port":80}},"retries":1,"start_period_ms":9000}"#;
+    let mut world = running(&format!(r#"{{"image":"web",{probe}}}"#));
+    world.done(Done::Probed(Err("refused".to_owned())));
+    world.pass(8_000);
+    world.done(Done::Probed(Err("refused".to_owned())));
+    world.on([Input::Died(container_name(&id(), 1))]);
+    assert!(matches!(world.done(Done::StillRuns), Op::Examine { .. }));
+    world.pass(1_100);
+    while let Some(op) = world.ops.pop() {
+        if matches!(op, Op::Stop { .. }) {
+            return;
+        }
+        world.on([Input::Done(op, Done::Probed(Err("refused".to_owned())))]);
+        world.pass(1_000);
+    }
+    panic!("its start period began anew");
+}
+
 #[test]
 fn an_image_s_own_check_makes_ready_and_restarts_as_a_probe_does() {
     let mut world = World::new();

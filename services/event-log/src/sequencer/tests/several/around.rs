@@ -5,6 +5,7 @@ use schemas::place::Place;
 use schemas::subject::SEQUENCER_TAKEN;
 
 use super::{Instance, Storm};
+use crate::disk::store_group;
 use crate::entry;
 use crate::sequencer::tests::world::Bound;
 use crate::sequencer::{Input, Message, Outcome, Output, Seat, Sequencer, Setup, Stop, Streamed};
@@ -73,6 +74,14 @@ impl Storm {
             Output::Follow(from) => {
                 self.instances[i].following = from;
                 return;
+            }
+            Output::Store(group) => {
+                let one = &mut self.instances[i];
+                let input = store_group(&one.store, group);
+                if matches!(input, Input::NotStored(_)) {
+                    one.todo.retain(|output| !matches!(output, Output::Store(_)));
+                }
+                input
             }
             Output::Publish(message) => return self.instances[i].network.push_back(message),
             Output::Beat(beat) => {

@@ -1,0 +1,162 @@
+//! What concerns one app: what was said of it, of its replicas and files, and of the commands behind
+//! these. Nodes, leaderships and the log itself concern every app.
+
+use std::collections::BTreeSet;
+
+use schemas::envelope::Header;
+use schemas::event::{
+    AppConverged, AppDeleteStarted, AppDeleted, AppDeployed, AppStalled, CommandAccepted,
+    CommandRejected, Event, ExecStarted, ImageResolved, ReplicaEnded, ReplicaReady, ReplicaUnready,
+    ReplicasReleased, ReplicasRequested, ReplicasRetired, ReplicasUnplaced, RunEnded, RunFailed,
+    RunStarted, WorkloadRestarted, WorkloadScaled, app_entity,
+};
+use schemas::id::{AppKey, CommandId, Digest, ReplicaId};
+
+/// What is to stay of a history.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope {
+    app: Option<AppKey>,
+    known: bool,
+    replicas: BTreeSet<ReplicaId>,
+    files: BTreeSet<Digest>,
+    commands: BTreeSet<CommandId>,
+    /// Commands whose events concern the app if what they are about does.
+    about: Vec<(CommandId, String)>,
+}
+
+impl Scope {
+    pub(crate) fn new(app: Option<AppKey>) -> Self {
+        Self {
+            app,
+            known: false,
+            replicas: BTreeSet::new(),
+            files: BTreeSet::new(),
+            commands: BTreeSet::new(),
+            about: Vec::new(),
+        }
+    }
+
+    /// Takes in the next event.
+    pub(crate) fn read(&mut self, header: &Header, event: &Event) {
+        let Some(wanted) = &self.app else { return };
+        let command = header.correlation.as_ref();
+        let about = match event {
+            Event::ConfigStored(e) => Some(format!("config/{}", e.digest)),
+            Event::NoteAdded(e) => Some(e.object.clone()),
+            _ => None,
+        };
+        self.about.extend(command.cloned().zip(about));
+        if app_of(event) != Some(wanted) {
+            return;
+        }
+        self.known = true;
+        self.commands.extend(command.cloned());
+        match event {
+            Event::AppDeployed(e) => {
+                let files = e.spec.workloads.values().flat_map(|spec| spec.configs.values());
+                self.files.extend(files.map(|file| file.digest.clone()));
+            }
+            Event::ReplicasRequested(e) => {
+                self.replicas.extend(e.replicas.iter().map(|replica| replica.id.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether anything was said of the app.
+    pub(crate) fn is_known(&self) -> bool {
+        self.app.is_none() || self.known
+    }
+
+    /// Everything was taken in.
+    pub(crate) fn settle(&mut self) {
+        let about = std::mem::take(&mut self.about);
+        let of_app: Vec<CommandId> = about
+            .into_iter()
+            .filter(|(_, object)| self.is_about(object))
+            .map(|(id, _)| id)
+            .collect();
+        self.commands.extend(of_app);
+    }
+
+    fn is_about(&self, object: &str) -> bool {
+        let Some(app) = &self.app else { return true };
+        let replica = |id: &str| ReplicaId::new(id).is_ok_and(|id| self.replicas.contains(&id));
+        match object.split_once('/') {
+            Some(("node", _)) => true,
+            Some(("app", _)) => object == app_entity(app),
+            Some(("workload", rest)) => {
+                rest.rsplit_once('/').is_some_and(|(of, _)| of == app.to_string())
+            }
+            Some(("replica", id)) => replica(id),
+            Some(("config", digest)) => {
+                Digest::new(digest).is_ok_and(|digest| self.files.contains(&digest))
+            }
+            Some(("command", id)) => CommandId::new(id).is_ok_and(|id| self.commands.contains(&id)),
+            Some(_) | None => false,
+        }
+    }
+
+    /// What stays of an event; none when it concerns others only.
+    pub(crate) fn within(&self, event: Event) -> Option<Event> {
+        let Some(app) = &self.app else { return Some(event) };
+        let command =
+            |id: &CommandId, verb: &str| self.commands.contains(id) || verb.starts_with("node.");
+        let stays = match &event {
+            Event::CommandAccepted(CommandAccepted { command: id, verb, .. })
+            | Event::CommandRejected(CommandRejected { command: id, verb, .. }) => {
+                command(id, verb)
+            }
+            Event::ConfigStored(e) => self.files.contains(&e.digest),
+            Event::NoteAdded(e) => self.is_about(&e.object),
+            Event::ReplicasPlaced(e) => {
+                let mut e = e.clone();
+                e.replicas.retain(|replica| self.replicas.contains(replica));
+                return (!e.replicas.is_empty()).then(|| e.into());
+            }
+            Event::StrayRemoved(e) => {
+                let replica = e.container.rsplit_once('-').map_or("", |(replica, _)| replica);
+                self.is_about(&format!("replica/{replica}"))
+            }
+            _ => match (app_of(&event), replica_of(&event)) {
+                (Some(of), _) => of == app,
+                (None, Some(replica)) => self.replicas.contains(replica),
+                (None, None) => true,
+            },
+        };
+        stays.then_some(event)
+    }
+}
+
+/// The app that an event names.
+fn app_of(event: &Event) -> Option<&AppKey> {
+    match event {
+        Event::AppDeployed(AppDeployed { app, .. })
+        | Event::AppConverged(AppConverged { app, .. })
+        | Event::AppStalled(AppStalled { app, .. })
+        | Event::AppDeleteStarted(AppDeleteStarted { app })
+        | Event::AppDeleted(AppDeleted { app })
+        | Event::WorkloadScaled(WorkloadScaled { app, .. })
+        | Event::WorkloadRestarted(WorkloadRestarted { app, .. })
+        | Event::ReplicasRequested(ReplicasRequested { app, .. })
+        | Event::ReplicasRetired(ReplicasRetired { app, .. })
+        | Event::ReplicasReleased(ReplicasReleased { app, .. })
+        | Event::ReplicasUnplaced(ReplicasUnplaced { app, .. })
+        | Event::ImageResolved(ImageResolved { app, .. }) => Some(app),
+        _ => None,
+    }
+}
+
+/// The replica that an event is about.
+fn replica_of(event: &Event) -> Option<&ReplicaId> {
+    match event {
+        Event::RunFailed(RunFailed { replica, .. })
+        | Event::RunStarted(RunStarted { replica, .. })
+        | Event::RunEnded(RunEnded { replica, .. })
+        | Event::ReplicaReady(ReplicaReady { replica, .. })
+        | Event::ReplicaUnready(ReplicaUnready { replica, .. })
+        | Event::ReplicaEnded(ReplicaEnded { replica, .. })
+        | Event::ExecStarted(ExecStarted { replica, .. }) => Some(replica),
+        _ => None,
+    }
+}
