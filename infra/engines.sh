@@ -25,7 +25,8 @@ readonly wait=60 # seconds, for an engine to answer
 id=$(sha256sum <<<"$dir" | cut -c1-4)
 readonly prefix=muster-$id
 readonly bridge=mu$id
-readonly network=10.$((0x${id:0:2} % 200 + 20)).$((0x${id:2:2}))
+# From 10.170.0.0 on are the ranges in which gateways serve workloads by name.
+readonly network=10.$((0x${id:0:2} % 150 + 20)).$((0x${id:2:2}))
 readonly forwarding=(FORWARD -i "$bridge" -o "$bridge" -j ACCEPT)
 
 die() { printf 'engines: error: %s\n' "$*" >&2; exit 1; }

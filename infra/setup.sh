@@ -23,6 +23,7 @@ docker.io        command -v dockerd
 docker-registry  command -v docker-registry
 iptables         command -v iptables
 iproute2         command -v ip
+nftables         command -v nft
 util-linux       command -v nsenter
 procps           command -v ps
 busybox-static   command -v busybox

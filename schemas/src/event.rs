@@ -491,6 +491,10 @@ events! {
         /// Where its ports can be reached.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         endpoints: Vec<Endpoint>,
+        /// The container's own address and the length of its network's prefix: `172.18.0.3/16`. What
+        /// comes from that network on its node is of the replica's app.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inside: Option<String>,
     }
     /// A run of a replica ended.
     RunEnded by By::Agent => {

@@ -17,7 +17,7 @@ use crate::id::{AppName, Digest, VolumeName, WorkloadName};
 
 pub use autoscale::Autoscale;
 pub use port::{AppProtocol, Port, Protocol};
-pub use traffic::{Balance, Route, Tls};
+pub use traffic::{Balance, Open, Route, Tls};
 pub use update::{Step, Strategy as UpdateStrategy, Update};
 
 /// A set of workloads, deployed as one revision. A Compose file is one app.
@@ -115,6 +115,9 @@ pub struct WorkloadSpec {
     /// Which of its ready replicas gets the next connection or request.
     #[serde(default, skip_serializing_if = "is_default")]
     pub balance: Balance,
+    /// Which other apps reach it by its name. Default: none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub open: Open,
     /// When to pull the image.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pull: Pull,
@@ -188,6 +191,7 @@ impl WorkloadSpec {
             drain_ms: drain_ms(),
             routes: Vec::new(),
             balance: Balance::default(),
+            open: Open::default(),
             pull: Pull::default(),
             autoscale: None,
             overlap: Overlap::default(),
@@ -207,6 +211,7 @@ impl WorkloadSpec {
             drain_ms: drain_ms(),
             routes: Vec::new(),
             balance: Balance::default(),
+            open: Open::default(),
             autoscale: None,
             overlap: Overlap::default(),
             priority: 0,

@@ -14,6 +14,8 @@ mod drain;
 mod fork;
 mod history;
 mod http;
+mod inside;
+mod inside_hosts;
 mod leaving;
 mod life;
 mod metrics;

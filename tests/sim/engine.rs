@@ -194,6 +194,7 @@ impl Engine {
         Effect::Done(Done::Started {
             container: name.to_owned(),
             endpoints: container.endpoints.clone(),
+            inside: None,
             image_checks: false,
         })
     }
@@ -257,6 +258,7 @@ impl Engine {
                 running: container.status == Status::Running,
                 health: None,
                 endpoints: container.endpoints.clone(),
+                inside: None,
             };
             (name.clone(), listed)
         })

@@ -75,7 +75,7 @@ impl Gateway {
         self.life += 1;
         self.serving = Some(Serving {
             next: fold.cursor().position + 1,
-            follower: Follower::new(fold),
+            follower: Follower::new(fold, self.node.clone()),
             log_first: false,
             table: Table::default(),
             coming: VecDeque::new(),

@@ -6,17 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::testing::Server;
+use runtime::inside::Range;
 use schemas::id::NodeName;
 use schemas::registry::{Role, nats_users, permissions};
 
 use crate::engines::Host;
+use crate::resolver;
 
 /// The password of every user: these servers listen on loopback, for minutes.
 const PASSWORD: &str = "test";
@@ -42,7 +44,17 @@ pub struct Cluster {
     nodes: Vec<NodeName>,
     /// Those of the nodes, in their order; none when this machine's engine serves all.
     hosts: Vec<Host>,
+    /// Where its gateways serve workloads by name: its own, because machines are shared.
+    range: Range,
+    /// Who answers for names outside.
+    resolver: SocketAddr,
     running: BTreeMap<String, Child>,
+}
+
+/// A range that no other cluster of this run has, and that no engine uses by itself.
+fn own_range(count: u32) -> Range {
+    let number = (std::process::id() * 8 + count) % 80 + 170;
+    format!("10.{number}.0.0/16").parse().expect("a range")
 }
 
 /// What there is one of: event-log, the deciding services, and the gateway of the first node.
@@ -99,22 +111,28 @@ impl Cluster {
 
     fn begin(nodes: usize, hosts: Vec<Host>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let tag = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let tag = format!("{}-{count}", std::process::id());
         let nodes: Vec<NodeName> =
             (1..=nodes).map(|i| NodeName::new(&format!("t{tag}-{i}")).expect("a name")).collect();
         let mut roles = vec![Role::EventLog, Role::User("tester".to_owned())];
         roles.extend(Role::DECIDERS.map(Role::Decider));
         roles.extend(nodes.iter().cloned().map(Role::Agent));
-        roles.push(Role::Gateway(nodes[0].clone()));
+        roles.extend(nodes.iter().cloned().map(Role::Gateway));
         let users: Vec<_> = roles.into_iter().map(|role| (role, PASSWORD.to_owned())).collect();
         let folder = std::env::temp_dir().join(format!("muster-cluster-{tag}"));
         std::fs::create_dir_all(&folder).expect("the temporary folder takes folders");
         let listen = hosts.first().map_or("127.0.0.1", |host| &host.gateway);
         let server = Server::start_on(listen, &with_viewer(&nats_users(&users)));
         let app = format!("shop{tag}");
-        let mut cluster = Self { server, folder, app, nodes, hosts, running: BTreeMap::new() };
+        let (range, resolver) = (own_range(count), resolver::start(listen));
+        let running = BTreeMap::new();
+        let mut cluster = Self { server, folder, app, nodes, hosts, range, resolver, running };
         for service in SERVICES {
             cluster.run(service);
+        }
+        for gateway in cluster.gateways().into_iter().skip(1) {
+            cluster.run(&gateway);
         }
         for node in cluster.nodes.clone() {
             cluster.run(node.as_str());
@@ -152,11 +170,42 @@ impl Cluster {
         &self.folder
     }
 
+    /// Where its gateways serve workloads by name.
+    #[must_use]
+    pub fn range(&self) -> Range {
+        self.range
+    }
+
+    /// Its gateways: that of the first node, which serves all that share its machine, and those of
+    /// hosts.
+    #[must_use]
+    pub fn gateways(&self) -> Vec<String> {
+        let others = self.nodes.iter().skip(1).take(self.hosts.len().saturating_sub(1));
+        let others = others.map(|node| format!("gateway-{node}"));
+        std::iter::once("gateway".to_owned()).chain(others).collect()
+    }
+
+    /// Waits until its gateways serve workloads by name.
+    pub fn await_names(&self) {
+        for gateway in self.gateways() {
+            let log = self.folder.join(format!("{gateway}.log"));
+            self.until(&format!("{gateway} serves names"), |_| {
+                std::fs::read_to_string(&log)
+                    .is_ok_and(|log| log.contains("names inside are served"))
+            });
+        }
+    }
+
     /// Starts a service, or the agent of a node.
     pub fn run(&mut self, name: &str) {
         let node = self.nodes.iter().position(|node| node.as_str() == name);
-        let host = node.and_then(|node| self.hosts.get(node));
-        let service = if node.is_some() { "node-agent" } else { name };
+        let gateway = self.gateways().iter().position(|gateway| gateway == name);
+        let host = node.or(gateway).and_then(|node| self.hosts.get(node));
+        let service = match (node, gateway) {
+            (Some(_), _) => "node-agent",
+            (_, Some(_)) => "gateway",
+            _ => name,
+        };
         let log = self.folder.join(format!("{name}.log"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log);
         let log = log.expect("the folder takes files");
@@ -176,10 +225,14 @@ impl Cluster {
             // None of this machine's own credentials.
             command.env("DOCKER_CONFIG", self.folder.join("docker"));
         }
-        if name == "gateway" {
-            command.args(["--node", self.nodes[0].as_str(), "--listen", "127.0.0.1"]);
+        if node.or(gateway).is_some() {
+            command.args(["--service-range", &self.range.to_string()]);
         }
-        if let Some(host) = host {
+        if let Some(gateway) = gateway {
+            command.args(["--node", self.nodes[gateway].as_str(), "--listen", "127.0.0.1"]);
+            command.args(["--resolver", &self.resolver.to_string()]);
+        }
+        if let Some(host) = host.filter(|_| node.is_some()) {
             command.args(["--docker-host", &host.engine, "--address", &host.address]);
         }
         self.running.insert(name.to_owned(), command.spawn().expect("it starts"));
@@ -323,6 +376,15 @@ impl Drop for Cluster {
         for child in self.running.values_mut() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if self.hosts.is_empty() {
+            // What a gateway that was killed could not put back.
+            let (table, range) = (self.range.token(), self.range.to_string());
+            let quiet = |program: &str, args: &[&str]| {
+                let _ = Command::new(program).args(args).output();
+            };
+            quiet("nft", &["delete", "table", "ip", &table]);
+            quiet("ip", &["route", "delete", "local", &range, "dev", "lo"]);
         }
         // Engines of hosts go with all that they have.
         for node in self.nodes.iter().filter(|_| self.hosts.is_empty()) {

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod engines;
 pub mod live_log;
 pub mod repair;
+pub mod resolver;
 pub mod takeover;
 pub mod transcript;
 

@@ -9,6 +9,7 @@
 //! web sleep [SECONDS]      do nothing for so long (without a number: for ever), then end with 0
 //! web exit CODE [MS]       end with CODE, after MS milliseconds
 //! web probe URL            GET the URL; end with 0 if the answer is a 2xx within 2 seconds, else with 1
+//! web store                keep values: SET, GET and INCR as Redis has them, one a line, by TCP and by UDP
 //!
 //! /                        who answers: greeting, host, version, and an id that differs for every start
 //! /healthz                 200; 503 before READY_MS is over, and between /unhealthy and /healthy
@@ -19,12 +20,19 @@
 //! /sleep?ms=N              answer after so long, without using a core
 //! /env                     the environment, sorted
 //! /file?path=P             the first 64 KiB of a file
+//! /resolve?name=N          the addresses of a name, sorted; 502 and why when it has none
+//! /fetch?url=U             what a URL answers; 502 and why when it does not
+//! /ask?at=A&say=S          the line that HOST:PORT answers to a line; with &by=udp, datagrams
+//! /next                    the same as /fetch, of the URL in NEXT
+//! /count                   counts, in the store at STORE
 //!
 //! PORT        8080         where to listen
 //! GREETING    hello        the first word of /
 //! VERSION     none         set by the image
 //! READY_MS    0            /healthz says 503 for so long after the start
 //! TERM_MS     0            how long to go on serving after SIGTERM before ending
+//! NEXT                     a URL for /next
+//! STORE                    the HOST:PORT of a store for /count
 //! ```
 
 // The workspace's rules on clocks, environment and exits are for services, which a simulator must be able to replay.
@@ -43,6 +51,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+mod clients;
+mod store;
 
 /// The most of a file that is shown, of a request line or header that is read, and of a request body that is skipped.
 const MOST: u64 = 64 * 1024;
@@ -71,7 +82,8 @@ fn main() {
             Ok(status) => fail(1, format_args!("{url} answered {status}")),
             Err(error) => fail(1, format_args!("{url}: {error}")),
         },
-        _ => fail(2, "usage: web [sleep [SECONDS] | exit CODE [MS] | probe URL]"),
+        ["store"] => store::serve(server.port),
+        _ => fail(2, "usage: web [sleep [SECONDS] | exit CODE [MS] | probe URL | store]"),
     }
 }
 
@@ -218,6 +230,13 @@ impl Server {
                     Err(error) => (404, format!("{path}: {error}\n").into_bytes()),
                 };
             }
+            "/resolve" | "/fetch" | "/ask" | "/next" | "/count" => {
+                let found = clients::answer(request.path.as_str(), &request.query);
+                return found.map_or_else(
+                    |error| (502, format!("{error}\n").into_bytes()),
+                    |text| (200, text.into_bytes()),
+                );
+            }
             path => return (404, format!("{path} is not known here\n").into_bytes()),
         };
         match answer {
@@ -323,6 +342,11 @@ fn unescaped(text: &str) -> String {
 
 /// The status with which a URL is answered.
 fn probe(url: &str) -> io::Result<u16> {
+    fetch(url).map(|(status, _)| status)
+}
+
+/// The status and the text with which a URL is answered.
+fn fetch(url: &str) -> io::Result<(u16, String)> {
     let wrong = |why| io::Error::new(io::ErrorKind::InvalidInput, why);
     let rest = url.strip_prefix("http://").ok_or_else(|| wrong("only http:// is spoken here"))?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -335,12 +359,14 @@ fn probe(url: &str) -> io::Result<u16> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     write!(stream, "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")?;
-    let first = line(&mut BufReader::new(stream)).map_err(|error| match error.kind() {
+    let mut answer = String::new();
+    stream.take(MOST).read_to_string(&mut answer).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "no answer in time"),
         _ => error,
     })?;
-    let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
-    status.ok_or_else(|| wrong("the answer is not HTTP"))
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| wrong("the answer is not HTTP"))?;
+    Ok((status, answer.split_once("\r\n\r\n").map_or("", |(_, text)| text).to_owned()))
 }
 
 /// Where the signal handler writes, to wake the thread that ends the process.

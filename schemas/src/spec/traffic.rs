@@ -1,9 +1,11 @@
 //! Which traffic leads to a workload, and to which of its replicas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::id::AppName;
 
 /// Which of the ready replicas gets the next connection or request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +22,31 @@ pub enum Balance {
     Header(String),
     /// A cookie of this name, set by the gateway, leads back to the same replica.
     Cookie(String),
+}
+
+/// Which other apps of the tenant reach a workload by its name. Its own app always does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Open {
+    /// None.
+    #[default]
+    No,
+    /// All.
+    All,
+    /// These.
+    To(BTreeSet<AppName>),
+}
+
+impl Open {
+    /// Whether an app other than its own reaches it.
+    #[must_use]
+    pub fn reaches(&self, app: &AppName) -> bool {
+        match self {
+            Self::No => false,
+            Self::All => true,
+            Self::To(apps) => apps.contains(app),
+        }
+    }
 }
 
 /// Requests that lead to a workload, through the ports on which gateways serve HTTP and HTTPS.

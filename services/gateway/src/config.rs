@@ -1,9 +1,10 @@
 //! The settings of the gateway.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use runtime::Settings;
+use runtime::inside::Range;
 use schemas::id::NodeName;
 
 /// The gateway: serves published ports, and forwards them to the replicas that are ready.
@@ -19,6 +20,17 @@ pub struct Config {
     /// The address on which published ports are served.
     #[arg(long, env = "MUSTER_LISTEN", default_value = "0.0.0.0")]
     pub listen: IpAddr,
+    /// The addresses on which workloads are reached by name, from the containers of this machine: a
+    /// private range that nothing else here uses. The node's agent must be given the same.
+    #[arg(long, env = "MUSTER_SERVICE_RANGE", default_value = Range::DEFAULT)]
+    pub service_range: Range,
+    /// Serves no workloads by name, and leaves the machine's routes and packet filter alone.
+    #[arg(long, env = "MUSTER_NO_NAMES")]
+    pub no_names: bool,
+    /// Who is asked for names outside, as IP:PORT. May be given again. Default: the resolvers of
+    /// /etc/resolv.conf.
+    #[arg(long = "resolver", value_name = "IP:PORT")]
+    pub resolvers: Vec<SocketAddr>,
     /// The port that serves HTTP for all workloads, by host and path. Without it, none does.
     #[arg(long, env = "MUSTER_HTTP_PORT", value_name = "PORT")]
     pub http_port: Option<u16>,

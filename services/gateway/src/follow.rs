@@ -3,13 +3,17 @@
 use cluster::{Fold, FoldError};
 use runtime::reader::Read;
 use schemas::event::Event;
+use schemas::id::NodeName;
 
+use crate::inside::map::Map;
 use crate::table::Table;
 
 /// A reader of history that says what is to be served.
 #[derive(Debug)]
 pub struct Follower {
     fold: Fold,
+    /// The node whose machine is served.
+    node: NodeName,
     /// Whether the end of history was seen: a table of the past must not be served.
     caught_up: bool,
     /// The last table that was asked for.
@@ -36,10 +40,10 @@ pub enum Need {
 }
 
 impl Follower {
-    /// Goes on after a fold.
+    /// Goes on after a fold, for the machine of a node.
     #[must_use]
-    pub fn new(fold: Fold) -> Self {
-        Self { fold, caught_up: false, told: None, left: false, fetching: None }
+    pub fn new(fold: Fold, node: NodeName) -> Self {
+        Self { fold, node, caught_up: false, told: None, left: false, fetching: None }
     }
 
     /// The history as far as it was read.
@@ -108,14 +112,10 @@ impl Follower {
         if !news && touched.apps.is_empty() && touched.nodes.is_empty() {
             return None;
         }
-        let mut table = Table::of(self.fold.state(), place);
-        if !news && let Some(told) = &self.told {
-            // Whatever is served counts, but the place from which on that is so.
-            table.place = told.place;
-            if table == *told {
-                return None;
-            }
-            table.place = place;
+        let state = self.fold.state();
+        let table = Table { inside: Map::of(state, &self.node), ..Table::of(state, place) };
+        if !news && self.told.as_ref().is_some_and(|told| told.leads_as(&table)) {
+            return None;
         }
         self.told = Some(table.clone());
         Some(table)

@@ -4,7 +4,8 @@
 //! [`follow`] reads history and says what is to be served: a [`table`] of endpoints by published
 //! port, which follows from the state and from nothing else. [`ports`] listens as the table says;
 //! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes, and `http` requests; [`open`] counts what is
-//! under way on each replica, [`numbers`] what went there.
+//! under way on each replica, [`numbers`] what went there. [`inside`] serves workloads by name to the
+//! containers of its machine.
 //!
 //! [`report`] says which table is served by, and what is under way where it does not lead any more.
 //!
@@ -13,6 +14,7 @@
 pub mod balance;
 pub mod config;
 pub mod follow;
+pub mod inside;
 pub mod numbers;
 pub mod open;
 pub mod ports;

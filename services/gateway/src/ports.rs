@@ -15,6 +15,7 @@ use runtime::{Admin, Failure, Shutdown, clock};
 use schemas::spec::Protocol;
 use tokio::sync::{oneshot, watch};
 
+use crate::inside::Inside;
 use crate::pool::{Pool, Shared};
 use crate::table::{Change, Published, Route, Table};
 use crate::web::{self, Web};
@@ -50,7 +51,8 @@ pub struct Doors {
     pub certificates: Option<PathBuf>,
 }
 
-/// Serves what the tables say, until asked to stop. `served` shows the table that it goes by.
+/// Serves what the tables say, until asked to stop; `inside` is told of them as well. `served` shows the
+/// table that it goes by.
 ///
 /// # Errors
 ///
@@ -58,6 +60,7 @@ pub struct Doors {
 pub async fn serve(
     doors: Doors,
     shared: Shared,
+    inside: Arc<Inside>,
     mut tables: watch::Receiver<Table>,
     served: watch::Sender<Table>,
     admin: Admin,
@@ -67,6 +70,7 @@ pub async fn serve(
     let mut ports = Ports {
         doors,
         shared,
+        inside,
         admin,
         served,
         taken_up: 0,
@@ -98,6 +102,7 @@ pub async fn serve(
 struct Ports {
     doors: Doors,
     shared: Shared,
+    inside: Arc<Inside>,
     admin: Admin,
     /// The table that ports lead by.
     served: watch::Sender<Table>,
@@ -126,6 +131,7 @@ enum Listening {
 
 impl Ports {
     async fn become_as(&mut self, table: Table) {
+        self.inside.become_as(&table.inside);
         let changes = self.served.borrow().changes(&table);
         for change in changes {
             match change {
@@ -179,7 +185,7 @@ impl Ports {
                 self.tasks.spawn(name, tcp::serve(listener, pool, stop, listening));
             }),
             Protocol::Udp => udp::bind(address).await.map(|socket| {
-                self.tasks.spawn(name, udp::serve(socket, pool, stop, listening));
+                self.tasks.spawn(name, udp::serve(socket, pool, |_| true, stop, listening));
             }),
         };
         match taken {
@@ -284,6 +290,7 @@ impl Ports {
         for pool in self.ports.values().map(|port| &port.pool).chain(&self.closed) {
             pool.tell(metrics);
         }
+        self.inside.tell(metrics);
         // Last: whoever sees it sees the rest as that table has it.
         let taken_up = std::mem::take(&mut self.taken_up);
         metrics.count("muster_gateway_tables", "Tables that were taken up.", &[], taken_up);

@@ -1,15 +1,18 @@
 //! The wiring: history in, tables out, ports that follow them, and reports of what they serve by.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
 use runtime::tasks::Tasks;
 use runtime::{Admin, Failure, Shutdown, history, reader};
+use schemas::id::NodeName;
 use schemas::registry::Role;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::follow::{Follower, Need};
+use crate::inside::Inside;
 use crate::pool::Shared;
 use crate::ports::Doors;
 use crate::table::Table;
@@ -39,6 +42,13 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let shared = Shared::of(config.node.clone(), config.access_log);
     let (tables, seen) = watch::channel(Table::default());
     let (served, serving) = watch::channel(Table::default());
+    let inside = Arc::new(Inside::new(config.service_range, shared.clone()));
+    let mut tasks = Tasks::default();
+    if !config.no_names {
+        let (resolvers, stop) = (config.resolvers.clone(), shutdown.clone());
+        let names = inside.clone().serve(name.clone(), resolvers, admin.clone(), stop);
+        tasks.spawn("inside", names);
+    }
     let doors = Doors {
         name,
         listen: config.listen,
@@ -46,15 +56,12 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         https: config.https_port,
         certificates: config.certificates.clone(),
     };
-    let mut tasks = Tasks::default();
-    tasks.spawn(
-        "ports",
-        ports::serve(doors, shared.clone(), seen, served, admin.clone(), shutdown.clone()),
-    );
+    let (to_serve, stop) = (shared.clone(), shutdown.clone());
+    tasks.spawn("ports", ports::serve(doors, to_serve, inside, seen, served, admin.clone(), stop));
     let on_the_bus = async move {
         let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
         tokio::try_join!(
-            follow(&bus, &role, &tables, &admin, &shutdown),
+            follow(&bus, &role, &config.node, &tables, &admin, &shutdown),
             report::tell(&bus, &config.node, serving, shared.open.clone(), &admin, &shutdown),
             report::traffic(&bus, &shared, &shutdown),
         )
@@ -68,6 +75,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
 async fn follow(
     bus: &Bus,
     role: &Role,
+    node: &NodeName,
     tables: &watch::Sender<Table>,
     admin: &Admin,
     shutdown: &Shutdown,
@@ -78,7 +86,7 @@ async fn follow(
         let reading = Reading {
             name: &name,
             bus,
-            follower: Follower::new(fold),
+            follower: Follower::new(fold, node.clone()),
             tables,
             admin,
             heard: reader::Heard::default(),

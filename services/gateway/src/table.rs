@@ -20,6 +20,8 @@ mod web;
 
 pub use web::{Backend, Rule, Web};
 
+use crate::inside::map::Map;
+
 /// A port on which a workload is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Published {
@@ -76,6 +78,8 @@ pub struct Table {
     pub routes: BTreeMap<Published, Route>,
     /// Those by host and path.
     pub web: Web,
+    /// What containers reach by name.
+    pub inside: Map,
 }
 
 /// A difference between two tables.
@@ -90,7 +94,7 @@ pub enum Change {
 }
 
 impl Table {
-    /// What a state says is to be served.
+    /// What a state says is to be served as published ports.
     #[must_use]
     pub fn of(state: &State, place: Place) -> Self {
         let mut routes = BTreeMap::new();
@@ -110,13 +114,21 @@ impl Table {
                 }
             }
         }
-        Self { place, routes, web: Web::of(state) }
+        Self { place, routes, web: Web::of(state), inside: Map::default() }
+    }
+
+    /// Whether it leads everywhere as another one does, which may be of another moment.
+    #[must_use]
+    pub fn leads_as(&self, other: &Self) -> bool {
+        let Self { place: _, routes, web, inside } = self;
+        (routes, web, inside) == (&other.routes, &other.web, &other.inside)
     }
 
     /// The replicas that it leads to.
     #[must_use]
     pub fn led_to(&self) -> BTreeSet<&ReplicaId> {
-        let routes = self.routes.values().chain(self.web.backends.values());
+        let inside = self.inside.workloads.values().flat_map(|served| served.ports.values());
+        let routes = self.routes.values().chain(self.web.backends.values()).chain(inside);
         routes.flat_map(|route| &route.endpoints).map(|endpoint| &endpoint.replica).collect()
     }
 
@@ -151,7 +163,7 @@ fn ports_of<'a>(
 }
 
 /// How good a replica is for traffic: the lower, the better.
-type Rank = u8;
+pub(crate) type Rank = u8;
 
 /// The endpoints of the best replicas.
 fn endpoints(
@@ -195,7 +207,7 @@ fn endpoints(
 }
 
 /// The node of a replica, and how good it is. None for one that must not be sent anything.
-fn rank<'a>(state: &State, replica: &'a Replica) -> Option<(&'a NodeName, Rank)> {
+pub(crate) fn rank<'a>(state: &State, replica: &'a Replica) -> Option<(&'a NodeName, Rank)> {
     let node = replica.node.as_ref()?;
     let suspected = match state.nodes.get(node)?.status {
         NodeStatus::Ready => false,

@@ -38,10 +38,12 @@ pub(crate) async fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind(address).await
 }
 
-/// Serves a port until asked to stop. `listening` goes with the socket.
+/// Serves a port until asked to stop, for clients that may speak there. `listening` goes with the
+/// socket.
 pub(crate) async fn serve(
     socket: UdpSocket,
     pool: Arc<Pool>,
+    may: impl Fn(SocketAddr) -> bool + Send,
     stop: Shutdown,
     listening: oneshot::Sender<()>,
 ) -> Result<(), Failure> {
@@ -57,6 +59,7 @@ pub(crate) async fn serve(
                 queues.retain(|_, queue| !queue.is_closed());
             }
             received = socket.recv_from(&mut buffer) => match received {
+                Ok((_, client)) if !may(client) => {}
                 Ok((bytes, client)) => {
                     let datagram = buffer[..bytes].to_vec();
                     let known = queues.get(&client).filter(|queue| !queue.is_closed()).cloned();

@@ -5,6 +5,7 @@
 
 mod checks;
 mod nodes;
+mod range;
 mod server;
 mod users;
 
@@ -136,9 +137,12 @@ async fn serve(
     service!("autoscaler", autoscaler, settings(&Role::Decider("autoscaler"))?);
     service!("health", health, settings(&Role::Decider("health"))?);
     let names = nodes.names();
+    let range = range::kept(dev.service_range, folder).await?;
+    let in_range = ["--service-range".to_owned(), range.to_string()];
     for (node, more) in nodes.run {
         let mut args = settings(&Role::Agent(node.clone()))?;
         args.extend(["--node".to_owned(), node.to_string()]);
+        args.extend(in_range.clone());
         args.extend(more);
         service!(&format!("node-agent {node}"), node_agent, args);
     }
@@ -146,6 +150,9 @@ async fn serve(
     let mut args = settings(&Role::Gateway(names[0].clone()))?;
     args.extend(["--node".to_owned(), names[0].to_string()]);
     args.extend(serving(dev));
+    args.extend(in_range);
+    // Simulated containers ask nobody.
+    args.extend(dev.fork.iter().map(|_| "--no-names".to_owned()));
     service!("gateway", gateway, args);
     let password = users.password(&Role::User(USER.to_owned()))?;
     let folder = folder.to_owned();

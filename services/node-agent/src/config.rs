@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use runtime::Settings;
+use runtime::inside::Range;
 use schemas::id::NodeName;
 
 /// The engine that only pretends.
@@ -27,6 +28,12 @@ pub struct Config {
     #[arg(long = "docker-host", alias = "engine", env = "MUSTER_DOCKER_HOST", value_parser = engine)]
     #[arg(default_value = "unix:///var/run/docker.sock")]
     pub engine: String,
+    /// Who answers containers for the names of workloads.
+    #[arg(long, env = "MUSTER_NAMES", value_enum, default_value_t = NamesBy::Auto)]
+    pub names: NamesBy,
+    /// The addresses on which this machine's gateway serves workloads by name: what it is given there.
+    #[arg(long, env = "MUSTER_SERVICE_RANGE", default_value = Range::DEFAULT)]
+    pub service_range: Range,
     /// A label of the node, as KEY=VALUE. May be given again.
     #[arg(long = "label", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -47,6 +54,18 @@ pub struct Config {
     /// How many agents share the machine: each offers an equal part of it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub shared_by: u64,
+}
+
+/// Who answers containers for the names of workloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum NamesBy {
+    /// The gateway, when it serves names on this machine as a container starts; else the engine
+    #[default]
+    Auto,
+    /// The gateway, for replicas on every node
+    Gateway,
+    /// The engine, for replicas on this node only
+    Engine,
 }
 
 impl Config {

@@ -6,6 +6,7 @@
 pub mod docker;
 pub mod simulated;
 
+mod names;
 mod spec;
 mod usage;
 
@@ -22,6 +23,8 @@ use schemas::report::Usage;
 use schemas::spec::Check;
 
 use crate::config::Config;
+
+use self::names::Names;
 
 /// One thing to do. At most one per replica is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +132,8 @@ pub enum Done {
         container: String,
         /// Where its ports can be reached.
         endpoints: Vec<Endpoint>,
+        /// The container's own address, with its network's prefix.
+        inside: Option<String>,
         /// Whether the image brings a health check of its own.
         image_checks: bool,
     },
@@ -177,6 +182,8 @@ pub struct Listed {
     pub health: Option<ImageHealth>,
     /// Where its ports can be reached.
     pub endpoints: Vec<Endpoint>,
+    /// Its own address, with its network's prefix.
+    pub inside: Option<String>,
 }
 
 /// What an image's own health check says of a container.
@@ -234,8 +241,13 @@ impl Engine {
             let arch = arch.to_owned();
             return simulated::Engine::open(&config.folder(), address, arch).map(Self::Simulated);
         }
-        let allowed = config.allow_mount.clone();
-        docker::Engine::connect(&config.engine, node, address, allowed).await.map(Self::Docker)
+        let node = docker::NodeSettings {
+            name: node,
+            address,
+            allowed: config.allow_mount.clone(),
+            names: Names::new(config.names, config.service_range),
+        };
+        docker::Engine::connect(&config.engine, node).await.map(Self::Docker)
     }
 
     /// What the engine says of itself.

@@ -306,6 +306,7 @@ impl Script {
                 address: format!("10.0.1.{}", replica.node),
                 port,
             }],
+            inside: None,
         };
         self.tell(&writer, vec![started.into()], None);
         let ready = ReplicaReady { replica: replica.id.clone(), run: replica.run };

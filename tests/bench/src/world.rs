@@ -97,8 +97,13 @@ pub(crate) fn start(history: &mut History) {
         };
         let writer = Writer::Agent(node);
         let container = "0123456789abcdef".repeat(4);
-        let started =
-            RunStarted { replica: replica.clone(), run: 1, container, endpoints: vec![endpoint] };
+        let started = RunStarted {
+            replica: replica.clone(),
+            run: 1,
+            container,
+            endpoints: vec![endpoint],
+            inside: None,
+        };
         history.add(&writer, started);
         history.add(&writer, ReplicaReady { replica, run: 1 });
     }

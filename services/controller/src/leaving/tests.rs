@@ -59,7 +59,10 @@ impl World {
             history
                 .add(&Writer::Controller, requested)
                 .add(&Writer::Scheduler, placed)
-                .add(&agent, RunStarted { replica: replica(id), run: 1, container, endpoints })
+                .add(
+                    &agent,
+                    RunStarted { replica: replica(id), run: 1, container, endpoints, inside: None },
+                )
                 .add(&agent, ReplicaReady { replica: replica(id), run: 1 });
         }
         let mut leaving = Leaving::default();

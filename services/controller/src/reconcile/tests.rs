@@ -172,13 +172,19 @@ impl World {
                     retry_ms: 500,
                 }
                 .into(),
-                (_, Phase::Placed) => {
-                    RunStarted { replica: id, run: 1, container: "c".into(), endpoints }.into()
+                (_, Phase::Placed) => RunStarted {
+                    replica: id,
+                    run: 1,
+                    container: "c".into(),
+                    endpoints,
+                    inside: None,
                 }
+                .into(),
                 (_, Phase::Running) if ill => continue,
                 (_, Phase::Waiting) if looping => {
                     let (run, container) = (replica.run + 1, "c".into());
-                    RunStarted { replica: id, run, container, endpoints: Vec::new() }.into()
+                    let endpoints = Vec::new();
+                    RunStarted { replica: id, run, container, endpoints, inside: None }.into()
                 }
                 (_, Phase::Running) if looping => {
                     let evidence = Evidence {

@@ -93,7 +93,8 @@ fn happen(history: &mut History, what: u8, number: u8) {
         }
         5 => {
             let container = number.to_string();
-            let event = RunStarted { replica: id, run, container, endpoints: Vec::new() };
+            let event =
+                RunStarted { replica: id, run, container, endpoints: Vec::new(), inside: None };
             history.add(&agent, event);
         }
         6 => _ = history.add(&agent, ReplicaReady { replica: id, run }),

@@ -26,6 +26,10 @@ fn history() -> History {
     history
 }
 
+fn follower(fold: Fold) -> Follower {
+    Follower::new(fold, cluster::history::node("n1"))
+}
+
 fn read(follower: &mut Follower, entries: &[Vec<u8>]) -> Vec<Need> {
     entries.iter().filter_map(|entry| follower.take(Read::Entry(entry.clone()))).collect()
 }
@@ -33,7 +37,7 @@ fn read(follower: &mut Follower, entries: &[Vec<u8>]) -> Vec<Need> {
 #[test]
 fn a_table_comes_at_the_end_of_history_and_when_something_changed() {
     let mut history = history();
-    let mut follower = Follower::new(Fold::new());
+    let mut follower = follower(Fold::new());
     assert_eq!(read(&mut follower, &history.entries), []);
     assert_eq!(follower.table(), None, "what was served in the past is not served now");
     assert!(follower.waits_for().is_some());
@@ -61,7 +65,7 @@ fn a_table_comes_at_the_end_of_history_and_when_something_changed() {
 #[test]
 fn a_change_of_what_requests_lead_to_alone_is_told() {
     let mut history = history();
-    let mut follower = Follower::new(history.fold.clone());
+    let mut follower = Follower::new(history.fold.clone(), cluster::history::node("n1"));
     assert_eq!(follower.take(Read::CaughtUp), None);
     let first = follower.table().expect("a table");
     let app_now = history.fold.state().apps.get(&app("shop")).expect("it is declared");
@@ -80,7 +84,7 @@ fn a_change_of_what_requests_lead_to_alone_is_told() {
 #[test]
 fn what_left_is_told_of_whether_or_not_the_table_knew_it() {
     let mut history = history();
-    let mut follower = Follower::new(history.fold.clone());
+    let mut follower = follower(history.fold.clone());
     assert_eq!(follower.take(Read::CaughtUp), None);
     let first = follower.table().expect("a table");
     let mut after = |history: &mut History, writer: &Writer, event: Event| {
@@ -109,7 +113,7 @@ fn what_left_is_told_of_whether_or_not_the_table_knew_it() {
 
 #[test]
 fn an_empty_history_has_an_empty_table() {
-    let mut follower = Follower::new(Fold::new());
+    let mut follower = follower(Fold::new());
     assert_eq!(follower.take(Read::CaughtUp), None);
     assert_eq!(follower.table(), Some(Table::default()));
 }
@@ -117,7 +121,7 @@ fn an_empty_history_has_an_empty_table() {
 #[test]
 fn what_is_missing_is_asked_for_once_and_repeats_are_nothing() {
     let entries = history().entries;
-    let mut follower = Follower::new(Fold::new());
+    let mut follower = follower(Fold::new());
     assert_eq!(read(&mut follower, &entries[..2]), []);
     assert_eq!(read(&mut follower, &entries[..2]), [], "a repeat");
     assert_eq!(read(&mut follower, &entries[3..]), [Need::Fetch { from: 3 }]);
@@ -136,7 +140,7 @@ fn the_stream_is_doubted_and_the_log_is_believed() {
     other.node("n9", 1, 1).node("n8", 1, 1);
     let theirs = &other.entries;
     let differs = ours.iter().zip(theirs).position(|(a, b)| a != b).expect("they differ");
-    let mut follower = Follower::new(Fold::new());
+    let mut follower = follower(Fold::new());
     assert_eq!(read(&mut follower, &ours[..=differs]), []);
     let next = u64::try_from(differs).expect("a small history") + 2;
     let foreign = theirs[differs + 1].clone();

@@ -70,7 +70,7 @@ fn started(name: &str, run: u32, container: u16, on: u16) -> RunStarted {
         at(container, Protocol::Tcp, on),
         at(9090, Protocol::Tcp, on + 2),
     ];
-    RunStarted { replica: replica(&id(name)), run, container: "c".into(), endpoints }
+    RunStarted { replica: replica(&id(name)), run, container: "c".into(), endpoints, inside: None }
 }
 
 fn placed(on: &str, name: &str) -> ReplicasPlaced {

@@ -115,7 +115,7 @@ mod tests {
             let agent = Writer::Agent(on.clone());
             let (run, container) = (1, "c".to_owned());
             let replica = id.clone();
-            history.add(&agent, RunStarted { replica, run, container, endpoints });
+            history.add(&agent, RunStarted { replica, run, container, endpoints, inside: None });
             history.add(&agent, ReplicaReady { replica: id, run });
         }
     }

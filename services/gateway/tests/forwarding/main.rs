@@ -58,10 +58,13 @@ impl Gateway {
         let node = NodeName::new("n1").expect("a name");
         let shared = Shared::of(node, false);
         let open = shared.open.clone();
+        // It is told, and nobody serves it.
+        let range = runtime::inside::Range::DEFAULT.parse().expect("the default is one");
+        let inside = std::sync::Arc::new(gateway::inside::Inside::new(range, shared.clone()));
         let doors =
             Doors { name: "gateway.n1".to_owned(), listen: HERE, http, https, certificates };
-        let ports =
-            gateway::ports::serve(doors, shared.clone(), seen, serving, admin.clone(), shutdown);
+        let (all, told) = (shared.clone(), admin.clone());
+        let ports = gateway::ports::serve(doors, all, inside, seen, serving, told, shutdown);
         tasks.spawn("ports", ports);
         let (speaks, balance) = (AppProtocol::Detect, Balance::LeastLoaded);
         Self { tables, served, open, admin, tasks, shared, speaks, balance, stopper }

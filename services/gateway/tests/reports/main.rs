@@ -54,6 +54,9 @@ impl World {
             settings,
             node: node("n1"),
             listen: HERE,
+            service_range: runtime::inside::Range::DEFAULT.parse().expect("the default is one"),
+            no_names: true,
+            resolvers: Vec::new(),
             http_port: None,
             https_port: None,
             certificates: None,
@@ -115,7 +118,10 @@ fn ready(history: &mut History, id: &str, port: u16) {
     history
         .add(&Writer::Controller, requested)
         .add(&Writer::Scheduler, placed)
-        .add(&agent, RunStarted { replica: replica(id), run: 1, container, endpoints })
+        .add(
+            &agent,
+            RunStarted { replica: replica(id), run: 1, container, endpoints, inside: None },
+        )
         .add(&agent, ReplicaReady { replica: replica(id), run: 1 });
 }
 

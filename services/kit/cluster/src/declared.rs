@@ -23,7 +23,7 @@ fn workloads(
         // Commands may have changed these since, and two workloads that differ in them alone share a spec.
         spec.replicas = workload.replicas;
         spec.autoscale = workload.autoscale;
-        workload.conduct.clone().told_in(&mut spec);
+        workload.conduct.say(&mut spec);
         Some((name.clone(), spec))
     });
     specs.collect()

@@ -2,7 +2,9 @@
 //!
 //! Declared and observed are separate fields. A replica's node never changes once it has one.
 
+mod conduct;
 mod index;
+mod numbers;
 mod rollout;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::section::{Section, hash_of};
 
+pub use conduct::Conduct;
 pub use index::{Index, Load};
-pub use rollout::{Conduct, Good, Held, RolledBack, Rollout, Symptom};
+pub use numbers::Numbers;
+pub use rollout::{Good, Held, RolledBack, Rollout, Symptom};
 
 /// How many receipts the state holds; older ones are in the log only.
 pub const RECEIPTS_MAX: usize = 10_000;
@@ -294,6 +298,10 @@ pub struct Workload {
     /// What was last wrong with a replica of a changed spec.
     #[serde(default)]
     pub symptom: Option<Symptom>,
+    /// Its number among all workloads, for as long as it is there: its address inside is so far into a
+    /// gateway's range. None when there are more workloads than numbers.
+    #[serde(default)]
+    pub number: Option<u16>,
     /// How often it was restarted.
     pub generation: u64,
     /// How many replicas were ever requested; the next one's id follows from it.
@@ -364,6 +372,9 @@ pub struct Replica {
     pub leaving: bool,
     /// Where its ports can be reached.
     pub endpoints: Vec<Endpoint>,
+    /// The own address of its last run's container, with its network's prefix.
+    #[serde(default)]
+    pub inside: Option<String>,
     /// What was last wrong with it.
     pub trouble: Option<String>,
     /// When it was requested.
@@ -540,6 +551,11 @@ impl State {
         }
         for (id, replica) in self.replicas.iter() {
             index.add(id, replica);
+        }
+        for (_, app) in self.apps.iter() {
+            for number in app.workloads.values().filter_map(|workload| workload.number) {
+                index.numbers.keep(number);
+            }
         }
         for (id, receipt) in self.receipts.iter() {
             index.receipts.insert(receipt.position, id.clone());

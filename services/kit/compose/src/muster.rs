@@ -1,7 +1,8 @@
 //! `x-muster`: what Compose has no word for. `probe` is read with the health check.
 
+use schemas::id::AppName;
 use schemas::spec::{
-    Autoscale, Mode, Overlap, Step, Strategy, Update, UpdateStrategy, WorkloadSpec,
+    Autoscale, Mode, Open, Overlap, Step, Strategy, Update, UpdateStrategy, WorkloadSpec,
 };
 
 use crate::diagnose::{Notes, Wrong};
@@ -30,6 +31,9 @@ pub(crate) fn read(
     let overlaps = [("allow", Overlap::Allow), ("never", Overlap::Never)];
     if let Some(overlap) = ours.read("overlap", |node| word(node, &overlaps))? {
         spec.overlap = overlap;
+    }
+    if let Some(open) = ours.read("open", open)? {
+        spec.open = open;
     }
     spec.resources.disk_bytes = ours.read("disk", by(units::bytes))?;
     if let Some(healthy_for) = ours.read("healthy_for", by(units::millis))? {
@@ -105,6 +109,16 @@ fn step(node: &Node, notes: &mut Notes<'_>) -> Result<Step, Wrong> {
         return Err(Wrong::at(node.spot, "a weight is from 0 to 100"));
     }
     Ok(Step { weight_percent, hold_ms: fields.read("hold", by(units::millis))? })
+}
+
+fn open(node: &Node) -> Result<Open, Wrong> {
+    if let Value::Text(_) = &node.value {
+        return word(node, &[("all", true)]).map(|_| Open::All);
+    }
+    let app = |node: &Node| {
+        AppName::new(&text(node)?).map_err(|bad| Wrong::at(node.spot, bad.to_string()))
+    };
+    Ok(Open::To(list(node)?.iter().map(app).collect::<Result<_, _>>()?))
 }
 
 fn priority(node: &Node) -> Result<i32, Wrong> {

@@ -36,6 +36,7 @@ pub(crate) fn words(spec: &mut WorkloadSpec, each: &mut Each<'_>) {
         autoscale: _,
         overlap: _,
         priority: _,
+        open: _,
     } = spec;
     env.values_mut().chain(labels.values_mut()).for_each(|value| each(Word::Value, value));
     let programs = entrypoint.iter_mut().chain(command).flatten();

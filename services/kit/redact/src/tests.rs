@@ -172,8 +172,13 @@ fn incident() -> History {
     history.add(&Writer::Scheduler, placed);
     for name in ["shop", "other"] {
         let (id, run) = (replica(&format!("{name}-web-1")), 1);
-        let started =
-            RunStarted { replica: id.clone(), run, container: "c".to_owned(), endpoints: vec![] };
+        let started = RunStarted {
+            replica: id.clone(),
+            run,
+            container: "c".to_owned(),
+            endpoints: vec![],
+            inside: None,
+        };
         let said = "401: c4nary-password rejected, printed by it".to_owned();
         let unready = ReplicaUnready { replica: id.clone(), run, output: said.clone() };
         let exec = ExecStarted {

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod entropy;
 pub mod files;
 pub mod history;
+pub mod inside;
 pub mod metrics;
 pub mod process;
 pub mod pump;

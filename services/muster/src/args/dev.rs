@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use runtime::inside::Range;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dev {
     /// How many nodes to run, all on this machine's engine; each offers an equal part of the machine
@@ -35,6 +37,10 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "SOCK", env = "MUSTER_DOCKER_HOST")]
     #[arg(default_value = "/var/run/docker.sock")]
     pub(crate) docker_host: String,
+    /// The addresses on which workloads are reached by name, from containers. Default: 10.201.0.0/16, or the
+    /// next that no other cluster on this machine uses at the first start, and kept
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) service_range: Option<Range>,
     /// The loopback address of /livez, /readyz and /metrics
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) admin_address: std::net::SocketAddr,

@@ -164,8 +164,13 @@ fn done(state: &State, id: &ReplicaId, replica: &Replica) -> Vec<Event> {
         return Vec::new();
     }
     let run = replica.run + 1;
-    let started =
-        RunStarted { replica: id.clone(), run, container: String::new(), endpoints: Vec::new() };
+    let started = RunStarted {
+        replica: id.clone(),
+        run,
+        container: String::new(),
+        endpoints: Vec::new(),
+        inside: None,
+    };
     let job = state.spec_of(replica).is_some_and(|spec| spec.mode == Mode::Job);
     if job {
         let evidence = Evidence { exit_code: Some(0), ..Evidence::default() };

@@ -304,8 +304,10 @@ impl Runner {
     pub(super) fn done(&mut self, op: &Op, done: Done, world: &mut World) {
         match (op, done) {
             (Op::Resolve { spec, .. }, Done::Resolved(image)) => self.resolved(spec, image, world),
-            (Op::Start { .. }, Done::Started { container, endpoints, image_checks }) => {
-                self.started(container, endpoints, image_checks, world);
+            (Op::Start { .. }, Done::Started { container, endpoints, inside, image_checks }) => {
+                let (replica, run) = (world.id.clone(), self.run);
+                let started = RunStarted { replica, run, container, endpoints, inside };
+                self.started(started, image_checks, world);
             }
             (Op::Resolve { .. } | Op::Start { .. }, Done::Failed { step, error }) => {
                 self.failed_to_begin(step, error, world);
@@ -340,20 +342,9 @@ impl Runner {
         });
     }
 
-    fn started(
-        &mut self,
-        container: String,
-        endpoints: Vec<Endpoint>,
-        image_checks: bool,
-        world: &mut World,
-    ) {
-        world.say(RunStarted {
-            replica: world.id.clone(),
-            run: self.run,
-            container,
-            endpoints: endpoints.clone(),
-        });
-        self.endpoints = endpoints;
+    fn started(&mut self, started: RunStarted, image_checks: bool, world: &mut World) {
+        self.endpoints.clone_from(&started.endpoints);
+        world.say(started);
         self.image_checks = image_checks;
         let died = self.timing.died;
         self.enter(Stage::Running, world.now);
@@ -501,8 +492,10 @@ impl Runner {
             Stage::Starting if was_unsure => match listed {
                 // A crash between starting and telling: what runs is told of, what does not is made.
                 Some(container) if runs => {
-                    let (id, endpoints) = (container.id.clone(), container.endpoints.clone());
-                    self.started(id, endpoints, container.health.is_some(), world);
+                    let Listed { id, endpoints, inside, .. } = container.clone();
+                    let (replica, run) = (world.id.clone(), self.run);
+                    let started = RunStarted { replica, run, container: id, endpoints, inside };
+                    self.started(started, container.health.is_some(), world);
                 }
                 _ => self.enter(Stage::Waiting, world.now),
             },

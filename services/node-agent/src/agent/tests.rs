@@ -80,12 +80,18 @@ fn listed(run: u32, running: bool) -> (String, Listed) {
         running,
         health: None,
         endpoints: Vec::new(),
+        inside: None,
     };
     (container_name(&id(), run), listed)
 }
 
 fn started() -> Done {
-    Done::Started { container: "c".to_owned(), endpoints: Vec::new(), image_checks: false }
+    Done::Started {
+        container: "c".to_owned(),
+        endpoints: Vec::new(),
+        inside: None,
+        image_checks: false,
+    }
 }
 
 fn exited(code: i64) -> Done {

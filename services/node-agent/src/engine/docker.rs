@@ -23,6 +23,7 @@ use schemas::id::{AppKey, NodeName, ReplicaId};
 use schemas::spec::{Check, Protocol};
 use tokio::sync::{Mutex, RwLock};
 
+use super::names::Names;
 use super::{Done, ImageHealth, Info, Listed, Op, spec};
 use crate::probe;
 
@@ -37,11 +38,22 @@ const LINE_MAX: usize = 400;
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(super) docker: Docker,
-    node: NodeName,
-    address: String,
-    allowed: Vec<PathBuf>,
+    node: NodeSettings,
     networks: Arc<Networks>,
     pulled: Arc<image::Pulled>,
+}
+
+/// What a node's containers are like because of the node.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// Its name.
+    pub name: NodeName,
+    /// The address at which others reach ports of it.
+    pub address: String,
+    /// The host paths that may be mounted.
+    pub allowed: Vec<PathBuf>,
+    /// Who answers for names.
+    pub(crate) names: Names,
 }
 
 /// Who may touch networks: whoever makes a container uses one, and one is taken away only while
@@ -69,18 +81,22 @@ fn status(error: &bollard::errors::Error) -> Option<u16> {
     }
 }
 
+/// A container's address in its one network, and the length of that network's prefix.
+fn own_address(made: &ContainerInspectResponse) -> Option<String> {
+    let networks = made.network_settings.as_ref()?.networks.as_ref()?;
+    networks.values().find_map(|network| {
+        let address = network.ip_address.as_ref().filter(|address| !address.is_empty())?;
+        Some(format!("{address}/{}", network.ip_prefix_len?))
+    })
+}
+
 impl Engine {
     /// Connects to a socket: `unix:///var/run/docker.sock` or `tcp://host:port`.
     ///
     /// # Errors
     ///
     /// When it does not answer.
-    pub async fn connect(
-        url: &str,
-        node: NodeName,
-        address: String,
-        allowed: Vec<PathBuf>,
-    ) -> Result<Self, String> {
+    pub async fn connect(url: &str, node: NodeSettings) -> Result<Self, String> {
         let failed = |error: bollard::errors::Error| format!("no engine answers at {url}: {error}");
         let seconds = DEADLINE.as_secs();
         let docker = match url.strip_prefix("unix://") {
@@ -88,14 +104,7 @@ impl Engine {
             None => Docker::connect_with_http(url, seconds, bollard::API_DEFAULT_VERSION),
         };
         let docker = docker.map_err(failed)?.negotiate_version().await.map_err(failed)?;
-        Ok(Self {
-            docker,
-            node,
-            address,
-            allowed,
-            networks: Arc::default(),
-            pulled: Arc::default(),
-        })
+        Ok(Self { docker, node, networks: Arc::default(), pulled: Arc::default() })
     }
 
     /// What the engine says of itself.
@@ -127,7 +136,7 @@ impl Engine {
         let done = match op {
             Op::Resolve { spec, .. } => self.resolve(&spec).await.map(Done::Resolved),
             Op::Start { replica, run, assignment, spec, cluster } => {
-                let of = spec::Of { node: &self.node, cluster: cluster.as_deref() };
+                let of = spec::Of { node: &self.node.name, cluster: cluster.as_deref() };
                 self.start(of, &replica, run, &assignment, &spec).await
             }
             Op::Examine { replica, run, remove } => self.examine(&replica, run, remove).await,
@@ -172,7 +181,7 @@ impl Engine {
         let image = assignment.image.as_deref().unwrap_or_default();
         self.have_image(image).await?;
         let _using = self.networks.used.read().await;
-        self.make_network(&spec::network(&self.node, &assignment.app)).await?;
+        self.make_network(&spec::network(&self.node.name, &assignment.app)).await?;
         let name = spec::name(replica, run);
         self.create(of, &name, replica, run, assignment, document).await?;
         self.docker.start_container(&name, None).await.map_err(at("start"))?;
@@ -180,6 +189,7 @@ impl Engine {
         Ok(Done::Started {
             container: made.id.clone().unwrap_or_default(),
             endpoints: self.endpoints_of(&made),
+            inside: own_address(&made),
             image_checks: made.state.and_then(|state| state.health).is_some(),
         })
     }
@@ -193,7 +203,8 @@ impl Engine {
         assignment: &Assignment,
         document: &SpecDocument,
     ) -> Result<(), Failed> {
-        let body = spec::body(of, replica, run, assignment, document, &self.allowed);
+        let names = self.node.names.server(of.cluster).await;
+        let body = spec::body(of, replica, run, assignment, document, &self.node.allowed, names);
         let body = body.map_err(|error| ("create", error))?;
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         match self.docker.create_container(Some(options), body).await {
@@ -230,7 +241,7 @@ impl Engine {
     async fn drop_network(&self, app: &AppKey) {
         let _alone = self.networks.used.write().await;
         // The engine refuses while a container that runs has it; the next one that goes tries again.
-        let _ = self.docker.remove_network(&spec::network(&self.node, app)).await;
+        let _ = self.docker.remove_network(&spec::network(&self.node.name, app)).await;
     }
 
     async fn make_network(&self, name: &str) -> Result<(), Failed> {
@@ -261,7 +272,7 @@ impl Engine {
                 Some(Endpoint {
                     container: container.parse().ok()?,
                     protocol: if protocol == "udp" { Protocol::Udp } else { Protocol::Tcp },
-                    address: self.address.clone(),
+                    address: self.node.address.clone(),
                     port: binding.host_port.as_ref()?.parse().ok()?,
                 })
             })
@@ -410,7 +421,7 @@ impl Engine {
     }
 
     fn own(&self) -> HashMap<String, Vec<String>> {
-        [("label".to_owned(), vec![format!("{}={}", spec::NODE_LABEL, self.node)])].into()
+        [("label".to_owned(), vec![format!("{}={}", spec::NODE_LABEL, self.node.name)])].into()
     }
 
     async fn list(&self) -> Result<BTreeMap<String, Listed>, Failed> {
@@ -427,24 +438,25 @@ impl Engine {
             let cluster = labels.get(spec::CLUSTER_LABEL).cloned();
             let running =
                 container.state == Some(bollard::models::ContainerSummaryStateEnum::RUNNING);
-            let (health, endpoints) =
-                if running { self.health(&id).await } else { (None, Vec::new()) };
             let name = spec::name(&replica, run);
-            let found = Listed { id, replica, run, cluster, running, health, endpoints };
+            let (health, endpoints, inside) = (None, Vec::new(), None);
+            let mut found =
+                Listed { id, replica, run, cluster, running, health, endpoints, inside };
+            if running {
+                self.look_into(&mut found).await;
+            }
             listed.insert(name, found);
         }
         Ok(listed)
     }
 
-    async fn health(&self, id: &str) -> (Option<ImageHealth>, Vec<Endpoint>) {
-        let Ok(found) = self.docker.inspect_container(id, None).await else {
-            return (None, Vec::new());
-        };
-        let endpoints = self.endpoints_of(&found);
-        let Some(found) = found.state.and_then(|state| state.health) else {
-            return (None, endpoints);
-        };
-        let health = match found.status {
+    /// Adds what only a closer look at a container tells. One that has gone meanwhile has none of it.
+    async fn look_into(&self, listed: &mut Listed) {
+        let Ok(found) = self.docker.inspect_container(&listed.id, None).await else { return };
+        listed.endpoints = self.endpoints_of(&found);
+        listed.inside = own_address(&found);
+        let Some(found) = found.state.and_then(|state| state.health) else { return };
+        listed.health = match found.status {
             Some(HealthStatusEnum::STARTING) => Some(ImageHealth::Starting),
             Some(HealthStatusEnum::HEALTHY) => Some(ImageHealth::Healthy),
             Some(HealthStatusEnum::UNHEALTHY) => {
@@ -455,7 +467,6 @@ impl Engine {
             }
             _ => None,
         };
-        (health, endpoints)
     }
 
     /// Something happened to one of our containers: the name of one that died, or nothing that is

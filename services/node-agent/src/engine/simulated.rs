@@ -128,7 +128,7 @@ impl Engine {
                     let _ = self.deaths.send(name.clone());
                 }
                 containers.insert(name, container);
-                Done::Started { container: id, endpoints, image_checks: false }
+                Done::Started { container: id, endpoints, inside: None, image_checks: false }
             }
             Op::Examine { replica, run, remove } => {
                 let name = container_name(&replica, run);
@@ -196,7 +196,8 @@ fn image_id(reference: &str) -> String {
 
 fn listed((name, container): (&String, &Container)) -> (String, Listed) {
     let Container { replica, run, id, running, endpoints } = container.clone();
-    (name.clone(), Listed { id, replica, run, cluster: None, running, health: None, endpoints })
+    let (cluster, health, inside) = (None, None, None);
+    (name.clone(), Listed { id, replica, run, cluster, running, health, endpoints, inside })
 }
 
 fn memory_bytes() -> Option<u64> {

@@ -1,12 +1,14 @@
 //! A run's container as the engine wants it told: limits, mounts, ports, and safe defaults.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{
     ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
     MountType, NetworkingConfig, PortBinding,
 };
+use runtime::inside::ZONE;
 use schemas::document::{Assignment, SpecDocument};
 use schemas::id::{AppKey, NodeName, ReplicaId};
 use schemas::spec::{MountSource, Resources, WorkloadSpec};
@@ -63,6 +65,7 @@ pub(crate) fn body(
     assignment: &Assignment,
     document: &SpecDocument,
     allowed: &[PathBuf],
+    names: Option<Ipv4Addr>,
 ) -> Result<ContainerCreateBody, String> {
     let spec = &document.spec;
     let mounts = mounts(&assignment.app, spec, allowed)?;
@@ -85,12 +88,22 @@ pub(crate) fn body(
         exposed_ports: Some(
             spec.ports.iter().map(|p| format!("{}/{}", p.container, p.protocol.as_str())).collect(),
         ),
-        host_config: Some(host_config(spec, mounts, &network)),
+        host_config: Some(HostConfig {
+            dns: names.map(|server| vec![server.to_string()]),
+            dns_search: names.map(|_| search(&assignment.app)),
+            dns_options: names.map(|_| vec!["ndots:1".to_owned()]),
+            ..host_config(spec, mounts, &network)
+        }),
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some([(network, alias)].into()),
         }),
         ..ContainerCreateBody::default()
     })
+}
+
+/// Where a name without its end is looked for: `web` in the app, `web.other` in all apps.
+fn search(app: &AppKey) -> Vec<String> {
+    vec![format!("{}.{ZONE}", app.name), ZONE.to_owned()]
 }
 
 /// What becomes of the image's own health check: it is turned off where the spec says what is tried,
@@ -186,6 +199,8 @@ fn host_config(spec: &WorkloadSpec, mounts: Vec<Mount>, network: &str) -> HostCo
                 .collect(),
         ),
         mounts: Some(mounts),
+        // What the image names and the spec does not is reached by name as well.
+        publish_all_ports: Some(true),
         port_bindings: Some(
             spec.ports
                 .iter()

@@ -179,7 +179,13 @@ impl Bench {
         self.history.add(&Writer::Scheduler, placed);
         let agent = Writer::Agent(on);
         let container = id.to_string();
-        let started = RunStarted { replica: id.clone(), run: 1, container, endpoints: Vec::new() };
+        let started = RunStarted {
+            replica: id.clone(),
+            run: 1,
+            container,
+            endpoints: Vec::new(),
+            inside: None,
+        };
         self.history.add(&agent, started).add(&agent, ReplicaReady { replica: id, run: 1 });
     }
 

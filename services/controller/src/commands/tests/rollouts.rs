@@ -31,7 +31,8 @@ fn serve(history: &mut History) {
     let agent = Writer::Agent(on.clone());
     let placed = ReplicasPlaced { node: on, replicas, chosen, passed_over };
     let (run, container) = (1, "c".to_owned());
-    let started = RunStarted { replica: id.clone(), run, container, endpoints: Vec::new() };
+    let started =
+        RunStarted { replica: id.clone(), run, container, endpoints: Vec::new(), inside: None };
     history.add(&Writer::Scheduler, placed).add(&agent, started);
     history.add(&agent, ReplicaReady { replica: id, run });
 }

@@ -51,6 +51,9 @@ impl State {
         for (name, spec) in &e.spec.workloads {
             declare(&mut app, at, name, spec, serving.contains(name));
         }
+        for (name, workload) in app.workloads.iter_mut().filter(|(_, w)| w.number.is_none()) {
+            workload.number = self.index.numbers.take(&e.app, name);
+        }
         self.apps.insert(e.app.clone(), app);
         self.drop_unused(&e.app);
         self.touched.apps.insert(e.app.clone());
@@ -97,8 +100,12 @@ impl State {
         if self.index.by_workload.keys().any(|(app, _)| *app == e.app) {
             self.anomaly(at, format!("{} was deleted before its replicas ended", e.app));
         }
-        if self.apps.remove(&e.app).is_none() {
-            self.anomaly(at, format!("{} was deleted without being there", e.app));
+        match self.apps.remove(&e.app) {
+            Some(app) => {
+                let numbers = app.workloads.values().filter_map(|workload| workload.number);
+                self.index.numbers.give_back(numbers);
+            }
+            None => self.anomaly(at, format!("{} was deleted without being there", e.app)),
         }
     }
 
@@ -196,9 +203,11 @@ impl State {
         if gone.is_empty() && unused.is_empty() {
             return;
         }
+        let numbers = &mut self.index.numbers;
         self.apps.update(key, |app| {
             for name in &gone {
-                app.workloads.remove(name);
+                let workload = app.workloads.remove(name);
+                numbers.give_back(workload.and_then(|workload| workload.number));
             }
             for digest in &unused {
                 app.specs.remove(digest);
@@ -226,6 +235,7 @@ fn declare(
         replicas,
         autoscale: spec.autoscale,
         conduct: Conduct::of(spec),
+        number: None,
         generation: 0,
         requested: 0,
         completed: 0,

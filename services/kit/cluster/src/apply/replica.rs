@@ -39,6 +39,7 @@ impl State {
                 retired: None,
                 leaving: false,
                 endpoints: Vec::new(),
+                inside: None,
                 trouble: None,
                 requested_ms: at.recorded_ms,
                 ready_ms: None,
@@ -219,6 +220,7 @@ impl State {
             replica.run = e.run;
             replica.container = Some(e.container.clone());
             replica.endpoints.clone_from(&e.endpoints);
+            replica.inside.clone_from(&e.inside);
         });
         if self.lacked_image(&e.replica) {
             self.note_image(&e.replica, |lacking, node| {

@@ -71,8 +71,13 @@ fn a_replica_goes_forward_from_requested_to_ended() {
     let id = replica("shop-web-a");
     let phase = |history: &History| history.fold.state().replicas.get(&id).map(|r| r.phase);
     assert_eq!(phase(&history), Some(Phase::Placed));
-    let started =
-        RunStarted { replica: id.clone(), run: 1, container: "c1".into(), endpoints: Vec::new() };
+    let started = RunStarted {
+        replica: id.clone(),
+        run: 1,
+        container: "c1".into(),
+        endpoints: Vec::new(),
+        inside: None,
+    };
     history.add(&agent("n1"), started);
     assert_eq!(phase(&history), Some(Phase::Running));
     history.add(&agent("n1"), ReplicaReady { replica: id.clone(), run: 1 });

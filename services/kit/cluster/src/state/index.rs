@@ -6,7 +6,7 @@ use schemas::event::NodeDescription;
 use schemas::id::{AppKey, CommandId, NodeName, ReplicaId, WorkloadName};
 use schemas::spec::Protocol;
 
-use super::{Need, Replica};
+use super::{Need, Numbers, Replica};
 
 /// What follows from the state and is kept beside it, so that rules need not search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Index {
     pub loads: BTreeMap<NodeName, Load>,
     /// Receipts by position, oldest first.
     pub receipts: BTreeMap<u64, CommandId>,
+    /// The numbers that workloads have.
+    pub numbers: Numbers,
 }
 
 /// How full a node is.

@@ -1,52 +1,12 @@
-//! How a workload gets from one spec to the next: what its declaration says of it, and how far it is.
+//! How a workload gets from one spec to the next, and how far it is.
 
 use schemas::event::Evidence;
 use schemas::id::{Digest, ReplicaId, WorkloadName};
-use schemas::spec::{AppSpec, Balance, Route, Update, UpdateStrategy, WorkloadSpec};
+use schemas::spec::{AppSpec, UpdateStrategy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::{App, Workload};
-
-/// What a declaration says of how replicas are replaced and which traffic they get. It is no part of a
-/// spec's digest, so a change of it replaces nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Conduct {
-    /// How a changed revision takes over.
-    pub update: Update,
-    /// How many ready replicas must remain.
-    pub min_ready: Option<u32>,
-    /// How long what is under way may go on.
-    pub drain_ms: u64,
-    /// Which requests lead to it.
-    pub routes: Vec<Route>,
-    /// Which replica gets the next.
-    pub balance: Balance,
-}
-
-impl Conduct {
-    /// What a spec says of it.
-    #[must_use]
-    pub fn of(spec: &WorkloadSpec) -> Self {
-        Self {
-            update: spec.update.clone(),
-            min_ready: spec.min_ready,
-            drain_ms: spec.drain_ms,
-            routes: spec.routes.clone(),
-            balance: spec.balance.clone(),
-        }
-    }
-
-    /// Says it in a spec.
-    pub fn told_in(self, spec: &mut WorkloadSpec) {
-        let Self { update, min_ready, drain_ms, routes, balance } = self;
-        spec.update = update;
-        spec.min_ready = min_ready;
-        spec.drain_ms = drain_ms;
-        spec.routes = routes;
-        spec.balance = balance;
-    }
-}
 
 /// A declaration that converged: what a rollback declares again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -45,7 +45,7 @@ const CONFIG_ROWS: &[Row] = &[
 ];
 
 const NETWORK_ROWS: &[Row] = &[
-    no("external", "apps reach each other by published ports"),
+    no("external", "apps reach each other by published ports, or by name: x-muster.open"),
     no("internal", "the app's network reaches the outside: leave the network out"),
     idle("name", ""),
     but(idle("driver", ""), &["bridge", "overlay", "default"]),

@@ -1,9 +1,9 @@
 //! What honoured keys become.
 
-use schemas::id::Digest;
+use schemas::id::{AppName, Digest};
 use schemas::spec::{
-    Check, Condition, Mode, MountSource, Overlap, Protocol, Pull, RestartPolicy, Step, Strategy,
-    UpdateStrategy,
+    Check, Condition, Mode, MountSource, Open, Overlap, Protocol, Pull, RestartPolicy, Step,
+    Strategy, UpdateStrategy,
 };
 
 use super::{files, right, warnings, web, workload};
@@ -113,6 +113,7 @@ pub(super) const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("services.*.x-muster", "overlap", "", "never"),
     ("services.*.x-muster", "probe", "", "{tcp: {port: 80}}"),
     ("services.*.x-muster", "disk", "", "1G"),
+    ("services.*.x-muster", "open", "", "all"),
     ("services.*.x-muster", "healthy_for", "", "1s"),
     ("services.*.x-muster", "deadline", "", "1m"),
     ("services.*.x-muster", "drain", "", "30s"),
@@ -375,6 +376,14 @@ fn ours_says_what_compose_cannot() {
     assert_eq!((spec.overlap, spec.resources.disk_bytes), (Overlap::Never, Some(1 << 30)));
     assert_eq!((spec.update.healthy_for_ms, spec.update.deadline_ms), (1_000, 120_000));
     assert_eq!(spec.drain_ms, 30_000);
+}
+
+#[test]
+fn a_service_is_open_to_whom_it_says() {
+    assert_eq!(workload("").open, Open::No);
+    assert_eq!(workload("x-muster: {open: all}").open, Open::All);
+    let names = ["back", "front"].map(|name| AppName::new(name).expect("a name"));
+    assert_eq!(workload("x-muster: {open: [front, back]}").open, Open::To(names.into()));
 }
 
 #[test]

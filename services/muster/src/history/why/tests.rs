@@ -167,7 +167,8 @@ impl Told {
     fn run(&mut self, cause: u64, id: &str, on: &str) {
         let agent = Writer::Agent(node(on));
         let (container, endpoints) = ("c1".to_owned(), Vec::new());
-        let started = RunStarted { replica: replica(id), run: 1, container, endpoints };
+        let started =
+            RunStarted { replica: replica(id), run: 1, container, endpoints, inside: None };
         self.by(agent.clone(), Some(cause), started);
         self.by(agent, Some(cause), ReplicaReady { replica: replica(id), run: 1 });
     }

@@ -31,8 +31,12 @@ fn waits(lasting_ms: &[u64]) -> Vec<u64> {
         let mut started = world(&id, now_ms);
         let start = runner.next(&mut started).expect("a run is due");
         runner.began(&start, started.now);
-        let done =
-            Done::Started { container: String::new(), endpoints: vec![], image_checks: false };
+        let done = Done::Started {
+            container: String::new(),
+            endpoints: vec![],
+            inside: None,
+            image_checks: false,
+        };
         runner.done(&start, done, &mut started);
         now_ms += lasts_ms;
         let mut ended = world(&id, now_ms);
@@ -64,7 +68,12 @@ fn a_run_that_died_before_it_was_told_to_be_on_is_told_of_and_examined() {
     let start = runner.next(&mut world).expect("a run is due");
     runner.began(&start, world.now);
     runner.died(world.now);
-    let done = Done::Started { container: String::new(), endpoints: vec![], image_checks: false };
+    let done = Done::Started {
+        container: String::new(),
+        endpoints: vec![],
+        inside: None,
+        image_checks: false,
+    };
     runner.done(&start, done, &mut world);
     assert!(matches!(world.stated.as_slice(), [Event::RunStarted(_)]), "{:?}", world.stated);
     assert!(matches!(runner.next(&mut world), Some(Op::Examine { run: 1, .. })));
@@ -81,6 +90,7 @@ fn what_an_ended_run_left_behind_is_known_from_what_is_still_needed() {
         running,
         health: None,
         endpoints: vec![],
+        inside: None,
     };
     let running = Runner { stage: Stage::Running, run: 2, ..Runner::default() };
     assert!(running.left_behind(&container(1, false)));

@@ -220,7 +220,12 @@ fn an_image_s_own_check_makes_ready_and_restarts_as_a_probe_does() {
     let mut world = World::new();
     world.assign(&spec(r#"{"image":"web"}"#));
     let container = "c".to_owned();
-    world.done(Done::Started { container, endpoints: Vec::new(), image_checks: true });
+    world.done(Done::Started {
+        container,
+        endpoints: Vec::new(),
+        inside: None,
+        image_checks: true,
+    });
     let see = |world: &mut World, health| {
         let (name, container) = listed(1, true);
         world.on([Input::EngineHint]);

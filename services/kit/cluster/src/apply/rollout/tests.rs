@@ -54,7 +54,8 @@ fn serve(history: &mut History) {
     };
     let agent = Writer::Agent(node("n1"));
     let (run, container) = (1, "c".to_owned());
-    let started = RunStarted { replica: id.clone(), run, container, endpoints: Vec::new() };
+    let started =
+        RunStarted { replica: id.clone(), run, container, endpoints: Vec::new(), inside: None };
     history.add(&Writer::Scheduler, placed).add(&agent, started);
     history.add(&agent, ReplicaReady { replica: id, run });
 }

@@ -43,7 +43,8 @@ fn request(history: &mut History, image: &str, id: &str, replaces: Option<&str>,
 fn run(history: &mut History, on: &str, id: &str, run: u32) {
     let agent = Writer::Agent(node(on));
     let (container, endpoints) = (format!("c{run}"), Vec::new());
-    history.add(&agent, RunStarted { replica: replica(id), run, container, endpoints });
+    history
+        .add(&agent, RunStarted { replica: replica(id), run, container, endpoints, inside: None });
     history.add(&agent, ReplicaReady { replica: replica(id), run });
 }
 
