@@ -1,13 +1,14 @@
 //! What the follower makes of histories, whole and broken.
 
-use cluster::history::{History, app, workload};
+use cluster::history::{History, app, replica, workload};
 use schemas::event::{
     AppDeleteStarted, AppDeployed, ReplicasRetired, RetireReason, SequencerTaken,
 };
 use schemas::id::Writer;
-use schemas::spec::{AppSpec, Port, WorkloadSpec};
+use schemas::spec::{AppSpec, Open, Port, WorkloadSpec};
 
 use super::*;
+use crate::inside::map::tests as map;
 
 fn history() -> History {
     let mut history = History::default();
@@ -109,6 +110,22 @@ fn what_left_is_told_of_whether_or_not_the_table_knew_it() {
     let taken = SequencerTaken { instance, after: 0, genesis, accept_loss };
     let told = after(&mut history, &Writer::EventLog, taken.into()).expect("a table");
     assert_eq!(told.place.epoch, first.place.epoch + 1);
+}
+
+#[test]
+fn what_is_reached_by_name_alone_is_told_of_and_counts_as_led_to() {
+    let mut history = map::three();
+    map::deploy(&mut history, "shop", Open::No);
+    let mut follower = follower(history.fold.clone());
+    assert_eq!(follower.take(Read::CaughtUp), None);
+    let first = follower.table().expect("a table");
+    assert_eq!(first.led_to(), [].into());
+    let known = history.entries.len();
+    map::run(&mut history, "shop", "aaaaa", "n3", "172.18.0.2/16");
+    assert_eq!(read(&mut follower, &history.entries[known..]), []);
+    let table = follower.table().expect("a table");
+    assert_eq!((&table.routes, &table.web), (&first.routes, &first.web));
+    assert_eq!(table.led_to(), [&replica("shop-web-aaaaa")].into());
 }
 
 #[test]
