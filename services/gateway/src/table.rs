@@ -5,7 +5,7 @@
 //! nothing. Nor does one that is to end, be it the last: that a gateway has let go of it is said once and
 //! for all, so that nothing is on its way there when it is asked to stop.
 
-mod weight;
+pub(crate) mod weight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

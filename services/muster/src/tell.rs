@@ -113,7 +113,7 @@ pub(crate) fn words(event: &Event) -> String {
             }
         }
         Event::PositionVoided(_) => {
-            "void: left out of this bundle, or never written by the log".to_owned()
+            "voided: the log never wrote what stood here, or a bundle leaves it out".to_owned()
         }
         Event::HistoryForked(e) => format!("a copy of history up to {} goes its own way", e.from),
         Event::StateDiverged(e) => format!(

@@ -12,7 +12,7 @@ use ipnet::Ipv4Net;
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
 use schemas::spec::{AppProtocol, Open, Protocol, WorkloadSpec};
 
-use crate::table::{Endpoint, Published, Rank, Route, rank};
+use crate::table::{Endpoint, Published, Rank, Route, rank, weight};
 
 /// How many networks are looked at for one address.
 const LOOKED_AT: usize = 16;
@@ -185,7 +185,11 @@ fn served(
             }
         }
     }
-    let ports = best.into_iter().map(|(port, (_, route))| (port, route)).collect();
+    let ports = best.into_iter().map(|(port, (_, route))| {
+        let endpoints = weight::shared(state, workload, route.endpoints);
+        (port, Route { endpoints, ..route })
+    });
+    let ports = ports.collect();
     Served { number, open: workload.conduct.open.clone(), ports }
 }
 

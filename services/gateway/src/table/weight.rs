@@ -7,7 +7,7 @@ use super::Endpoint;
 
 /// Gives endpoints the weight that their spec has in a rollout. Where one of the two kinds has nobody
 /// who is ready, the other gets everything; but for what gets nothing before it is promoted.
-pub(super) fn shared(
+pub(crate) fn shared(
     state: &State,
     workload: &Workload,
     endpoints: Vec<Endpoint>,
