@@ -7,7 +7,8 @@ use schemas::envelope::Header;
 use schemas::event::{
     AppConverged, AppDeleteStarted, AppDeleted, AppDeployed, AppStalled, CommandAccepted,
     CommandRejected, Event, ExecStarted, ImageResolved, ReplicaEnded, ReplicaReady, ReplicaUnready,
-    ReplicasReleased, ReplicasRequested, ReplicasRetired, ReplicasUnplaced, RunEnded, RunFailed,
+    ReplicasReleased, ReplicasRequested, ReplicasRetired, ReplicasUnplaced, RolloutFailed,
+    RolloutPaused, RolloutPromoted, RolloutResumed, RolloutStepped, RunEnded, RunFailed,
     RunStarted, WorkloadRestarted, WorkloadScaled, app_entity,
 };
 use schemas::id::{AppKey, CommandId, Digest, ReplicaId};
@@ -136,6 +137,11 @@ fn app_of(event: &Event) -> Option<&AppKey> {
         | Event::AppStalled(AppStalled { app, .. })
         | Event::AppDeleteStarted(AppDeleteStarted { app })
         | Event::AppDeleted(AppDeleted { app })
+        | Event::RolloutFailed(RolloutFailed { app, .. })
+        | Event::RolloutStepped(RolloutStepped { app, .. })
+        | Event::RolloutPromoted(RolloutPromoted { app, .. })
+        | Event::RolloutPaused(RolloutPaused { app, .. })
+        | Event::RolloutResumed(RolloutResumed { app, .. })
         | Event::WorkloadScaled(WorkloadScaled { app, .. })
         | Event::WorkloadRestarted(WorkloadRestarted { app, .. })
         | Event::ReplicasRequested(ReplicasRequested { app, .. })
