@@ -31,6 +31,7 @@
 //! VERSION     none         set by the image
 //! READY_MS    0            /healthz says 503 for so long after the start
 //! TERM_MS     0            how long to go on serving after SIGTERM before ending
+//! STATUS      200          with what / is answered
 //! NEXT                     a URL for /next
 //! STORE                    the HOST:PORT of a store for /count
 //! ```
@@ -105,8 +106,9 @@ struct Server {
     port: u16,
     ready: Duration,
     linger: Duration,
-    /// What `/` answers.
+    /// What `/` answers, and with which status.
     banner: String,
+    status: u16,
     started: Instant,
     unhealthy: AtomicBool,
     stopping: AtomicBool,
@@ -128,6 +130,7 @@ impl Server {
             ready: Duration::from_millis(number("READY_MS", &setting("READY_MS", "0"))),
             linger: Duration::from_millis(number("TERM_MS", &setting("TERM_MS", "0"))),
             banner,
+            status: number("STATUS", &setting("STATUS", "200")),
             started: Instant::now(),
             unhealthy: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -180,7 +183,7 @@ impl Server {
 
     fn answer(&self, request: &Request) -> (u16, Vec<u8>) {
         let answer = match request.path.as_str() {
-            "/" => Ok(self.banner.clone()),
+            "/" => return (self.status, self.banner.clone().into_bytes()),
             "/healthz" => {
                 if self.unhealthy.load(SeqCst) || self.started.elapsed() < self.ready {
                     return (503, b"unhealthy\n".to_vec());
