@@ -25,6 +25,8 @@
 //! /ask?at=A&say=S          the line that HOST:PORT answers to a line; with &by=udp, datagrams
 //! /next                    the same as /fetch, of the URL in NEXT
 //! /count                   counts, in the store at STORE
+//! /echo                    WebSocket: every message is said back
+//! HTTP/2                   gRPC: see grpc.rs
 //!
 //! PORT        8080         where to listen
 //! GREETING    hello        the first word of /
@@ -54,7 +56,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod clients;
+mod grpc;
 mod store;
+mod websocket;
 
 /// The most of a file that is shown, of a request line or header that is read, and of a request body that is skipped.
 const MOST: u64 = 64 * 1024;
@@ -112,7 +116,7 @@ struct Server {
     started: Instant,
     unhealthy: AtomicBool,
     stopping: AtomicBool,
-    answering: AtomicUsize,
+    answering: Arc<AtomicUsize>,
     kept: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -134,7 +138,7 @@ impl Server {
             started: Instant::now(),
             unhealthy: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            answering: AtomicUsize::new(0),
+            answering: Arc::default(),
             kept: Mutex::new(Vec::new()),
         }
     }
@@ -162,7 +166,14 @@ impl Server {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut writer = stream;
         while let Some(request) = Request::read(&mut reader)? {
+            if request.method == "PRI" {
+                let on = || Counted::one_more(&self.answering);
+                return grpc::serve(&mut reader, writer, self.banner.trim_end().to_owned(), on);
+            }
             let _answering = Counted::one_more(&self.answering);
+            if let Some(key) = request.key.as_ref().filter(|_| request.path == "/echo") {
+                return websocket::serve(key, &mut reader, &mut writer);
+            }
             let (status, body) = self.answer(&request);
             let close = request.close || self.stopping.load(SeqCst);
             let reason = if status < 400 { "OK" } else { "Error" };
@@ -250,16 +261,16 @@ impl Server {
 }
 
 /// Counts itself for as long as it lives.
-struct Counted<'a>(&'a AtomicUsize);
+struct Counted(Arc<AtomicUsize>);
 
-impl<'a> Counted<'a> {
-    fn one_more(counter: &'a AtomicUsize) -> Self {
+impl Counted {
+    fn one_more(counter: &Arc<AtomicUsize>) -> Self {
         counter.fetch_add(1, SeqCst);
-        Self(counter)
+        Self(counter.clone())
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
@@ -271,6 +282,8 @@ struct Request {
     query: BTreeMap<String, String>,
     /// The client wants no further answer on this connection.
     close: bool,
+    /// What it says to begin with WebSocket.
+    key: Option<String>,
 }
 
 impl Request {
@@ -284,7 +297,7 @@ impl Request {
             return Ok(None);
         };
         let mut close = version != "HTTP/1.1";
-        let mut length = 0;
+        let (mut length, mut key) = (0, None);
         loop {
             let header = line(reader)?;
             let Some((name, value)) = header.split_once(':') else {
@@ -292,6 +305,7 @@ impl Request {
             };
             match name.to_ascii_lowercase().as_str() {
                 "connection" => close = value.trim().eq_ignore_ascii_case("close"),
+                "sec-websocket-key" => key = Some(value.trim().to_owned()),
                 "content-length" => length = value.trim().parse().unwrap_or(0),
                 _ => {}
             }
@@ -306,7 +320,7 @@ impl Request {
             (unescaped(name), unescaped(value))
         };
         let query = query.split('&').map(pair).collect();
-        Ok(Some(Self { method: method.to_owned(), path: path.to_owned(), query, close }))
+        Ok(Some(Self { method: method.to_owned(), path: path.to_owned(), query, close, key }))
     }
 
     fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, String> {

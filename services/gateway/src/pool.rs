@@ -4,11 +4,12 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use runtime::tasks::Crew;
 use runtime::{Metrics, clock};
 use schemas::id::NodeName;
 use schemas::spec::{AppProtocol, Balance};
@@ -64,6 +65,8 @@ pub(crate) struct Pool {
     pub(crate) shared: Shared,
     way: Mutex<Way>,
     led: watch::Sender<()>,
+    /// Those who look after endpoints that were not reached.
+    looks: Crew,
     pub(crate) traffic: Traffic,
 }
 
@@ -115,7 +118,18 @@ impl Picked {
         self.pool.way().balancer.has(self.id)
     }
 
-    /// It could not be reached, or not any more.
+    /// It could not be reached, or its machine says nothing any more. No client tries it again as long as
+    /// there are others: it is found out here whether it can be reached.
+    pub(crate) fn unreached(&self, why: &io::Error) {
+        self.failed(why);
+        self.site.lanes.forget();
+        if self.pool.way().balancer.look_after(self.id) {
+            let look = look_after(Arc::downgrade(&self.pool), self.id, self.site.clone());
+            self.pool.looks.hand().spawn(look);
+        }
+    }
+
+    /// It did not take something, and the next client may try it in a while.
     pub(crate) fn failed(&self, why: &io::Error) {
         self.pool.way().balancer.failed(self.id, clock::mono_ms());
         self.pool.traffic.failed();
@@ -183,6 +197,7 @@ impl Pool {
             shared: shared.clone(),
             way: Mutex::new(way),
             led: watch::Sender::default(),
+            looks: Crew::default(),
             traffic: Traffic::default(),
         };
         pool.lead(route);
@@ -308,8 +323,8 @@ impl Pool {
                     picked.connected();
                     return Some((reached, picked));
                 }
-                Ok(Err(error)) => picked.failed(&error),
-                Err(late) => picked.failed(&late.into()),
+                Ok(Err(error)) => picked.unreached(&error),
+                Err(late) => picked.unreached(&late.into()),
             }
             tried.push(picked.id);
         }
@@ -344,6 +359,25 @@ impl Pool {
         self.traffic.tell(metrics, &labels);
         for site in sites {
             site.lanes.sweep(now_ms);
+        }
+    }
+}
+
+/// Connects to an endpoint from time to time until that succeeds, or it is none any more.
+async fn look_after(pool: Weak<Pool>, id: u64, site: Arc<Site>) {
+    let next = |pool: &Pool| pool.way().balancer.next_look(id, clock::mono_ms());
+    while let Some(wait_ms) = pool.upgrade().and_then(|pool| next(&pool)) {
+        if wait_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            // It may be none any more by now.
+            continue;
+        }
+        let connected = tokio::time::timeout(REACH, site.connect()).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut way = pool.way();
+        match connected {
+            Ok(Ok(_)) => way.balancer.reached(id),
+            Ok(Err(_)) | Err(_) => way.balancer.failed(id, clock::mono_ms()),
         }
     }
 }

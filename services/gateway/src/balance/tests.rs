@@ -160,6 +160,30 @@ fn a_failed_one_is_put_aside_for_longer_and_longer() {
 }
 
 #[test]
+fn one_that_is_looked_after_is_tried_by_no_client_until_it_is_reached_or_nothing_else_is_left() {
+    let mut balancer = of(&[1, 2]);
+    let ids: Vec<u64> = balancer.sites().map(|(id, _)| id).collect();
+    let [bad, other] = ids[..] else { panic!("{ids:?}") };
+    balancer.failed(bad, 0);
+    assert!(balancer.look_after(bad));
+    assert!(!balancer.look_after(bad), "by one at a time");
+    assert_eq!(balancer.next_look(bad, 400), Some(600));
+    balancer.failed(bad, 1_000);
+    assert_eq!(balancer.next_look(bad, 1_000), Some(2_000));
+    assert!((0..60).all(|_| pick(&mut balancer, 3_600_000).id == other));
+    let last = balancer.pick(Want::Any, &[other], 3_600_000);
+    assert_eq!(last.map(|pick| pick.id), Some(bad), "it is better than nothing");
+    balancer.reached(bad);
+    assert!((0..60).any(|_| pick(&mut balancer, 3_600_000).id == bad), "at once");
+    assert_eq!(balancer.next_look(bad, 3_600_000), None);
+    balancer.failed(bad, 3_600_000);
+    assert!(balancer.look_after(bad), "the one before looks no more");
+    lead(&mut balancer, &[endpoint(2)], 0);
+    assert_eq!(balancer.next_look(bad, 3_600_000), None);
+    assert!(!balancer.look_after(bad));
+}
+
+#[test]
 fn those_that_answer_badly_are_put_aside_and_never_more_than_half() {
     let mut balancer = of(&[1, 3, 5, 7]);
     let ids: Vec<u64> = balancer.sites().map(|(id, _)| id).collect();

@@ -3,6 +3,7 @@
 //! It has no task of its own: whoever waits for an answer on it moves it along. So a request wakes
 //! nobody else, and a connection that nobody uses costs nothing.
 
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -116,6 +117,23 @@ pub(crate) fn next_frame(
         polled = Pin::new(body).poll_frame(cx);
     }
     polled
+}
+
+/// Why there is no answer, if it is that the other machine says nothing any more, whatever it is sent.
+pub(crate) fn silence(why: &hyper::Error) -> Option<io::Error> {
+    let mut source = std::error::Error::source(why);
+    while let Some(error) = source {
+        if let Some(kind) = error.downcast_ref::<io::Error>().map(io::Error::kind) {
+            // The system says what it heard last of the way there, if anything.
+            let silent = matches!(
+                kind,
+                ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+            );
+            return silent.then(|| kind.into());
+        }
+        source = error.source();
+    }
+    None
 }
 
 /// Whether the other end of HTTP/2 says that it did nothing with the request.
