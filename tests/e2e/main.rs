@@ -27,5 +27,6 @@ mod python;
 mod registry;
 mod rollouts;
 mod runbooks;
+mod streams;
 mod takeover;
 mod terminal;

@@ -136,6 +136,20 @@ impl<T: Clone> Balancer<T> {
         }
     }
 
+    /// The machine of a picked endpoint says nothing: whether the others there can be reached is to be
+    /// found out before one of them is picked. Says which of them were thought to be.
+    pub fn doubted(&mut self, id: u64, now_ms: u64) -> Vec<u64> {
+        let Some(silent) = self.slots.iter().position(|slot| slot.id == id) else {
+            return Vec::new();
+        };
+        let beside =
+            (0..self.slots.len()).filter(|i| self.slots[*i].is_beside(&self.slots[silent]));
+        let beside: Vec<usize> = beside.collect();
+        let doubted = beside.into_iter().filter(|i| self.slots[*i].doubted(now_ms));
+        let doubted: Vec<usize> = doubted.collect();
+        doubted.into_iter().map(|i| self.slots[i].id).collect()
+    }
+
     /// From now on somebody finds out whether an endpoint that failed can be reached again: it is not
     /// picked before that is known, unless nothing else is left. Says whether nobody did before.
     pub fn look_after(&mut self, id: u64) -> bool {

@@ -19,7 +19,7 @@ use crate::balance::{Balancer, How, mark};
 use crate::http::stick::{self, Who};
 use crate::numbers::Tally;
 use crate::open::{Held, Open};
-use crate::site::Site;
+use crate::site::{self, Site};
 use crate::table::{Endpoint, Route};
 use crate::traffic::Traffic;
 
@@ -119,12 +119,20 @@ impl Picked {
     }
 
     /// It could not be reached, or its machine says nothing any more. No client tries it again as long as
-    /// there are others: it is found out here whether it can be reached.
+    /// there are others: it is found out here whether it can be reached. Where it is the machine that says
+    /// nothing, so it is for all that are there.
     pub(crate) fn unreached(&self, why: &io::Error) {
         self.failed(why);
-        self.site.lanes.forget();
-        if self.pool.way().balancer.look_after(self.id) {
-            let look = look_after(Arc::downgrade(&self.pool), self.id, self.site.clone());
+        let mut way = self.pool.way();
+        let mut ids = vec![self.id];
+        if site::is_silence(why.kind()) {
+            ids.extend(way.balancer.doubted(self.id, clock::mono_ms()));
+        }
+        ids.retain(|id| way.balancer.look_after(*id));
+        let sites: Vec<_> = way.balancer.sites().filter(|(id, _)| ids.contains(id)).collect();
+        for (id, site) in sites {
+            site.lanes.forget();
+            let look = look_after(Arc::downgrade(&self.pool), id, site.clone());
             self.pool.looks.hand().spawn(look);
         }
     }

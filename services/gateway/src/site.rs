@@ -1,5 +1,6 @@
 //! What a port keeps for one of its endpoints, and how its machine is watched while something is under way.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,13 @@ impl Watch {
         socket.set_tcp_keepalive(&ask)?;
         socket.set_tcp_user_timeout(Some(self.give_up))
     }
+}
+
+/// Whether it is the other machine that says nothing, rather than that nobody listens there. The system
+/// says what it heard last of the way there, if anything.
+pub(crate) fn is_silence(kind: ErrorKind) -> bool {
+    use ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(kind, TimedOut | HostUnreachable | NetworkUnreachable)
 }
 
 /// An endpoint, with what is open on it and what was counted.

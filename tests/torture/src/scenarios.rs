@@ -118,21 +118,21 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "load-canary",
         what: "a canary is promoted step by step while requests come in: none fails (root)",
         rounds: 10,
-        slice: None,
+        slice: Some(1),
     },
     Scenario {
         name: "load-rollback",
         what: "a canary that answers with errors is taken back while requests come in: none fails but \
                by itself (root)",
         rounds: 10,
-        slice: None,
+        slice: Some(1),
     },
     Scenario {
         name: "load-cut",
         what: "a host is cut off while requests come in through the others: no GET fails, and after two \
                seconds nothing is slowed by it (root)",
         rounds: 10,
-        slice: None,
+        slice: Some(1),
     },
 ];
 

@@ -101,6 +101,21 @@ impl<T> Slot<T> {
         reached && !self.is_ejected(now_ms) && !tried.contains(&self.id)
     }
 
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.address == other.address && self.id != other.id
+    }
+
+    /// Whether it can be reached is not known any more, and is to be found out at once. Says whether it was
+    /// thought to be.
+    pub(super) fn doubted(&mut self, now_ms: u64) -> bool {
+        let reached = self.failures == 0;
+        if reached {
+            self.failures = 1;
+            self.aside_until_ms = now_ms;
+        }
+        reached
+    }
+
     /// Says whether nobody looked after it before.
     pub(super) fn look_after(&mut self) -> bool {
         !std::mem::replace(&mut self.looked_after, true)

@@ -184,6 +184,24 @@ fn one_that_is_looked_after_is_tried_by_no_client_until_it_is_reached_or_nothing
 }
 
 #[test]
+fn what_is_on_a_machine_that_says_nothing_is_found_out_before_it_is_picked() {
+    let at = |number: u16, address: &str| Endpoint { address: address.into(), ..endpoint(number) };
+    let mut balancer = Balancer::default();
+    let endpoints = [at(1, "10.0.0.1"), at(2, "10.0.0.1"), at(3, "10.0.0.2"), at(4, "10.0.0.1")];
+    lead(&mut balancer, &endpoints, 0);
+    let ids: Vec<u64> = balancer.sites().map(|(id, _)| id).collect();
+    balancer.failed(ids[0], 0);
+    balancer.failed(ids[3], 0);
+    assert_eq!(balancer.doubted(ids[0], 500), [ids[1]], "one failed already, one is elsewhere");
+    assert!(balancer.look_after(ids[1]));
+    assert_eq!(balancer.next_look(ids[1], 500), Some(0), "that is done at once");
+    assert!((0..60).all(|_| pick(&mut balancer, 999).id == ids[2]));
+    balancer.reached(ids[1]);
+    assert!((0..60).any(|_| pick(&mut balancer, 999).id == ids[1]));
+    assert!(balancer.doubted(999, 0).is_empty(), "it is not there any more");
+}
+
+#[test]
 fn those_that_answer_badly_are_put_aside_and_never_more_than_half() {
     let mut balancer = of(&[1, 3, 5, 7]);
     let ids: Vec<u64> = balancer.sites().map(|(id, _)| id).collect();

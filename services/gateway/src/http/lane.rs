@@ -3,7 +3,7 @@
 //! It has no task of its own: whoever waits for an answer on it moves it along. So a request wakes
 //! nobody else, and a connection that nobody uses costs nothing.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::sent::Sent;
+use crate::site::is_silence;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -124,12 +125,7 @@ pub(crate) fn silence(why: &hyper::Error) -> Option<io::Error> {
     let mut source = std::error::Error::source(why);
     while let Some(error) = source {
         if let Some(kind) = error.downcast_ref::<io::Error>().map(io::Error::kind) {
-            // The system says what it heard last of the way there, if anything.
-            let silent = matches!(
-                kind,
-                ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
-            );
-            return silent.then(|| kind.into());
+            return is_silence(kind).then(|| kind.into());
         }
         source = error.source();
     }
