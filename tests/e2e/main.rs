@@ -9,6 +9,7 @@ mod bad_input;
 mod bundle;
 mod cli;
 mod compose;
+mod compose_hosts;
 mod dev;
 mod drain;
 mod fork;

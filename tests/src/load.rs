@@ -147,7 +147,7 @@ impl Way {
         let took_us = clock::mono_us() - begun_us;
         let mut book = written(&self.book);
         match found {
-            Ok(text) => book.answered.push(Answered { sent_ms, took_us, text }),
+            Ok(text) => book.answered.push(Answered { at, sent_ms, took_us, text }),
             Err(Fault { kind, what }) => {
                 let (ask, ended_ms) = (ask.to_string(), clock::utc_ms());
                 book.failures.push(Failure { ask, at, sent_ms, ended_ms, kind, what });

@@ -36,6 +36,7 @@
 //! STATUS      200          with what / is answered
 //! NEXT                     a URL for /next
 //! STORE                    the HOST:PORT of a store for /count
+//! DATA                     the folder that a store keeps its values in; without one they end with it
 //! ```
 
 // The workspace's rules on clocks, environment and exits are for services, which a simulator must be able to replay.
@@ -87,7 +88,7 @@ fn main() {
             Ok(status) => fail(1, format_args!("{url} answered {status}")),
             Err(error) => fail(1, format_args!("{url}: {error}")),
         },
-        ["store"] => store::serve(server.port),
+        ["store"] => store::serve(server.port, env::var("DATA").ok()),
         _ => fail(2, "usage: web [sleep [SECONDS] | exit CODE [MS] | probe URL | store]"),
     }
 }

@@ -54,6 +54,8 @@ impl Failure {
 /// A request that was answered.
 #[derive(Clone, Debug)]
 pub struct Answered {
+    /// Who was asked.
+    pub at: SocketAddr,
     /// When it was sent, since 1970.
     pub sent_ms: u64,
     /// How long the answer took.

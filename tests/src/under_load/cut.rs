@@ -36,7 +36,10 @@ pub(super) fn cut(stage: &Stage, round: usize) -> Outcome {
     let late = outcome.answered.iter().filter(|answered| {
         answered.sent_ms > cut_ms + LEFT_MS && answered.took_us > SLOW_MS * 1_000
     });
-    assert_eq!(late.count(), 0, "cut at {cut_ms}: {outcome}");
+    let late: Vec<String> = late
+        .map(|late| format!("{}+{}: {}", late.at, late.sent_ms - cut_ms, late.took_us / 1_000))
+        .collect();
+    assert!(late.is_empty(), "cut at {cut_ms}: {outcome}: {} {late:?}", late.len());
     assert!(outcome.asked >= 1_000, "{outcome}");
     outcome
 }
