@@ -4,6 +4,7 @@
 
 mod agent;
 mod autoscale;
+mod autoscale_traffic;
 mod back;
 mod bad_input;
 mod bundle;
