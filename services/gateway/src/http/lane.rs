@@ -124,7 +124,9 @@ pub(crate) fn next_frame(
 pub(crate) fn silence(why: &hyper::Error) -> Option<io::Error> {
     let mut source = std::error::Error::source(why);
     while let Some(error) = source {
-        if let Some(kind) = error.downcast_ref::<io::Error>().map(io::Error::kind) {
+        // HTTP/2 keeps what its connection met to itself.
+        let below = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
+        if let Some(kind) = error.downcast_ref().or(below).map(io::Error::kind) {
             return is_silence(kind).then(|| kind.into());
         }
         source = error.source();
