@@ -1,10 +1,10 @@
 //! Which endpoint a connection or a request goes to.
 //!
-//! Two are drawn, each as often as its weight says, and the one that is less busy and answers faster gets
-//! it; of two that are about as good, the one on this node. An endpoint that is new gets its share little
-//! by little. One that could not be reached is put aside for a growing time: it is tried when nothing
-//! else is left, and then by one at a time, or by whoever looks after it. One that answers badly several times in a row is put aside
-//! as well, but never more than half of them.
+//! Two are drawn, each as often as its weight says, and the one that is less busy and answers faster
+//! gets it; of two that are about as good, the one on this node. An endpoint that is new gets its share
+//! little by little. One that could not be reached is put aside for a growing time: it is tried when
+//! nothing else is left, and then by one at a time, or by whoever looks after it. One that answers
+//! badly several times in a row is put aside as well, but never more than half of them.
 
 use schemas::id::NodeName;
 

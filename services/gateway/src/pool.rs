@@ -128,12 +128,14 @@ impl Picked {
         if site::is_silence(why.kind()) {
             ids.extend(way.balancer.doubted(self.id, clock::mono_ms()));
         }
-        ids.retain(|id| way.balancer.look_after(*id));
-        let sites: Vec<_> = way.balancer.sites().filter(|(id, _)| ids.contains(id)).collect();
+        let sites = way.balancer.sites().filter(|(id, _)| ids.contains(id));
+        let sites: Vec<_> = sites.map(|(id, site)| (id, site.clone())).collect();
         for (id, site) in sites {
             site.lanes.forget();
-            let look = look_after(Arc::downgrade(&self.pool), id, site.clone());
-            self.pool.looks.hand().spawn(look);
+            if way.balancer.look_after(id) {
+                let look = look_after(Arc::downgrade(&self.pool), id, site);
+                self.pool.looks.hand().spawn(look);
+            }
         }
     }
 
