@@ -53,14 +53,17 @@ pub(crate) fn orders(
     match heard {
         None => true,
         Some(heard) => match heard.order.phase {
-            Phase::Done => true,
-            // Our own that is under way would not be asked about: its process ended.
+            // Our own that is under way would not be asked about: how it ended could not be told.
             Phase::Ordering if heard.order.instance == instance => true,
             Phase::Ordering => now.mono_ms.saturating_sub(heard.at_ms) > ABANDONED_MS,
-            Phase::Failed => now.utc_ms >= heard.order.next_ms,
+            Phase::Failed | Phase::Done => now.utc_ms >= heard.order.next_ms,
         },
     }
 }
+
+/// How long a host is left alone after it got a certificate, in ms: a clock that is wrong must not have a CA asked again
+/// and again.
+pub(crate) const REST_MS: u64 = 3_600_000;
 
 /// How long an order waits after so many failures in a row, in ms.
 pub(crate) fn wait_ms(failures: u32, limited: bool, jitter: u64) -> u64 {
@@ -117,6 +120,13 @@ mod tests {
         assert!(!orders(at(8_999, 0), None, Some(&failed), "me", 0));
         assert!(orders(at(9_000, 0), None, Some(&failed), "me", 0));
         assert!(orders(at(9_000, 0), None, Some(&failed), "other", 0));
+    }
+
+    #[test]
+    fn what_was_just_ordered_is_left_alone_even_where_it_seems_to_be_over() {
+        let done = heard(Phase::Done, "other", REST_MS);
+        assert!(!orders(at(REST_MS - 1, 0), Some((0, 9)), Some(&done), "me", 0));
+        assert!(orders(at(REST_MS, 0), Some((0, 9)), Some(&done), "me", 0));
     }
 
     #[test]

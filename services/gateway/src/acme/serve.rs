@@ -148,7 +148,14 @@ impl Orders<'_> {
     /// certificate serves until the new one is there.
     async fn order(&self, host: &str, sequence: u64, failures: u32) {
         let ordering = self.told(host, Phase::Ordering, failures, None);
-        let Ok(mut sequence) = self.publish(&ordering, Some(sequence)).await else { return };
+        let mut sequence = match self.publish(&ordering, Some(sequence)).await {
+            Ok(sequence) => sequence,
+            Err(PublishError::WrongLast(_)) => return,
+            Err(error) => {
+                tracing::warn!(host, %error, "a certificate is not ordered: the bus did not take that");
+                return;
+            }
+        };
         tracing::info!(host, directory = self.directory, "ordering a certificate");
         let mut issue = std::pin::pin!(self.issue(host));
         let mut tick = tokio::time::interval(Duration::from_millis(tls::ORDERING_MS));
@@ -236,7 +243,11 @@ impl Orders<'_> {
     fn told(&self, host: &str, phase: Phase, failures: u32, failed: Option<Failed>) -> Told {
         let limited = failed.as_ref().is_some_and(|failed| failed.limited);
         let wait_ms = schedule::wait_ms(failures, limited, self.jitter(host));
-        let next_ms = if failed.is_some() { clock::utc_ms() + wait_ms } else { 0 };
+        let next_ms = match phase {
+            Phase::Ordering => 0,
+            Phase::Failed => clock::utc_ms() + wait_ms,
+            Phase::Done => clock::utc_ms() + schedule::REST_MS,
+        };
         Told::Order(Order {
             host: host.to_owned(),
             node: self.node.clone(),

@@ -26,8 +26,8 @@ struct Known {
     certificates: BTreeMap<String, Shown>,
     orders: BTreeMap<String, Heard>,
     accounts: BTreeMap<String, Account>,
-    /// What could not be used, by host.
-    unusable: BTreeMap<String, String>,
+    /// Why the newest certificate of a host could not be used, and from when until when it is valid.
+    unusable: BTreeMap<String, (String, (u64, u64))>,
 }
 
 /// A certificate as it is served.
@@ -66,6 +66,7 @@ impl Shelf {
             }
             Told::Certificate(certificate) => {
                 let host = certificate.host.clone();
+                let validity = (certificate.not_before_ms, certificate.not_after_ms);
                 match shown(known.seal.as_deref(), certificate) {
                     Ok(shown) => {
                         tracing::info!(host, "a certificate is served");
@@ -74,7 +75,7 @@ impl Shelf {
                     }
                     Err(why) => {
                         tracing::error!(host, why, "a certificate is not served");
-                        known.unusable.insert(host, why);
+                        known.unusable.insert(host, (why, validity));
                     }
                 }
             }
@@ -93,8 +94,12 @@ impl Shelf {
         Some(self.read().certificates.get(&host.to_ascii_lowercase())?.key.clone())
     }
 
+    /// From when until when the newest certificate of a host is valid, also where others alone can use it: another
+    /// seal key is nothing that an order mends.
     pub(crate) fn validity(&self, host: &str) -> Option<(u64, u64)> {
-        Some(self.read().certificates.get(host)?.validity)
+        let known = self.read();
+        let unusable = known.unusable.get(host).map(|(_, validity)| *validity);
+        unusable.or_else(|| Some(known.certificates.get(host)?.validity))
     }
 
     pub(crate) fn order(&self, host: &str) -> Option<Heard> {
@@ -109,7 +114,7 @@ impl Shelf {
     pub(crate) fn troubles(&self) -> Vec<String> {
         let known = self.read();
         let trouble = |host: &String| {
-            if let Some(why) = known.unusable.get(host) {
+            if let Some((why, _)) = known.unusable.get(host) {
                 return Some(format!("certificate of {host}: {why}"));
             }
             let heard = known.orders.get(host);
@@ -169,4 +174,54 @@ fn certified(bundle: &Bundle) -> Result<CertifiedKey, String> {
     let key =
         PrivateKeyDer::from_pem_slice(bundle.key.as_bytes()).map_err(|why| why.to_string())?;
     CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|why| why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::id::NodeName;
+
+    use super::*;
+
+    fn certificate(seal: &Seal, plain: &[u8]) -> Told {
+        let node = NodeName::new("n1").expect("a name");
+        let (host, sealed_base64) = ("shop.example".to_owned(), String::new());
+        let (not_before_ms, not_after_ms) = (1_000, 9_000);
+        let mut told = Certificate { host, not_before_ms, not_after_ms, node, sealed_base64 };
+        let subject = Told::Certificate(told.clone()).subject();
+        told.sealed_base64 = seal.close(&subject, plain);
+        Told::Certificate(told)
+    }
+
+    #[test]
+    fn a_challenge_is_answered_for_its_host_and_token_only() {
+        let shelf = Shelf::default();
+        let told = |token: &str| {
+            let (host, token) = ("shop.example".to_owned(), token.to_owned());
+            let key_authorization = format!("{token}.key");
+            Told::Challenge(Challenge { host, token, key_authorization })
+        };
+        shelf.hear(told("one"), 1, 0);
+        assert_eq!(shelf.answer("Shop.example", "one").as_deref(), Some("one.key"));
+        assert_eq!(
+            (shelf.answer("shop.example", "two"), shelf.answer("other", "one")),
+            (None, None)
+        );
+        shelf.hear(told("two"), 2, 0);
+        assert_eq!(shelf.answer("shop.example", "one"), None, "the newest holds");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_told_of_and_is_no_reason_to_order() {
+        let shelf = Shelf::default();
+        shelf.want(["shop.example".to_owned()].into());
+        assert!(shelf.troubles()[0].contains("--seal-key-file"), "{:?}", shelf.troubles());
+        shelf.open_by(Arc::new(Seal::new(&[1; 32])));
+        assert!(shelf.troubles()[0].contains("not there yet"), "{:?}", shelf.troubles());
+        shelf.hear(certificate(&Seal::new(&[2; 32]), b"{}"), 1, 0);
+        assert!(shelf.troubles()[0].contains("sealed by another key"), "{:?}", shelf.troubles());
+        assert_eq!(shelf.validity("shop.example"), Some((1_000, 9_000)));
+        shelf.hear(certificate(&Seal::new(&[1; 32]), b"{}"), 2, 0);
+        assert!(shelf.troubles()[0].contains("does not decode"), "{:?}", shelf.troubles());
+        assert!(shelf.get("shop.example").is_none());
+    }
 }

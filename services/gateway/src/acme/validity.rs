@@ -82,10 +82,6 @@ mod tests {
     fn both_kinds_of_times_are_read_with_and_without_a_version() {
         let from = [&[UTC_TIME, 13], b"491231235959Z".as_slice()].concat();
         let until = [&[GENERALIZED_TIME, 15], b"20500101000000Z".as_slice()].concat();
-        let both =
-            [from.clone(), [&[GENERALIZED_TIME, 15], b"20500101000000Z".as_slice()].concat()];
-        assert!(both.concat().len() > 20 && until.len() == 16);
-        let until = [&[GENERALIZED_TIME, 14 + 1], b"20500101000000Z".as_slice()].concat();
         let validity_of =
             |version: &[u8]| validity(&certificate(version, &[from.as_slice(), &until].concat()));
         let wanted = Some((2_524_607_999_000, 2_524_608_000_000));
