@@ -23,7 +23,7 @@ pub struct Acme {
     /// The directory of the CA that certificates of routes with `tls: {acme: true}` are ordered from. Without it
     /// this gateway orders none.
     #[arg(long, env = "MUSTER_ACME_DIRECTORY", value_name = "URL")]
-    #[arg(requires_all = ["seal_key_file", "acme_contact", "acme_agree_terms"])]
+    #[arg(requires_all = ["http_port", "seal_key_file", "acme_contact", "acme_agree_terms"])]
     pub acme_directory: Option<String>,
     /// Whom the CA writes to: mailto:ops@shop.example. May be given again.
     #[arg(long, env = "MUSTER_ACME_CONTACT", value_name = "URL")]

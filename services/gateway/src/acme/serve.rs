@@ -94,9 +94,13 @@ async fn follow(
                     read.send_replace(true);
                 }
             }
-            // What was let go of there is newer by now.
             Err(bus::FollowError::Bus(error)) => return Err(error.into()),
-            Err(_) => follow = bus.follow(stream::TLS.name, 0, None),
+            // What was let go of there is newer by now; or the stream was made anew, and what is written there
+            // is written against nothing that was read.
+            Err(_) => {
+                shelf.begin_anew();
+                follow = bus.follow(stream::TLS.name, 0, None);
+            }
         }
     }
 }

@@ -82,6 +82,14 @@ impl Shelf {
         }
     }
 
+    /// All that is told will be heard again. Certificates are served on.
+    pub(crate) fn begin_anew(&self) {
+        let mut known = self.write();
+        known.orders.clear();
+        known.accounts.clear();
+        known.challenges.clear();
+    }
+
     /// The answer to what a CA asks for under a host.
     pub(crate) fn answer(&self, host: &str, token: &str) -> Option<String> {
         let known = self.read();

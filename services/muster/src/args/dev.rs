@@ -28,7 +28,7 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "DIR")]
     pub(crate) certificates: Option<PathBuf>,
     /// The directory of the CA that certificates of routes with `tls: {acme: true}` are ordered from
-    #[arg(long, value_name = "URL", requires_all = ["acme_contact", "acme_agree_terms"])]
+    #[arg(long, value_name = "URL", requires_all = ["http_port", "acme_contact", "acme_agree_terms"])]
     pub(crate) acme_directory: Option<String>,
     /// Whom the CA writes to: mailto:ops@shop.example. May be given again
     #[arg(long, value_name = "URL")]
