@@ -232,7 +232,8 @@ impl Cluster {
             command.args(["--service-range", &self.range.to_string()]);
         }
         if let Some(gateway) = gateway {
-            command.args(["--node", self.nodes[gateway].as_str(), "--listen", "127.0.0.1"]);
+            let listen = host.map_or("127.0.0.1", |host| &host.address);
+            command.args(["--node", self.nodes[gateway].as_str(), "--listen", listen]);
             command.args(["--resolver", &self.resolver.to_string()]);
         }
         if let Some(host) = host.filter(|_| node.is_some()) {
@@ -380,6 +381,13 @@ impl Cluster {
             (name.to_owned(), id.to_owned())
         };
         listed.lines().map(pair).collect()
+    }
+
+    /// Kills a container of a node without warning.
+    pub fn kill_container(&self, node: &str, name: &str) {
+        let node = NodeName::new(node).expect("a name");
+        let killed = docker_at(self.engine_of(&node), &["kill", "--signal", "KILL", name]);
+        assert_eq!(killed.trim(), name, "it was there to be killed");
     }
 
     fn engine_of(&self, node: &NodeName) -> &str {

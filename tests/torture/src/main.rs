@@ -1,6 +1,6 @@
 //! `muster-torture`: faults that are really injected into real processes, and what must hold after
 //! each: nothing that was answered is lost, nothing is there twice, the chain and the batches are
-//! whole.
+//! whole; and no request fails because of what becomes of replicas.
 //!
 //! A scenario is one file in `scenarios/` and one row of its table. Each takes away what it made, also
 //! after a failure and after Ctrl-C. The seed decides what is random here; what the system does at
@@ -30,7 +30,7 @@ use scenarios::{SCENARIOS, Scenario};
 #[command(
     name = "muster-torture",
     version,
-    after_help = "Root is needed to mount; --list says where."
+    after_help = "Root is needed to mount, and for hosts of their own; --list says where."
 )]
 struct Args {
     /// Only these scenarios, in this order
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.list {
         for scenario in SCENARIOS {
-            println!("{:12} {:>5} rounds  {}", scenario.name, scenario.rounds, scenario.what);
+            println!("{:13} {:>5} rounds  {}", scenario.name, scenario.rounds, scenario.what);
         }
         return ExitCode::SUCCESS;
     }
