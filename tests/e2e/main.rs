@@ -2,6 +2,7 @@
 //!
 //! Without them these tests fail, and say to run `make setup`; they never skip.
 
+mod acme;
 mod agent;
 mod autoscale;
 mod autoscale_traffic;

@@ -49,6 +49,8 @@ pub struct Cluster {
     /// Who answers for names outside.
     resolver: SocketAddr,
     running: BTreeMap<String, Child>,
+    /// What services are given besides, from their next start on.
+    given: BTreeMap<String, Vec<String>>,
 }
 
 /// A range that no other cluster of this run has, and that no engine uses by itself.
@@ -126,8 +128,9 @@ impl Cluster {
         let server = Server::start_on(listen, &with_viewer(&nats_users(&users)));
         let app = format!("shop{tag}");
         let (range, resolver) = (own_range(count), resolver::start(listen));
-        let running = BTreeMap::new();
-        let mut cluster = Self { server, folder, app, nodes, hosts, range, resolver, running };
+        let (running, given) = (BTreeMap::new(), BTreeMap::new());
+        let mut cluster =
+            Self { server, folder, app, nodes, hosts, range, resolver, running, given };
         for service in SERVICES {
             cluster.run(service);
         }
@@ -236,7 +239,36 @@ impl Cluster {
         if let Some(host) = host.filter(|_| node.is_some()) {
             command.args(["--docker-host", &host.engine, "--address", &host.address]);
         }
+        command.args(self.given.get(name).into_iter().flatten());
         self.running.insert(name.to_owned(), command.spawn().expect("it starts"));
+    }
+
+    /// Gives a service more arguments, from its next start on.
+    pub fn give(&mut self, name: &str, arguments: &[&str]) {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self.given.insert(name.to_owned(), arguments);
+    }
+
+    /// Starts another gateway on this machine, under a name of its own, as that of a node.
+    pub fn run_gateway(&mut self, name: &str, node: usize) {
+        let log = std::fs::File::create(self.folder.join(format!("{name}.log")));
+        let log = log.expect("the folder takes files");
+        let mut command = Command::new(program("muster-gateway"));
+        command
+            .args(["--nats-url", &self.server.url(), "--nats-password", PASSWORD])
+            .args(["--state-dir", &self.folder.display().to_string(), "--no-names"])
+            .args(["--node", self.nodes[node].as_str(), "--listen", "127.0.0.1"])
+            .args(self.given.get(name).into_iter().flatten())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be shared"))
+            .stderr(log);
+        self.running.insert(name.to_owned(), command.spawn().expect("it starts"));
+    }
+
+    /// Who answers for names outside.
+    #[must_use]
+    pub fn resolver(&self) -> SocketAddr {
+        self.resolver
     }
 
     /// Kills a service without warning.

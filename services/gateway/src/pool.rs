@@ -15,6 +15,7 @@ use schemas::id::NodeName;
 use schemas::spec::{AppProtocol, Balance};
 use tokio::sync::watch;
 
+use crate::acme::shelf::Shelf;
 use crate::balance::{Balancer, How, mark};
 use crate::http::stick::{self, Who};
 use crate::numbers::Tally;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub requests: Arc<AtomicU64>,
     /// Whether a line is written about every request.
     pub access_log: bool,
+    /// What is known of certificates by ACME.
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 impl Shared {
@@ -52,7 +55,8 @@ impl Shared {
     #[must_use]
     pub fn of(node: NodeName, access_log: bool) -> Self {
         let (open, tally) = (Open::default(), Tally::default());
-        Self { node, open, tally, requests: Arc::default(), access_log }
+        let (requests, shelf) = (Arc::default(), Arc::default());
+        Self { node, open, tally, requests, access_log, shelf }
     }
 }
 

@@ -312,6 +312,7 @@ const ROUTE_ROWS: &[Row] = &[
 
 const ROUTE_TLS_ROWS: &[Row] = &[
     yes("certificate", "its name among the gateways' certificates"),
+    yes("acme", "true: it is ordered from the CA that gateways are told of"),
     yes("redirect", "whether plain requests are redirected; default true"),
 ];
 

@@ -129,6 +129,7 @@ pub(super) const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("services.*.x-muster.routes[]", "retries", "", "1"),
     ("services.*.x-muster.routes[]", "set_headers", "", "{x-from: muster}"),
     ("services.*.x-muster.routes[].tls", "certificate", "", "shop"),
+    ("services.*.x-muster.routes[].tls", "acme", "", "true"),
     ("services.*.x-muster.routes[].tls", "redirect", "certificate: shop", "false"),
     ("services.*.x-muster.autoscale", "min", "max: 3, cpu_percent: 50", "2"),
     ("services.*.x-muster.autoscale", "max", "min: 2, cpu_percent: 50", "3"),
