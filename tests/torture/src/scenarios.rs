@@ -11,6 +11,7 @@ mod power_cut;
 mod repair;
 mod takeover;
 mod torn_tail;
+pub(crate) mod upgrade;
 
 use runtime::Failure;
 
@@ -86,6 +87,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: 100,
         slice: None,
     },
+    Scenario {
+        name: upgrade::NAME,
+        what: "a cluster of another release is replaced by this one, service by service under load: \
+               nothing answered is lost, no state differs, no container is touched (root, --old DIR)",
+        rounds: 3,
+        slice: None,
+    },
 ];
 
 /// Runs one.
@@ -99,6 +107,7 @@ pub(crate) async fn run(name: &str, run: &mut Run) -> Result<Checked, Failure> {
         "bitflip" => bitflip::run(run).await,
         "repair" => repair::run(run).await,
         "takeover" => takeover::run(run).await,
+        upgrade::NAME => upgrade::run(run).await,
         other => Err(format!("there is no scenario {other}: see --list").into()),
     }
 }
