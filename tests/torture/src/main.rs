@@ -47,6 +47,9 @@ struct Args {
     /// What the random choices follow from. Default: a random one, which is told
     #[arg(long)]
     seed: Option<u64>,
+    /// The programs of another release, for upgrade, which is not run without
+    #[arg(long, value_name = "DIR")]
+    old: Option<std::path::PathBuf>,
     /// Print one JSON value a scenario instead of a line
     #[arg(long)]
     json: bool,
@@ -85,7 +88,7 @@ async fn all(args: Args, shutdown: Shutdown) -> Result<bool, Failure> {
         };
         let Some(rounds) = rounds else { continue };
         eprintln!("{}: {rounds} rounds, seed {seed} …", scenario.name);
-        let mut run = Run::new(scenario.name, rounds, seed)?;
+        let mut run = Run::new(scenario.name, rounds, seed, args.old.clone())?;
         let outcome = tokio::select! {
             outcome = scenarios::run(scenario.name, &mut run) => outcome,
             () = shutdown.requested() => Err("interrupted".into()),
@@ -112,7 +115,8 @@ async fn all(args: Args, shutdown: Shutdown) -> Result<bool, Failure> {
 
 fn chosen(args: &Args) -> Result<Vec<&'static Scenario>, Failure> {
     if args.scenario.is_empty() {
-        return Ok(SCENARIOS.iter().collect());
+        let can = |scenario: &&Scenario| scenario.name != scenarios::upgrade::NAME;
+        return Ok(SCENARIOS.iter().filter(|one| args.old.is_some() || can(one)).collect());
     }
     let find = |name: &String| {
         let found = SCENARIOS.iter().find(|scenario| scenario.name == name);

@@ -12,6 +12,7 @@ mod repair;
 mod takeover;
 mod torn_tail;
 mod under_load;
+pub(crate) mod upgrade;
 
 use runtime::Failure;
 use tests::under_load::Scene;
@@ -134,6 +135,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: 10,
         slice: Some(1),
     },
+    Scenario {
+        name: upgrade::NAME,
+        what: "a cluster of another release is replaced by this one, service by service under load: \
+               nothing answered is lost, no state differs, no container is touched (root, --old DIR)",
+        rounds: 3,
+        slice: None,
+    },
 ];
 
 /// Runs one.
@@ -154,6 +162,7 @@ pub(crate) async fn run(name: &str, run: &mut Run) -> Result<Checked, Failure> {
         "load-canary" => under_load::run(run, Scene::Canary).await,
         "load-rollback" => under_load::run(run, Scene::Rollback).await,
         "load-cut" => under_load::run(run, Scene::Cut).await,
+        upgrade::NAME => upgrade::run(run).await,
         other => Err(format!("there is no scenario {other}: see --list").into()),
     }
 }
