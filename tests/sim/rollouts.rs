@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster::state::volumes_of;
 use schemas::envelope::Header;
 use schemas::event::{ReplicasRetired, RetireReason};
 use schemas::id::{AppKey, Digest, NodeName, ReplicaId, WorkloadName};
-use schemas::spec::{AppSpec, Mode, UpdateStrategy};
+use schemas::spec::{AppSpec, Mode, Overlap, UpdateStrategy};
 
 use crate::model::{Judged, Model, Replica, Workload, wrong};
 
@@ -76,6 +77,14 @@ impl Workload {
             }
             UpdateStrategy::Rolling | UpdateStrategy::Recreate => None,
         }
+    }
+
+    /// Whether an old one ends before a new one begins, so that fewer are ready in between.
+    fn ends_first(&self) -> bool {
+        self.spec.update.max_surge == Some(0)
+            || self.spec.overlap == Overlap::Never
+            || self.spec.ports.iter().any(|port| port.host.is_some())
+            || volumes_of(&self.spec).next().is_some()
     }
 
     /// Whether it is as it should be while somebody has to say that it goes on.
@@ -185,9 +194,11 @@ impl Model {
         let Some(floor) = workload.spec.min_ready.map(u64::from).filter(|_| !moved) else {
             return Ok(());
         };
+        // Scaled to its floor, what must end before another begins could never be replaced.
+        let one_less = u64::from(workload.ends_first());
         let floor = match workload.spec.mode {
             Mode::Global => floor,
-            Mode::Replicated | Mode::Job => floor.min(workload.replicas),
+            Mode::Replicated | Mode::Job => floor.min(workload.replicas.saturating_sub(one_less)),
         };
         let heard = |node: &Option<NodeName>| {
             node.as_ref().and_then(|node| self.nodes.get(node)).is_some_and(|node| node.heard)

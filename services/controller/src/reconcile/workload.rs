@@ -147,7 +147,7 @@ fn begin(
             continue;
         }
         let may = match first {
-            true => floor.may_end(subject, member.replica),
+            true => floor.may_end_first(subject, member.replica),
             false => floor.may_miss(subject, member.replica),
         };
         if may {

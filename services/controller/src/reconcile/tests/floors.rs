@@ -131,3 +131,37 @@ fn drains_rollouts_and_losses_together_leave_enough() {
     }
     assert!(ended > 500, "enough of what served was ended: {ended}");
 }
+
+/// As many as the floor are declared: by scaling, for such a declaration is refused.
+fn scaled_to_the_floor(change: impl Fn(&mut WorkloadSpec)) -> World {
+    let declared = |image: &str| {
+        let (name, spec) = web(image, 4);
+        let mut spec = WorkloadSpec { min_ready: Some(FLOOR), ..spec };
+        change(&mut spec);
+        (name, spec)
+    };
+    let mut world = World::new();
+    world.deploy(&[declared("web:1")]);
+    world.settle();
+    world.scale(FLOOR);
+    world.settle();
+    world.deploy(&[declared("web:2")]);
+    world.scale(FLOOR);
+    world.settle();
+    world
+}
+
+fn images(world: &World) -> Vec<String> {
+    let state = world.state();
+    let live = state.replicas.iter().filter(|(_, replica)| replica.retired.is_none());
+    live.filter_map(|(_, replica)| Some(state.spec_of(replica)?.image.clone())).collect()
+}
+
+#[test]
+fn what_is_scaled_to_its_floor_is_replaced_all_the_same_where_none_may_stand_beside() {
+    let update = Update { max_surge: Some(0), max_unavailable: 1, ..Update::default() };
+    let world = scaled_to_the_floor(|spec| spec.update = update.clone());
+    assert_eq!(images(&world), ["web:2", "web:2"], "{:?}", world.said);
+    let world = scaled_to_the_floor(|spec| spec.overlap = Overlap::Never);
+    assert_eq!(images(&world), ["web:2", "web:2"], "{:?}", world.said);
+}
