@@ -1,6 +1,6 @@
 //! Whatever comes together, no decision leaves fewer ready replicas than `min_ready`.
 
-use schemas::event::{NodeUncordoned, ReplicaUnready};
+use schemas::event::{NodeSuspected, NodeUncordoned, ReplicaUnready};
 use schemas::spec::{Step, Update, UpdateStrategy};
 
 use super::*;
@@ -164,4 +164,28 @@ fn what_is_scaled_to_its_floor_is_replaced_all_the_same_where_none_may_stand_bes
     assert_eq!(images(&world), ["web:2", "web:2"], "{:?}", world.said);
     let world = scaled_to_the_floor(|spec| spec.overlap = Overlap::Never);
     assert_eq!(images(&world), ["web:2", "web:2"], "{:?}", world.said);
+}
+
+#[test]
+fn where_the_floor_keeps_what_serves_the_surplus_ends_elsewhere() {
+    let mut world = World::new();
+    let (name, spec) = web("web:1", 2);
+    world.deploy(&[(name, WorkloadSpec { min_ready: Some(FLOOR), ..spec })]);
+    world.settle();
+    let closed = NodeCordoned { node: node("n1"), drain: false };
+    world.history.add(&Writer::Controller, closed);
+    world.scale(4);
+    world.settle();
+    // The younger ones serve, and nobody hears the others.
+    let silent = NodeSuspected { node: node("n1"), silent_ms: 3_000 };
+    world.history.add(&Writer::Health, silent);
+    world.scale(3);
+    let state = world.state();
+    let plan = super::super::app(state, &world.traffic, &app("shop"), world.history.now_ms);
+    let [(Event::ReplicasRetired(retired), _)] = plan.events.as_slice() else {
+        panic!("{:?}", plan.events)
+    };
+    let [id] = retired.replicas.as_slice() else { panic!("{retired:?}") };
+    let ended = state.replicas.get(id).expect("it is there");
+    assert_eq!(ended.node, Some(node("n1")), "the two that serve stay");
 }
