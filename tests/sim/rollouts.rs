@@ -87,6 +87,12 @@ impl Workload {
             || volumes_of(&self.spec).next().is_some()
     }
 
+    /// Whether all of the new spec stand there that should while somebody has to say that it goes
+    /// on. The old ones are kept at their number meanwhile, and may have to wait for room.
+    pub(crate) fn is_held_with(&self, current: usize) -> bool {
+        self.waits_with().is_some_and(|beside| u64::try_from(current) == Ok(beside))
+    }
+
     /// Whether it is as it should be while somebody has to say that it goes on.
     pub(crate) fn waits(&self, of_it: &[&Replica], current: &[&&Replica]) -> bool {
         let ready = |n: usize, wanted: u64| u64::try_from(n).unwrap_or(u64::MAX) == wanted;

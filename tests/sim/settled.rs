@@ -177,7 +177,13 @@ impl World {
         }
         let hopeless = |r: &Replica| r.spec.image.starts_with(HOPELESS);
         let rest = of_it.iter().all(|r| r.ready || r.node.is_none() || hopeless(r));
-        let waiting: Vec<_> = current.iter().filter(|r| r.node.is_none()).collect();
+        // While a rollout is held the old ones are wanted as well.
+        let both = workload.is_held_with(current.len());
+        let awaited = |r: &&&Replica| {
+            r.node.is_none()
+                && (both || r.digest == workload.digest && r.generation == workload.generation)
+        };
+        let waiting: Vec<_> = of_it.iter().filter(awaited).collect();
         if !waiting.is_empty() {
             let reasons: u64 = workload.unplaced.iter().map(|unfit| unfit.nodes).sum();
             let nodes = u64::try_from(model.nodes.len()).unwrap_or(u64::MAX);
