@@ -25,6 +25,11 @@ pub(crate) struct Way {
 }
 
 impl Way {
+    /// Whether the present declaration has converged.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
     /// Another declaration comes: right behind a failure, exactly the good one.
     pub(crate) fn check(&mut self, spec: &AppSpec) -> Judged {
         let specs = spec.workloads.iter().map(|(name, spec)| (name.clone(), spec.digest()));

@@ -173,7 +173,10 @@ impl World {
             return true;
         }
         if workload.spec.image.starts_with(HOPELESS) {
-            return app.stalled.is_some();
+            // Where no node took a global one the app converged without it, and converged it stays:
+            // of a node that comes later its agent says what is wrong.
+            let came_later = workload.spec.mode == Mode::Global && app.way.is_proven();
+            return app.stalled.is_some() || came_later;
         }
         let hopeless = |r: &Replica| r.spec.image.starts_with(HOPELESS);
         let rest = of_it.iter().all(|r| r.ready || r.node.is_none() || hopeless(r));
