@@ -33,7 +33,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use checks::{Failure, failure};
-use log::Log;
 use world::{Protections, World};
 
 /// How many seeds are run when nobody says.
@@ -71,7 +70,9 @@ fn live(world: &mut World) -> Result<(), Failure> {
             (moved, since_ms) = (world.checks.model.moved, world.now_ms);
         }
         // What is hopeless fails again and again: between two failures, all is told.
-        let quiet = world.now_ms > since_ms + QUIET_MS && world.logs.iter().all(Log::is_level);
+        let seen = world.checks.replayed.cursor();
+        let level = world.logs.iter().all(|log| log.is_level(seen));
+        let quiet = world.now_ms > since_ms + QUIET_MS && level;
         if quiet && world.now_ms > since_ms + quiet_ms(world) {
             return world.check_settled();
         }

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster::state::volumes_of;
 use schemas::envelope::Header;
 use schemas::event::{ReplicasRetired, RetireReason};
 use schemas::id::{AppKey, Digest, NodeName, ReplicaId, WorkloadName};
-use schemas::spec::{AppSpec, Mode, UpdateStrategy};
+use schemas::spec::{AppSpec, Mode, Overlap, UpdateStrategy};
 
 use crate::model::{Judged, Model, Replica, Workload, wrong};
 
@@ -24,6 +25,11 @@ pub(crate) struct Way {
 }
 
 impl Way {
+    /// Whether the present declaration has converged.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
     /// Another declaration comes: right behind a failure, exactly the good one.
     pub(crate) fn check(&mut self, spec: &AppSpec) -> Judged {
         let specs = spec.workloads.iter().map(|(name, spec)| (name.clone(), spec.digest()));
@@ -76,6 +82,20 @@ impl Workload {
             }
             UpdateStrategy::Rolling | UpdateStrategy::Recreate => None,
         }
+    }
+
+    /// Whether an old one ends before a new one begins, so that fewer are ready in between.
+    fn ends_first(&self) -> bool {
+        self.spec.update.max_surge == Some(0)
+            || self.spec.overlap == Overlap::Never
+            || self.spec.ports.iter().any(|port| port.host.is_some())
+            || volumes_of(&self.spec).next().is_some()
+    }
+
+    /// Whether all of the new spec stand there that should while somebody has to say that it goes
+    /// on. The old ones are kept at their number meanwhile, and may have to wait for room.
+    pub(crate) fn is_held_with(&self, current: usize) -> bool {
+        self.waits_with().is_some_and(|beside| u64::try_from(current) == Ok(beside))
     }
 
     /// Whether it is as it should be while somebody has to say that it goes on.
@@ -185,9 +205,11 @@ impl Model {
         let Some(floor) = workload.spec.min_ready.map(u64::from).filter(|_| !moved) else {
             return Ok(());
         };
+        // Scaled to its floor, what must end before another begins could never be replaced.
+        let one_less = u64::from(workload.ends_first());
         let floor = match workload.spec.mode {
             Mode::Global => floor,
-            Mode::Replicated | Mode::Job => floor.min(workload.replicas),
+            Mode::Replicated | Mode::Job => floor.min(workload.replicas.saturating_sub(one_less)),
         };
         let heard = |node: &Option<NodeName>| {
             node.as_ref().and_then(|node| self.nodes.get(node)).is_some_and(|node| node.heard)

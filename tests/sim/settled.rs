@@ -173,11 +173,20 @@ impl World {
             return true;
         }
         if workload.spec.image.starts_with(HOPELESS) {
-            return app.stalled.is_some();
+            // Where no node took a global one the app converged without it, and converged it stays:
+            // of a node that comes later its agent says what is wrong.
+            let came_later = workload.spec.mode == Mode::Global && app.way.is_proven();
+            return app.stalled.is_some() || came_later;
         }
         let hopeless = |r: &Replica| r.spec.image.starts_with(HOPELESS);
         let rest = of_it.iter().all(|r| r.ready || r.node.is_none() || hopeless(r));
-        let waiting: Vec<_> = current.iter().filter(|r| r.node.is_none()).collect();
+        // While a rollout is held the old ones are wanted as well.
+        let both = workload.is_held_with(current.len());
+        let awaited = |r: &&&Replica| {
+            r.node.is_none()
+                && (both || r.digest == workload.digest && r.generation == workload.generation)
+        };
+        let waiting: Vec<_> = of_it.iter().filter(awaited).collect();
         if !waiting.is_empty() {
             let reasons: u64 = workload.unplaced.iter().map(|unfit| unfit.nodes).sum();
             let nodes = u64::try_from(model.nodes.len()).unwrap_or(u64::MAX);

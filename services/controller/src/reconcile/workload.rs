@@ -42,7 +42,8 @@ pub(super) fn settle(subject: &Subject<'_>, wanted: u64, floor: &mut Floor, plan
     replace(subject, &roster, missing, floor, plan);
 }
 
-/// Ends what there is too much of: those that are missed least, while enough are left. Replicas of
+/// Ends what there is too much of: those that are missed least, while enough are left; where the
+/// floor keeps one, the next that does not serve goes in its place. Replicas of
 /// another spec than the declared one are in excess because others took their place.
 fn shrink(
     subject: &Subject<'_>,
@@ -54,10 +55,8 @@ fn shrink(
     let surplus = usize::try_from(roster.len() - wanted).unwrap_or(usize::MAX);
     let cause = &subject.workload.cause;
     let (mut excess, mut replaced) = (Vec::new(), Vec::new());
-    for member in roster.least_missed(subject, surplus) {
-        if !floor.may_end_all(subject, member) {
-            continue;
-        }
+    let members = roster.least_missed(subject).into_iter();
+    for member in members.filter(|member| floor.may_end_all(subject, member)).take(surplus) {
         match subject.is_current(member.replica) {
             true => excess.extend(member.ids()),
             false => replaced.extend(member.ids()),
@@ -147,7 +146,7 @@ fn begin(
             continue;
         }
         let may = match first {
-            true => floor.may_end(subject, member.replica),
+            true => floor.may_end_first(subject, member.replica),
             false => floor.may_miss(subject, member.replica),
         };
         if may {
