@@ -85,14 +85,7 @@ fn doors(ports: &configs::Ports) -> [&Door; 4] {
     [&ports.straight, &ports.muster, &ports.haproxy, &ports.nginx]
 }
 
-fn row(
-    what: &str,
-    unit: Unit,
-    values: &Each,
-    of: usize,
-    beside: usize,
-    goal: Option<Goal>,
-) -> Row {
+fn row(what: &str, unit: Unit, values: &Each, of: usize, beside: usize, goal: Option<Goal>) -> Row {
     Row {
         what: what.to_owned(),
         unit,

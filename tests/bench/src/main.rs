@@ -95,7 +95,10 @@ const FIGURES: [(&str, &str); 10] = [
     ("heal", "a killed container until its next run"),
     ("cut", "a node that falls silent until its replicas run elsewhere"),
     ("idle", "cpu and memory of a `muster dev` of three nodes at rest"),
-    (GATEWAY, "requests and connections through the gateway; only when named: `make bench-gateway`"),
+    (
+        GATEWAY,
+        "requests and connections through the gateway; only when named: `make bench-gateway`",
+    ),
 ];
 
 /// It needs programs that the others do not.

@@ -140,7 +140,7 @@ pub(super) fn haproxy(folder: &Path, ports: &Ports) -> String {
     let Door { http, https, tcp, moving, .. } = &ports.haproxy;
     let [a, b] = ports.backends;
     format!(
-        "global\n  nbthread 1\n  maxconn 10000\n  stats socket {folder}/haproxy.sock mode 600 level admin\n\
+        "global\n  nbthread 1\n  maxconn 4000\n  stats socket {folder}/haproxy.sock mode 600 level admin\n\
          defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          frontend http\n  bind 127.0.0.1:{http}\n  option forwardfor\n  \
          http-request set-header X-Forwarded-Proto http\n  default_backend steady\n\

@@ -102,7 +102,8 @@ pub(super) fn times(kind: Kind, door: &Door, world: &World) -> Result<[u64; 2], 
 
 /// Answers a second. An error when any was not what was asked for.
 fn h2load(arguments: &[String]) -> Result<u64, Failure> {
-    let ran = Command::new("taskset").args(["-c", OTHER_CORE, "h2load"]).args(arguments).output()?;
+    let ran =
+        Command::new("taskset").args(["-c", OTHER_CORE, "h2load"]).args(arguments).output()?;
     let text = String::from_utf8_lossy(&ran.stdout).into_owned();
     let said = |what: &str| -> Failure {
         let complaint = String::from_utf8_lossy(&ran.stderr);
@@ -114,9 +115,9 @@ fn h2load(arguments: &[String]) -> Result<u64, Failure> {
     });
     let fine = text.lines().any(|line| {
         line.starts_with("requests:") && line.contains(" 0 failed, 0 errored, 0 timeout")
-    }) && text.lines().any(|line| {
-        line.starts_with("status codes:") && line.ends_with("0 3xx, 0 4xx, 0 5xx")
-    });
+    }) && text
+        .lines()
+        .any(|line| line.starts_with("status codes:") && line.ends_with("0 3xx, 0 4xx, 0 5xx"));
     match rate {
         Some(rate) if fine && rate > 0 => Ok(rate),
         _ => Err(said("not every request was answered well")),

@@ -14,7 +14,7 @@ use schemas::event::{
     RequestedReplica, RetireReason, RunStarted,
 };
 use schemas::id::Writer;
-use schemas::spec::{AppProtocol, AppSpec, Port, Protocol, Route, Tls, WorkloadSpec};
+use schemas::spec::{AppProtocol, AppSpec, Port, Protocol, WorkloadSpec};
 use schemas::stream;
 
 use super::configs::{self, Ports};
@@ -50,7 +50,7 @@ pub(super) struct World {
     history: History,
     published: usize,
     moves: usize,
-    server: Server,
+    _server: Server,
 }
 
 impl World {
@@ -68,14 +68,12 @@ impl World {
         write("backend.conf", configs::backend(&folder, &ports))?;
         write("nginx.conf", configs::nginx(&folder, &ports, 0))?;
         write("haproxy.conf", configs::haproxy(&folder, &ports))?;
-        let start = |core, name: &str, arguments: &[&str]| {
-            Process::start(&folder, core, name, arguments)
-        };
+        let start =
+            |core, name: &str, arguments: &[&str]| Process::start(&folder, core, name, arguments);
         let at = |name: &str| folder.join(name).display().to_string();
         let backend = start(OTHER_CORE, "/usr/sbin/nginx", &["-c", &at("backend.conf")])?;
         let nginx = start(PROXY_CORE, "/usr/sbin/nginx", &["-c", &at("nginx.conf")])?;
-        let haproxy =
-            start(PROXY_CORE, "/usr/sbin/haproxy", &["-db", "-f", &at("haproxy.conf")])?;
+        let haproxy = start(PROXY_CORE, "/usr/sbin/haproxy", &["-db", "-f", &at("haproxy.conf")])?;
         let gateway = start(
             PROXY_CORE,
             &binary("muster-gateway")?.display().to_string(),
@@ -98,15 +96,15 @@ impl World {
             history: History::default(),
             published: 0,
             moves: 0,
-            server,
+            _server: server,
         };
-        world.declare();
+        world.declare()?;
         world.publish().await?;
         world.all_listen().await?;
         Ok(world)
     }
 
-    fn declare(&mut self) {
+    fn declare(&mut self) -> Result<(), Failure> {
         self.history.node("n1", 4, 4);
         let muster = self.ports.muster.clone();
         let port = |container, published, app| Port {
@@ -117,18 +115,22 @@ impl World {
             app,
         };
         let mut steady = WorkloadSpec::of_image("web:1");
-        steady.ports =
-            vec![port(80, muster.http, AppProtocol::Detect), port(81, muster.tcp, AppProtocol::Tcp)];
-        let tls = Some(Tls::File { name: "bench".to_owned(), redirect: true });
-        steady.routes = vec![Route { host: Some(HOST.to_owned()), tls, ..Route::default() }];
+        steady.ports = vec![
+            port(80, muster.http, AppProtocol::Detect),
+            port(81, muster.tcp, AppProtocol::Tcp),
+        ];
+        let route = serde_json::json!({ "host": HOST, "tls": { "file": { "name": "bench" } } });
+        steady.routes = vec![serde_json::from_value(route)?];
         let mut moving = WorkloadSpec::of_image("web:1");
         moving.ports = vec![port(80, muster.moving, AppProtocol::Detect)];
         for (name, spec) in APPS.into_iter().zip([steady, moving]) {
-            let spec = AppSpec { name: app(name).name, workloads: [(workload("web"), spec)].into() };
+            let spec =
+                AppSpec { name: app(name).name, workloads: [(workload("web"), spec)].into() };
             let deployed = AppDeployed { app: app(name), revision: 1, spec };
             self.history.add(&Writer::Controller, deployed);
             self.ready(name, 0);
         }
+        Ok(())
     }
 
     /// A replica that is ready, on one of the two backends in turn.
@@ -182,8 +184,7 @@ impl World {
     /// HAProxy's server is replaced by the one on this backend, at run time.
     pub(super) fn move_haproxy(&self, to: usize) -> Result<(), Failure> {
         use std::io::{Read as _, Write as _};
-        let mut socket =
-            std::os::unix::net::UnixStream::connect(self.folder.join("haproxy.sock"))?;
+        let mut socket = std::os::unix::net::UnixStream::connect(self.folder.join("haproxy.sock"))?;
         let (new, old) = (["a", "b"][to % 2], ["a", "b"][(to + 1) % 2]);
         writeln!(
             socket,
@@ -230,11 +231,6 @@ impl World {
     /// A file that is taken away with everything else.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
-    }
-
-    /// Whether the history's server is alive: it goes first when something is wrong.
-    pub(super) fn url(&self) -> String {
-        self.server.url()
     }
 }
 
