@@ -27,6 +27,7 @@ mod detect;
 mod http;
 mod pool;
 mod proxy;
+mod relay;
 mod site;
 mod stream;
 mod tcp;

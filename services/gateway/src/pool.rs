@@ -18,6 +18,7 @@ use crate::balance::{Balancer, How, mark};
 use crate::http::stick::{self, Who};
 use crate::numbers::Tally;
 use crate::open::{Held, Open};
+use crate::relay::Pipes;
 use crate::site::Site;
 use crate::table::{Endpoint, Route};
 use crate::traffic::Traffic;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub requests: Arc<AtomicU64>,
     /// Whether a line is written about every request.
     pub access_log: bool,
+    /// What much of TCP goes through.
+    pub(crate) pipes: Pipes,
 }
 
 impl Shared {
@@ -51,7 +54,8 @@ impl Shared {
     #[must_use]
     pub fn of(node: NodeName, access_log: bool) -> Self {
         let (open, tally) = (Open::default(), Tally::default());
-        Self { node, open, tally, requests: Arc::default(), access_log }
+        let (requests, pipes) = (Arc::default(), Pipes::default());
+        Self { node, open, tally, requests, access_log, pipes }
     }
 }
 
