@@ -273,9 +273,19 @@ impl Pool {
         tried: &mut Vec<u64>,
         until_ms: u64,
     ) -> Option<Picked> {
-        if let Some(picked) = self.pick(who, tried) {
-            return Some(picked);
+        match self.pick(who, tried) {
+            Some(picked) => Some(picked),
+            // Apart, so that whoever need not wait has no room to carry for it.
+            None => Box::pin(self.wait_for_one(who, tried, until_ms)).await,
         }
+    }
+
+    async fn wait_for_one(
+        self: &Arc<Self>,
+        who: Who<'_>,
+        tried: &mut Vec<u64>,
+        until_ms: u64,
+    ) -> Option<Picked> {
         let mut led = self.led.subscribe();
         loop {
             if let Some(picked) = self.pick(who, tried) {

@@ -6,6 +6,8 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
@@ -52,38 +54,42 @@ impl Pipes {
     }
 }
 
-/// Carries one direction to its end, and hands the end on.
+/// Carries one direction to its end, and hands the end on. The second one of the two to end, as `ended`
+/// says, leaves that to whoever drops both connections.
 pub(crate) async fn carry(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
+    ended: &AtomicBool,
     pipes: &Pipes,
     count: impl Fn(usize),
 ) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = Vec::with_capacity(BUFFER);
     let mut refused = false;
     loop {
-        let read = from.read(&mut buffer).await?;
+        buffer.clear();
+        let read = from.read_buf(&mut buffer).await?;
         if read == 0 {
-            return to.shutdown().await;
+            break;
         }
-        to.write_all(&buffer[..read]).await?;
+        to.write_all(&buffer).await?;
         count(read);
-        if read < buffer.len() {
+        if read < buffer.capacity() {
             continue;
         }
-        if buffer.len() < BUFFER_MAX {
-            buffer.resize(buffer.len() * 2, 0);
+        if buffer.capacity() < BUFFER_MAX {
+            buffer = Vec::with_capacity(buffer.capacity() * 2);
         } else if !refused {
             match pipes.take() {
                 Some(pipe) => {
                     drop(buffer);
                     splice(from.as_ref(), to.as_ref(), &pipe, count).await?;
-                    return to.shutdown().await;
+                    break;
                 }
                 None => refused = true,
             }
         }
     }
+    if ended.swap(true, Relaxed) { Ok(()) } else { to.shutdown().await }
 }
 
 /// Moves everything up to the end, through a pipe that is empty.
@@ -121,7 +127,6 @@ async fn splice(
 mod tests {
     use std::net::Ipv4Addr;
     use std::sync::atomic::AtomicUsize;
-    use std::sync::atomic::Ordering::Relaxed;
 
     use tokio::net::TcpListener;
 
@@ -152,7 +157,7 @@ mod tests {
         let carry = async {
             let (from, _back) = here.split();
             let (_forth, to) = there.split();
-            carry(from, to, pipes, |bytes| {
+            carry(from, to, &AtomicBool::new(false), pipes, |bytes| {
                 counted.fetch_add(bytes, Relaxed);
                 most.fetch_max(PIPES_MAX - pipes.0.available_permits(), Relaxed);
             })
@@ -199,7 +204,7 @@ mod tests {
             drop(endpoint);
             let (from, _back) = here.split();
             let (_forth, to) = there.split();
-            let ended = carry(from, to, &Pipes::default(), |_| {}).await;
+            let ended = carry(from, to, &AtomicBool::new(false), &Pipes::default(), |_| {}).await;
             drop(here);
             ended
         };

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -110,7 +111,7 @@ pub(crate) async fn carry(
             Some((first, http2)) => (Way::Requests { http2 }, first),
             None => (Way::Gone, Bytes::new()),
         },
-        AppProtocol::Detect => detect(&mut client, address, &pool).await,
+        AppProtocol::Detect => Box::pin(detect(&mut client, address, &pool)).await,
     };
     match way {
         Way::Gone => {}
@@ -121,7 +122,8 @@ pub(crate) async fn carry(
             let stream = Prefixed::new(first, Stream::Plain(client));
             let front = Front::new(To::Pool(pool.clone()), address.ip(), false, stop);
             pool.traffic.opened();
-            front.serve(stream, http2).await;
+            // Apart: connections that only carry bytes have no room to carry for it.
+            Box::pin(front.serve(stream, http2)).await;
             pool.traffic.closed();
         }
     }
@@ -258,6 +260,7 @@ async fn forward(
     let pipes = &pool.shared.pipes;
     let (from_client, to_client) = client.split();
     let (from_endpoint, mut to_endpoint) = endpoint.split();
+    let ended = AtomicBool::new(false);
     let forth = async {
         for before in [header.as_slice(), &first] {
             if !before.is_empty() {
@@ -265,9 +268,11 @@ async fn forward(
             }
         }
         pool.traffic.received(first.len());
-        relay::carry(from_client, to_endpoint, pipes, |bytes| pool.traffic.received(bytes)).await
+        relay::carry(from_client, to_endpoint, &ended, pipes, |bytes| pool.traffic.received(bytes))
+            .await
     };
-    let back = relay::carry(from_endpoint, to_client, pipes, |bytes| pool.traffic.sent(bytes));
+    let back =
+        relay::carry(from_endpoint, to_client, &ended, pipes, |bytes| pool.traffic.sent(bytes));
     // One end that breaks takes the other with it; one that closes leaves the way back open.
     let _ = tokio::try_join!(forth, back);
 }
