@@ -72,9 +72,9 @@ bench-gateway: setup ## measure the gateway beside HAProxy and nginx on one core
 	@target/release/muster-bench --only gateway $(ARGS)
 
 .PHONY: torture
-torture: setup ## kill, cut the power, fill disks, and see what holds (as root); ARGS='--list' shows which
-	cargo build --workspace
-	@target/debug/muster-torture $(ARGS)
+torture: images ## kill, cut the power, fill disks, and see what holds (as root); ARGS='--list' shows which
+	cargo build --workspace --release
+	@target/release/muster-torture $(ARGS)
 
 .PHONY: clean
 clean: ## delete what cargo built (.tools/ stays)

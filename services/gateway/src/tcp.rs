@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::detect::{self, Seen};
 use crate::http::serve::{Front, To};
 use crate::pool::{Picked, Pool};
+use crate::site::{Site, Watch};
 use crate::stream::{Prefixed, Stream};
 use crate::{proxy, relay};
 
@@ -171,7 +172,7 @@ async fn detect(client: &mut TcpStream, address: SocketAddr, pool: &Arc<Pool>) -
     let mut led = pool.led();
     loop {
         // While nobody has said anything, another endpoint does as well.
-        let reaching = pool.reach(address.ip(), |site| async move { site.connect().await });
+        let reaching = pool.reach(address.ip(), connect_bytes);
         let reached = tokio::select! {
             biased;
             read = client.read_buf(&mut first) => return spoke(read, client, first, None).await,
@@ -251,7 +252,7 @@ async fn forward(
     let reached = match reached {
         Some(reached) => Some(reached),
         // No byte was sent before an endpoint is reached, so trying the next one repeats nothing.
-        None => pool.reach(address.ip(), |site| async move { site.connect().await }).await,
+        None => pool.reach(address.ip(), connect_bytes).await,
     };
     let Some((mut endpoint, _picked)) = reached else {
         pool.traffic.unserved();
@@ -275,4 +276,10 @@ async fn forward(
         relay::carry(from_endpoint, to_client, &ended, pipes, |bytes| pool.traffic.sent(bytes));
     // One end that breaks takes the other with it; one that closes leaves the way back open.
     let _ = tokio::try_join!(forth, back);
+}
+
+async fn connect_bytes(site: Arc<Site>) -> std::io::Result<TcpStream> {
+    let stream = site.connect().await?;
+    Watch::BYTES.over(&stream)?;
+    Ok(stream)
 }
