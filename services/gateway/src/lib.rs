@@ -30,6 +30,7 @@ mod detect;
 mod http;
 mod pool;
 mod proxy;
+mod relay;
 mod site;
 mod stream;
 mod tcp;

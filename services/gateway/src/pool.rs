@@ -20,6 +20,7 @@ use crate::balance::{Balancer, How, mark};
 use crate::http::stick::{self, Who};
 use crate::numbers::Tally;
 use crate::open::{Held, Open};
+use crate::relay::Pipes;
 use crate::site::{self, Site};
 use crate::table::{Endpoint, Route};
 use crate::traffic::Traffic;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub requests: Arc<AtomicU64>,
     /// Whether a line is written about every request.
     pub access_log: bool,
+    /// What much of TCP goes through.
+    pub(crate) pipes: Pipes,
     /// What is known of certificates by ACME.
     pub(crate) shelf: Arc<Shelf>,
 }
@@ -55,8 +58,8 @@ impl Shared {
     #[must_use]
     pub fn of(node: NodeName, access_log: bool) -> Self {
         let (open, tally) = (Open::default(), Tally::default());
-        let (requests, shelf) = (Arc::default(), Arc::default());
-        Self { node, open, tally, requests, access_log, shelf }
+        let (requests, pipes, shelf) = (Arc::default(), Pipes::default(), Arc::default());
+        Self { node, open, tally, requests, access_log, pipes, shelf }
     }
 }
 
@@ -298,9 +301,19 @@ impl Pool {
         tried: &mut Vec<u64>,
         until_ms: u64,
     ) -> Option<Picked> {
-        if let Some(picked) = self.pick(who, tried) {
-            return Some(picked);
+        match self.pick(who, tried) {
+            Some(picked) => Some(picked),
+            // Apart, so that whoever need not wait has no room to carry for it.
+            None => Box::pin(self.wait_for_one(who, tried, until_ms)).await,
         }
+    }
+
+    async fn wait_for_one(
+        self: &Arc<Self>,
+        who: Who<'_>,
+        tried: &mut Vec<u64>,
+        until_ms: u64,
+    ) -> Option<Picked> {
         let mut led = self.led.subscribe();
         loop {
             if let Some(picked) = self.pick(who, tried) {

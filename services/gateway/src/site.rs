@@ -77,7 +77,8 @@ impl Site {
         let stream = match self.address {
             Some(address) => TcpStream::connect(address).await?,
             None => {
-                TcpStream::connect((self.endpoint.address.as_str(), self.endpoint.port)).await?
+                let named = (self.endpoint.address.as_str(), self.endpoint.port);
+                Box::pin(TcpStream::connect(named)).await?
             }
         };
         stream.set_nodelay(true)?;

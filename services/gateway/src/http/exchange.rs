@@ -203,20 +203,28 @@ impl Journey<'_> {
         http2: bool,
     ) -> std::io::Result<Carrier> {
         let site = &picked.site;
-        let connect = || async {
-            let stream = tokio::time::timeout(REACH, site.connect()).await??;
-            Watch::REQUESTS.over(&stream)?;
-            picked.reached();
-            Ok(stream)
+        // Apart, so that what travels on a connection that is there has no room to carry for it.
+        let connect = || {
+            Box::pin(async {
+                let stream = tokio::time::timeout(REACH, site.connect()).await??;
+                Watch::REQUESTS.over(&stream)?;
+                picked.reached();
+                Ok::<_, std::io::Error>(stream)
+            })
         };
         if http2 {
-            return site.lanes.stream(connect).await.map(Carrier::Stream);
+            let stream = match site.lanes.room() {
+                Some(stream) => stream,
+                None => Box::pin(site.lanes.stream(connect)).await?,
+            };
+            return Ok(Carrier::Stream(stream));
         }
         let idle_ms = if message.rest.repeatable { u64::MAX } else { FRESH_MS };
         if let Some(lane) = site.lanes.take(idle_ms, clock::mono_ms()) {
             return Ok(Carrier::Lane(lane));
         }
-        let lane = Lane::new(connect().await?).await;
+        let stream = connect().await?;
+        let lane = Box::pin(Lane::new(stream)).await;
         lane.map(Carrier::Lane).map_err(std::io::Error::other)
     }
 

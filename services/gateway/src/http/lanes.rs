@@ -152,7 +152,8 @@ impl Lanes {
         self.kept().shared.retain(|shared| !Arc::ptr_eq(&shared.streams, &stream.streams));
     }
 
-    fn room(&self) -> Option<Stream> {
+    /// Room on a connection of HTTP/2 that is there.
+    pub(crate) fn room(&self) -> Option<Stream> {
         let mut kept = self.kept();
         kept.shared.retain(|shared| !shared.sender.is_closed());
         let least = kept.shared.iter().min_by_key(|shared| shared.streams.load(Relaxed))?;

@@ -100,11 +100,12 @@ impl Front {
     pub(crate) async fn serve(self: Arc<Self>, stream: Prefixed<Stream>, http2: bool) {
         let io = TokioIo::new(stream);
         let front = self.clone();
-        let service = service_fn(move |request| {
-            let front = front.clone();
-            async move { Ok::<_, Infallible>(front.answer(request).await) }
-        });
         if http2 {
+            // Each is a task: it is made where it stays, and not moved there.
+            let service = service_fn(move |request| {
+                let front = front.clone();
+                Box::pin(async move { Ok::<_, Infallible>(front.answer(request).await) })
+            });
             let crew = Crew::default();
             let mut builder = http2::Builder::new(crew.hand());
             builder.max_concurrent_streams(STREAMS_MAX).adaptive_window(true);
@@ -113,6 +114,10 @@ impl Front {
             self.run(connection, |connection| connection.graceful_shutdown(), Duration::ZERO).await;
             return;
         }
+        let service = service_fn(move |request| {
+            let front = front.clone();
+            async move { Ok::<_, Infallible>(front.answer(request).await) }
+        });
         let connection = http1::Builder::new().serve_connection(io, service).with_upgrades();
         self.run(pin!(connection), |connection| connection.graceful_shutdown(), LAST).await;
         let tunnel = self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
