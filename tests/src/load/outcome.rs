@@ -91,7 +91,7 @@ impl Outcome {
     /// When that is not so.
     #[track_caller]
     pub fn is_all_well(&self, what: &str, at_least: u64) {
-        println!("{what}: {self}");
+        eprintln!("{what}: {self}");
         assert!(self.asked >= at_least, "{what}: only {} requests", self.asked);
         assert!(self.failures.is_empty(), "{what}: {self}{}", self.failed());
         let ended = self.answered.len() + self.failures.len();
