@@ -32,12 +32,12 @@ fn why(state: &State, node: &NodeName, id: &ReplicaId, replica: &Replica) -> Opt
         // A rollout ends it all the same, and its successor waits for the node.
         return (!outdated).then(|| bound(node, spec));
     }
-    if state.is_unknown(replica) && spec.overlap == Overlap::Never {
+    if state.is_unknown(replica) && workload.conduct.overlap == Overlap::Never {
         return Some(format!(
             "{node} is lost, and nobody knows that it ended; it must not run twice"
         ));
     }
-    if spec.overlap == Overlap::Never
+    if workload.conduct.overlap == Overlap::Never
         && let Some(why) = floor(state, workload, workload.replicas, replica)
     {
         return Some(why);
