@@ -86,7 +86,6 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
         | Event::IntakeOpened(_)
         | Event::LeadershipTaken(_)
         | Event::LeadershipReleased(_)
-        | Event::AppConverged(_)
         | Event::AppDeleteStarted(_)
         | Event::AppDeleted(_)
         | Event::WorkloadRestarted(_)
