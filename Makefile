@@ -66,9 +66,9 @@ bench: images ## measure speed and size, each figure beside its yardstick; ARGS=
 	@target/release/muster-bench $(ARGS)
 
 .PHONY: torture
-torture: setup ## kill, cut the power, fill disks, and see what holds (as root); ARGS='--list' shows which
-	cargo build --workspace
-	@target/debug/muster-torture $(ARGS)
+torture: images ## kill, cut the power, fill disks, and see what holds (as root); ARGS='--list' shows which
+	cargo build --workspace --release
+	@target/release/muster-torture $(ARGS)
 
 .PHONY: clean
 clean: ## delete what cargo built (.tools/ stays)

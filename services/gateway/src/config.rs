@@ -7,6 +7,8 @@ use runtime::Settings;
 use runtime::inside::Range;
 use schemas::id::NodeName;
 
+use crate::acme::Acme;
+
 /// The gateway: serves published ports, and forwards them to the replicas that are ready.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "muster-gateway", version)]
@@ -35,12 +37,15 @@ pub struct Config {
     #[arg(long, env = "MUSTER_HTTP_PORT", value_name = "PORT")]
     pub http_port: Option<u16>,
     /// The port that serves HTTPS for all workloads.
-    #[arg(long, env = "MUSTER_HTTPS_PORT", value_name = "PORT", requires = "certificates")]
+    #[arg(long, env = "MUSTER_HTTPS_PORT", value_name = "PORT")]
     pub https_port: Option<u16>,
     /// The folder of certificates: `<name>.crt` (the chain) and `<name>.key`, as PEM. They are read again
     /// when they change.
     #[arg(long, env = "MUSTER_CERTIFICATES", value_name = "DIR")]
     pub certificates: Option<PathBuf>,
+    /// Certificates that are ordered.
+    #[command(flatten)]
+    pub acme: Acme,
     /// Writes a line about every request of HTTP.
     #[arg(long, env = "MUSTER_ACCESS_LOG")]
     pub access_log: bool,

@@ -7,10 +7,13 @@
 //! under way on each replica, [`numbers`] what went there. [`inside`] serves workloads by name to the
 //! containers of its machine.
 //!
+//! [`acme`] orders certificates.
+//!
 //! [`report`] says which table is served by, and what is under way where it does not lead any more.
 //!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
 
+pub mod acme;
 pub mod balance;
 pub mod config;
 pub mod follow;

@@ -16,7 +16,7 @@ use crate::inside::Inside;
 use crate::pool::Shared;
 use crate::ports::Doors;
 use crate::table::Table;
-use crate::{ports, report};
+use crate::{acme, ports, report};
 
 /// How many entries may wait.
 const QUEUE: usize = 8_192;
@@ -64,6 +64,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
             follow(&bus, &role, &config.node, &tables, &admin, &shutdown),
             report::tell(&bus, &config.node, serving, shared.open.clone(), &admin, &shutdown),
             report::traffic(&bus, &shared, &shutdown),
+            acme::serve::serve(&bus, &config.node, &config.acme, &shared.shelf, &shutdown),
         )
         .map(|_| ())
     };

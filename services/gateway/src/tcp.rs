@@ -20,6 +20,7 @@ use crate::detect::{self, Seen};
 use crate::http::serve::{Front, To};
 use crate::pool::{Picked, Pool};
 use crate::proxy;
+use crate::site::{Site, Watch};
 use crate::stream::{Prefixed, Stream};
 
 /// How many connections a port may have at once.
@@ -169,7 +170,7 @@ async fn detect(client: &mut TcpStream, address: SocketAddr, pool: &Arc<Pool>) -
     let mut led = pool.led();
     loop {
         // While nobody has said anything, another endpoint does as well.
-        let reaching = pool.reach(address.ip(), |site| async move { site.connect().await });
+        let reaching = pool.reach(address.ip(), connect_bytes);
         let reached = tokio::select! {
             biased;
             read = client.read_buf(&mut first) => return spoke(read, client, first, None).await,
@@ -249,7 +250,7 @@ async fn forward(
     let reached = match reached {
         Some(reached) => Some(reached),
         // No byte was sent before an endpoint is reached, so trying the next one repeats nothing.
-        None => pool.reach(address.ip(), |site| async move { site.connect().await }).await,
+        None => pool.reach(address.ip(), connect_bytes).await,
     };
     let Some((mut endpoint, _picked)) = reached else {
         pool.traffic.unserved();
@@ -266,6 +267,12 @@ async fn forward(
         copy(from_client, to_endpoint, |bytes| pool.traffic.received(bytes)),
         copy(from_endpoint, to_client, |bytes| pool.traffic.sent(bytes)),
     );
+}
+
+async fn connect_bytes(site: Arc<Site>) -> std::io::Result<TcpStream> {
+    let stream = site.connect().await?;
+    Watch::BYTES.over(&stream)?;
+    Ok(stream)
 }
 
 /// Carries one direction to its end, and hands the end on.

@@ -71,6 +71,14 @@ impl Args {
             None => std::future::pending().await,
         }
     }
+
+    /// Fails once somebody wants this to end: for what is too busy to wait.
+    fn goes_on(&self) -> Result<(), Failure> {
+        match &self.shutdown {
+            Some(shutdown) if shutdown.is_requested() => Err("interrupted".into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 const FIGURES: [(&str, &str); 9] = [

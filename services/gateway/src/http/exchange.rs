@@ -19,6 +19,7 @@ use super::sent::Sent;
 use super::stick::Who;
 use super::tunnel::Tunnel;
 use crate::pool::{PATIENCE_MS, Picked, Pool, REACH};
+use crate::site::Watch;
 
 /// For how long at most a connection may have been idle that a request travels on which must not be
 /// sent twice, in ms: the other end may be about to close it.
@@ -127,7 +128,7 @@ impl Journey<'_> {
             let mut carrier = match self.carrier(&picked, &message, http2).await {
                 Ok(carrier) => carrier,
                 Err(error) => {
-                    picked.failed(&error);
+                    picked.unreached(&error);
                     tried.push(picked.id);
                     continue;
                 }
@@ -152,7 +153,10 @@ impl Journey<'_> {
             if let Carrier::Stream(stream) = &carrier {
                 picked.site.lanes.discard(stream);
             }
-            if !used {
+            if let Some(silence) = lane::silence(&unanswered.why) {
+                picked.unreached(&silence);
+                tried.push(picked.id);
+            } else if !used {
                 picked.unanswered(&unanswered.why);
                 tried.push(picked.id);
             }
@@ -201,6 +205,7 @@ impl Journey<'_> {
         let site = &picked.site;
         let connect = || async {
             let stream = tokio::time::timeout(REACH, site.connect()).await??;
+            Watch::REQUESTS.over(&stream)?;
             picked.reached();
             Ok(stream)
         };
@@ -239,6 +244,7 @@ impl Journey<'_> {
             return Err(Trouble::Broken);
         };
         let (stream, first) = lane.upgraded().await.ok_or(Trouble::Broken)?;
+        Watch::BYTES.over(&stream).map_err(|_| Trouble::Broken)?;
         let tunnel = Tunnel::new(upgrade, stream, first, picked);
         *self.tunnel.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(tunnel);
         Ok(Response::from_parts(head, Answer::default()))

@@ -95,8 +95,13 @@ impl Lanes {
 
     /// Closes what waits, and keeps nothing from now on.
     pub(crate) fn close(&self) {
+        self.kept().closed = true;
+        self.forget();
+    }
+
+    /// Closes what waits.
+    pub(crate) fn forget(&self) {
         let mut kept = self.kept();
-        kept.closed = true;
         kept.idle.clear();
         // Their streams go on; with the last one they end.
         kept.shared.clear();

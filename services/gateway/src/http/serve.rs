@@ -42,6 +42,9 @@ const STREAMS_MAX: u32 = 250;
 /// Under which name lines about requests are written.
 const ACCESS: &str = "gateway::access";
 
+/// Below which a CA asks whether a host is ours: RFC 8555, section 8.3.
+const CHALLENGE: &str = "/.well-known/acme-challenge/";
+
 /// Where the requests of a connection go.
 #[derive(Clone, Debug)]
 pub(crate) enum To {
@@ -185,6 +188,12 @@ impl Front {
         };
         let host = headers::host_of(&request).unwrap_or_default();
         let path = request.uri().path();
+        // Over plain HTTP, whatever the host leads to: who asks is the CA.
+        if let Some(token) = path.strip_prefix(CHALLENGE).filter(|_| !client.tls)
+            && let Some(answer) = web.shared.shelf.answer(host, token)
+        {
+            return words(StatusCode::OK, answer);
+        }
         let Some(live) = web.find(host, path) else {
             return words(StatusCode::NOT_FOUND, format!("no route leads to {host}{path}\n"));
         };

@@ -60,6 +60,7 @@ impl World {
             http_port: None,
             https_port: None,
             certificates: None,
+            acme: gateway::acme::Acme::default(),
             access_log: false,
         };
         let (stopper, shutdown) = Shutdown::new();

@@ -166,9 +166,7 @@ fn declared_anew(history: &mut History, spec: WorkloadSpec, replicas: u32) {
 }
 
 fn between(min: u32, max: u32) -> Option<Autoscale> {
-    let (up_window_ms, down_window_ms) = (15_000, 300_000);
-    let (cpu_percent, memory_percent) = (Some(50), None);
-    Some(Autoscale { min, max, cpu_percent, memory_percent, up_window_ms, down_window_ms })
+    Some(Autoscale { cpu_percent: Some(50), ..Autoscale::of_bounds(min, max) })
 }
 
 #[test]

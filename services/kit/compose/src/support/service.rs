@@ -273,7 +273,7 @@ const UPDATE_ROWS: &[Row] = &[
 ];
 
 const MUSTER_ROWS: &[Row] = &[
-    yes("autoscale", "as many replicas as their use asks for"),
+    yes("autoscale", "as many replicas as their use or traffic asks for"),
     yes("strategy", "spread (default) or bin_pack"),
     yes("spread_over", "a node label over whose values replicas are spread"),
     yes("priority", "which workload is placed first when room is short; default 0"),
@@ -341,6 +341,7 @@ const ROUTE_ROWS: &[Row] = &[
 
 const ROUTE_TLS_ROWS: &[Row] = &[
     yes("certificate", "its name among the gateways' certificates"),
+    yes("acme", "true: it is ordered from the CA that gateways are told of"),
     yes("redirect", "whether plain requests are redirected; default true"),
 ];
 
@@ -363,6 +364,9 @@ const AUTOSCALE_ROWS: &[Row] = &[
     yes("max", "required"),
     yes("cpu_percent", "of reserved cpu"),
     yes("memory_percent", "of reserved memory"),
+    yes("requests_per_second", "of each ready replica, as gateways count: docs/autoscaling.md"),
+    yes("p95_ms", "the time in which 95 of 100 answers begin"),
+    yes("in_flight", "requests under way at a time, of each ready replica"),
     yes("up_window", "default 15s"),
     yes("down_window", "default 5m"),
 ];
