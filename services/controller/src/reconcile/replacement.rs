@@ -7,7 +7,7 @@ use schemas::spec::Overlap;
 
 use super::floor::Floor;
 use super::roster::Member;
-use super::{Plan, Subject};
+use super::{Plan, Subject, task};
 
 /// Why a replica must be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) fn needed(subject: &Subject<'_>, replica: &Replica) -> Option<(Why, C
         if lacks_image(subject, replica) {
             return Some((Why::NoImage, replica.cause.clone()));
         }
-        if node.admission == Admission::Draining {
+        if node.admission == Admission::Draining && !task::stays(subject, replica) {
             return Some((Why::Drained, carried(&node.cause, replica)));
         }
     }

@@ -1,5 +1,6 @@
 //! Jobs that are a part of another workload's rollout.
 
+use cluster::state::{Phase, Replica};
 use schemas::event::TaskFailed;
 use schemas::id::WorkloadName;
 use schemas::spec::When;
@@ -18,6 +19,12 @@ pub(super) fn wanted(subject: &Subject<'_>) -> u64 {
 pub(super) fn is_over(subject: &Subject<'_>) -> bool {
     let Some(task) = &subject.workload.conduct.task else { return false };
     !subject.workload.due || (subject.workload.failures > 0 && !task.fails_revision())
+}
+
+/// Whether a replica of one runs: nobody moves it, for it would run twice.
+pub(super) fn stays(subject: &Subject<'_>, replica: &Replica) -> bool {
+    subject.workload.conduct.task.is_some()
+        && matches!(replica.phase, Phase::Running | Phase::Ready)
 }
 
 /// Whether everything that comes before a workload, or before a job that runs after one, is there.

@@ -172,3 +172,24 @@ fn a_job_on_a_lost_node_runs_nowhere_else_and_fails_when_nothing_is_heard_of_it(
     assert_eq!(jobs(&said), 1, "{said:?}");
     assert!(said.contains(&"RolloutFailed".to_owned()), "{said:?}");
 }
+
+#[test]
+fn a_drain_waits_for_the_end_of_a_job() {
+    let mut world = World::new();
+    world.ill = vec!["migrate:1"];
+    world.deploy(&[before("migrate:1"), web("web:1", 1)]);
+    for _ in 0..5 {
+        world.step();
+    }
+    let jobs = world.state().replicas_of(&app("shop"), &workload("before"));
+    let on = jobs.filter_map(|(_, r)| r.node.clone()).next().expect("it is placed");
+    let drained = schemas::event::NodeCordoned { node: on, drain: true };
+    world.history.add(&Writer::Controller, drained);
+    for _ in 0..50 {
+        world.step();
+    }
+    assert_eq!(std::mem::take(&mut world.said), ["+1 before"]);
+    world.ill.clear();
+    let said = world.settle();
+    assert_eq!(said, ["+1 web", "AppConverged"]);
+}

@@ -37,6 +37,12 @@ fn why(state: &State, node: &NodeName, id: &ReplicaId, replica: &Replica) -> Opt
             "{node} is lost, and nobody knows that it ended; it must not run twice"
         ));
     }
+    let runs = matches!(replica.phase, Phase::Running | Phase::Ready);
+    if workload.conduct.task.is_some() && runs && !outdated {
+        return Some(
+            "it is a job of a rollout, which nobody moves; its end is waited for".to_owned(),
+        );
+    }
     if workload.conduct.overlap == Overlap::Never
         && let Some(why) = floor(state, workload, workload.replicas, replica)
     {
