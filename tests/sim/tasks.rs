@@ -100,7 +100,7 @@ impl Model {
                     return wrong("jobs-once", what("it failed and is tried again"));
                 }
                 let runs = |id: &&ReplicaId| {
-                    self.replicas.get(id).is_some_and(|r| r.run > 0 && r.heard_at <= basis)
+                    self.replicas.get(*id).is_some_and(|r| r.run > 0 && r.heard_at <= basis)
                 };
                 if let Some(id) = workload.turn.asked.iter().find(runs) {
                     return wrong("jobs-once", what(&format!("{id} has not ended")));
