@@ -201,7 +201,8 @@ mod tests {
     fn request(name: &str, id: &str, spec: &WorkloadSpec, generation: u64) -> Event {
         let one = RequestedReplica { id: replica(id), replaces: None, node: None };
         let (app, spec, replicas) = (app("shop"), spec.digest(), vec![one]);
-        ReplicasRequested { app, workload: workload(name), spec, generation, replicas }.into()
+        let workload = workload(name);
+        ReplicasRequested { app, workload, revision: 1, spec, generation, replicas }.into()
     }
 
     /// What the model says of these, said after a web and its job were declared.
@@ -211,10 +212,15 @@ mod tests {
         let workloads =
             [(workload("web"), WorkloadSpec::of_image("web:1")), (workload("job"), job(when))];
         let spec = AppSpec { name: app("shop").name, workloads: workloads.into() };
-        let mut all: Vec<Event> = vec![
-            CommandAccepted { command: id.clone() }.into(),
-            AppDeployed { app: app("shop"), revision: 1, spec }.into(),
-        ];
+        let accepted = CommandAccepted {
+            command: id.clone(),
+            verb: "app.deploy".to_owned(),
+            sequence: 1,
+            proved: true,
+            reason: None,
+        };
+        let mut all: Vec<Event> =
+            vec![accepted.into(), AppDeployed { app: app("shop"), revision: 1, spec }.into()];
         all.extend(events);
         history.caused(&Writer::Controller, all, Some(id));
         let mut model = Model::new();

@@ -163,7 +163,7 @@ fn a_job_on_a_lost_node_runs_nowhere_else_and_fails_when_nothing_is_heard_of_it(
     let jobs = world.state().replicas_of(&app("shop"), &workload("before"));
     let on = jobs.filter_map(|(_, r)| r.node.clone()).next().expect("it is placed");
     world.history.add(&Writer::Health, NodeLost { node: on, silent_ms: 6_000 });
-    for _ in 0..200 {
+    for _ in 0..400 {
         world.step();
     }
     let jobs = |said: &[String]| said.iter().filter(|said| *said == "+1 before").count();
