@@ -1,6 +1,5 @@
 //! Jobs of a rollout as a user meets them: before the first new replica, after all is as declared, once.
 
-use serde_json::Value;
 use tests::cluster::{Cluster, text};
 
 use super::cli::exits;
@@ -14,7 +13,7 @@ services:
     deploy: {replicas: 2}
     x-muster:
       probe: {http: {port: 8080, path: /healthz}, interval: 500ms}
-      update: {healthy_for: 100ms}
+      healthy_for: 100ms
       pre_deploy: BEFORE
       post_deploy: AFTER
 ";
@@ -38,9 +37,9 @@ fn head(cluster: &Cluster) -> u64 {
 
 /// What was said of each replica from a position on: the type, and whom it is about.
 fn said(cluster: &Cluster, from: u64) -> Vec<(String, String)> {
-    let listed = cluster.ok(&["log", "--from", &(from + 1).to_string(), "-o", "json"]);
-    let events = serde_json::Deserializer::from_str(&listed).into_iter::<Value>();
-    let events = events.map(|event| event.expect("it prints JSON"));
+    let listed = super::cli::json(cluster, &["log", "--from", &(from + 1).to_string()]);
+    let events = listed["items"].as_array().unwrap_or_else(|| panic!("it is a list: {listed}"));
+    let events = events.iter();
     let told = events.map(|event| {
         let data = &event["data"];
         let about = data["replica"].as_str().or(data["workload"].as_str());

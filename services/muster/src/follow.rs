@@ -340,7 +340,7 @@ impl Progress<'_> {
                         return Ok(told);
                     }
                     let text = format!("{}\n{told}", jobs.join("\n"));
-                    return Err(CliError::new(Code::Refused, text));
+                    return Err(CliError::new(Code::No, text));
                 }
                 Event::AppDeployed(e)
                     if failed.as_ref().is_some_and(|f| f.revision + 1 == e.revision) => {}
