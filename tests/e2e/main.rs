@@ -19,6 +19,7 @@ mod history;
 mod http;
 mod inside;
 mod inside_hosts;
+mod jobs;
 mod leaving;
 mod life;
 mod metrics;

@@ -24,6 +24,7 @@ mod scenario;
 mod service;
 mod settled;
 mod streams;
+mod tasks;
 mod trace;
 mod wiring;
 mod world;
@@ -190,6 +191,9 @@ fn stormy_enough(happened: &Happened) {
         "entries were fetched from the log",
         "the server restarted",
         "ReplicasReleased",
+        "a job of a rollout was asked for",
+        "a job of a rollout completed",
+        "a job of a rollout failed",
         "a gateway crashed",
         "a gateway was paused",
         "a gateway was cut off",

@@ -20,6 +20,8 @@ pub(crate) struct Way {
     proven: bool,
     /// Whether the present one was just said to have failed.
     pub(crate) failed: bool,
+    /// Whether the present one takes a failed one back.
+    pub(crate) back: bool,
     /// What is declared.
     present: BTreeMap<WorkloadName, Digest>,
 }
@@ -37,7 +39,8 @@ impl Way {
         if self.proven {
             self.good = Some(std::mem::take(&mut self.present));
         }
-        if std::mem::take(&mut self.failed) && self.good.as_ref() != Some(&declared) {
+        self.back = std::mem::take(&mut self.failed);
+        if self.back && self.good.as_ref() != Some(&declared) {
             let what = format!("{} went back to {declared:?}, not {:?}", spec.name, self.good);
             return wrong("goes-back", what);
         }
@@ -120,6 +123,7 @@ impl Model {
         (app.way.proven, app.way.good) = (true, None);
         for workload in app.workloads.values_mut() {
             workload.held = Held::default();
+            workload.turn.due = false;
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use event_log::testing::audit;
 use node_agent::engine::container_name;
 use schemas::id::{AppKey, NodeName, WorkloadName};
-use schemas::spec::{Condition, Mode, WorkloadSpec};
+use schemas::spec::{Condition, Mode, When, WorkloadSpec};
 
 use crate::checks::{Failure, failure};
 use crate::engine::HOPELESS;
@@ -130,6 +130,7 @@ impl World {
         let there = u64::try_from(ready).unwrap_or(u64::MAX);
         let is_declared = match workload.spec.mode {
             Mode::Replicated => there == workload.replicas && of_it.len() == ready,
+            Mode::Job if workload.spec.task.is_some() => !workload.turn.due && of_it.is_empty(),
             Mode::Job => workload.completed >= workload.replicas && of_it.is_empty(),
             Mode::Global => {
                 let wanted = self.wanted_on(&workload.spec);
@@ -137,7 +138,7 @@ impl World {
                 wanted.is_subset(&has) && of_it.len() == ready
             }
         };
-        if is_declared || self.is_explained(app, workload, &of_it, &current) {
+        if is_declared || self.is_explained(app, (name, workload), &of_it, &current) {
             return Ok(());
         }
         let what = format!(
@@ -164,7 +165,7 @@ impl World {
     fn is_explained(
         &self,
         app: &App,
-        workload: &Workload,
+        (name, workload): (&WorkloadName, &Workload),
         of_it: &[&Replica],
         current: &[&&Replica],
     ) -> bool {
@@ -198,7 +199,14 @@ impl World {
         let held = workload.spec.depends_on.iter().any(|(name, condition)| {
             app.workloads.get(name).is_none_or(|first| !self.has_come(name, first, *condition))
         });
-        held && rest
+        let waits = match &workload.spec.task {
+            None => app.first(name).next().is_some(),
+            // What runs after the others has waited for them, or failed, which is told.
+            Some(task) => {
+                app.stalled.is_some() || (task.when == When::After && workload.turn.waits())
+            }
+        };
+        (held || waits) && rest
     }
 
     fn has_come(&self, name: &WorkloadName, first: &Workload, condition: Condition) -> bool {

@@ -8,15 +8,20 @@ use schemas::spec::{Mode, Overlap, UpdateStrategy};
 use super::floor::Floor;
 use super::replacement::{self, Why};
 use super::roster::{Member, Roster};
-use super::{Part, Plan, Subject, Wanted, dependencies, held};
+use super::{Part, Plan, Subject, Wanted, dependencies, held, task, waiting};
 
 pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
     let mut floor = Floor::of(subject, u64::from(subject.workload.replicas));
     if held::reconcile(subject, &mut floor, plan) {
         return;
     }
+    if let Some((old, wanted)) = waiting::old(subject) {
+        settle(&old, wanted, &mut floor, plan);
+        return;
+    }
     let declared = u64::from(subject.workload.replicas);
     let wanted = match subject.spec.mode {
+        Mode::Job if subject.workload.conduct.task.is_some() => task::wanted(subject),
         Mode::Job => declared.saturating_sub(subject.workload.completed),
         Mode::Replicated | Mode::Global => declared,
     };
@@ -134,7 +139,7 @@ fn begin(
     let update = &subject.workload.conduct.update;
     let at_once = u64::from(update.parallelism.max(1));
     let most_beside = update.max_surge.map_or(at_once, u64::from);
-    let exclusive = subject.spec.overlap == Overlap::Never;
+    let exclusive = subject.workload.conduct.overlap == Overlap::Never;
     for (member, why, cause) in waiting {
         if on_the_way >= at_once {
             break;

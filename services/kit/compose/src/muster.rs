@@ -9,13 +9,13 @@ use crate::diagnose::{Notes, Wrong};
 use crate::fields::{Fields, by, expected, list, number, text, word};
 use crate::node::{Node, Value};
 use crate::support::{AUTOSCALE, MUSTER, ROLLOUT, STEP};
-use crate::{traffic, units};
+use crate::{tasks, traffic, units};
 
 pub(crate) fn read(
     fields: &Fields<'_>,
     spec: &mut WorkloadSpec,
     notes: &mut Notes<'_>,
-) -> Result<(), Wrong> {
+) -> Result<Vec<tasks::Job>, Wrong> {
     let none = Node::new(fields.spot, Value::Null);
     let ours = Fields::of(fields.get("x-muster").unwrap_or(&none), &MUSTER, notes)?;
     let strategies = [("spread", Strategy::Spread), ("bin_pack", Strategy::BinPack)];
@@ -60,7 +60,7 @@ pub(crate) fn read(
             || fields.get("deploy").is_some_and(|deploy| deploy.get("replicas").is_some());
         autoscale(node, spec, stated, notes)?;
     }
-    Ok(())
+    tasks::read(&ours, notes)
 }
 
 fn update(node: &Node, update: &mut Update, notes: &mut Notes<'_>) -> Result<(), Wrong> {

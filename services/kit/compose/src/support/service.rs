@@ -24,6 +24,8 @@ pub(crate) static PREFERENCE: Scope =
     scope("services.*.deploy.placement.preferences[]", PREFERENCE_ROWS);
 pub(crate) static UPDATE: Scope = scope("services.*.deploy.update_config", UPDATE_ROWS);
 pub(crate) static MUSTER: Scope = closed("services.*.x-muster", MUSTER_ROWS);
+pub(crate) static PRE_DEPLOY: Scope = closed("services.*.x-muster.pre_deploy", PRE_DEPLOY_ROWS);
+pub(crate) static POST_DEPLOY: Scope = closed("services.*.x-muster.post_deploy", POST_DEPLOY_ROWS);
 pub(crate) static ROLLOUT: Scope = closed("services.*.x-muster.update", ROLLOUT_ROWS);
 pub(crate) static STEP: Scope = closed("services.*.x-muster.update.steps[]", STEP_ROWS);
 pub(crate) static AUTOSCALE: Scope = closed("services.*.x-muster.autoscale", AUTOSCALE_ROWS);
@@ -291,10 +293,37 @@ const MUSTER_ROWS: &[Row] = &[
         "which replica gets the next request: least_loaded (default), round_robin, client_address, \
          header:NAME, cookie:NAME",
     ),
+    yes(
+        "pre_deploy",
+        "a command, or a mapping: a job that must succeed before a changed revision begins",
+    ),
+    yes("post_deploy", "a command, or a mapping: a job that runs once all is as declared"),
     yes("routes", "requests that lead here through --http-port and --https-port of the gateways"),
     yes(
         "drain",
         "how long what is under way may go on before a replica is asked to stop; default 10s, at most 1h",
+    ),
+];
+
+const PRE_DEPLOY_ROWS: &[Row] = &[
+    yes("command", "what it runs; default: the command of its image"),
+    yes("image", "default: that of the service"),
+    yes(
+        "deadline",
+        "how long it may take to begin, or be unheard of; default: that of the service",
+    ),
+];
+
+const POST_DEPLOY_ROWS: &[Row] = &[
+    yes("command", "what it runs; default: the command of its image"),
+    yes("image", "default: that of the service"),
+    yes(
+        "deadline",
+        "how long it may take to begin, or be unheard of; default: that of the service",
+    ),
+    yes(
+        "rollback",
+        "whether the revision has failed when it fails; default false: that is reported",
     ),
 ];
 

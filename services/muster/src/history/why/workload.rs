@@ -95,7 +95,10 @@ pub(crate) fn workload(
                 None => "one on every node".to_owned(),
             };
             let ready = ready(case.page, u64::MAX, name, w);
-            format!("{short}: {declared}, {} there, {ready}", w.replicas)
+            match &w.task {
+                Some(task) => format!("{short}: a job {task}"),
+                None => format!("{short}: {declared}, {} there, {ready}", w.replicas),
+            }
         }
         None => format!("{short} is not declared"),
     };
