@@ -91,7 +91,7 @@ fn replicas_follow_requests_and_a_silent_gateway_takes_none_away() {
     cluster.signal("gateway", "CONT");
     cluster.until("there is one again", |cluster| ready(cluster) == 1);
     let history = cluster.ok(&["log", &format!("app/{}", cluster.app())]);
-    let last = history.lines().filter(|line| line.contains("/web scaled ")).next_back();
+    let last = history.lines().rfind(|line| line.contains("/web scaled "));
     let last = last.unwrap_or_default();
     assert!(
         last.contains("→ 1: target tracking: ") && last.contains(", target 5, for 6 s"),
