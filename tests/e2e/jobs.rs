@@ -110,7 +110,7 @@ fn jobs_of_a_rollout_run_before_and_after_it_and_once() {
 }
 
 #[test]
-fn a_job_that_fails_before_takes_the_revision_back() {
+fn a_job_that_fails_before_takes_the_revision_back_and_one_after_is_told() {
     let cluster = Cluster::start(2);
     let first = deploy(&cluster, 1, "exit 0", "exit 0");
     assert!(first.status.success(), "{}{}", text(&first.stderr), cluster.logs());
@@ -133,6 +133,15 @@ fn a_job_that_fails_before_takes_the_revision_back() {
     for part in ["Why revision 2 was taken back", "exited with 3"] {
         assert!(why.contains(part), "{part} is not in\n{why}");
     }
+
+    let told = deploy(&cluster, 2, "exit 0", "exit 4");
+    exits(&told, 1, "web-post-deploy failed: exited with 4");
+    assert_eq!(ready(&cluster, "2"), 2, "it runs all the same");
+    let apps = cluster.ok(&["apps"]);
+    assert!(apps.contains("after web: failed: exited with 4"), "{apps}");
+    let back = deploy(&cluster, 3, "exit 0", "{command: exit 5, rollback: true}");
+    exits(&back, 1, "the job after web failed");
+    assert_eq!((ready(&cluster, "2"), ready(&cluster, "3")), (2, 0));
     assert!(cluster.ok(&["replay", "--verify"]).contains("verified"));
     let _ = cluster.ok(&["delete", cluster.app()]);
 }

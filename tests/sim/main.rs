@@ -254,8 +254,14 @@ fn a_server_that_does_not_check_is_noticed() {
 
 #[test]
 fn an_agent_that_acts_before_it_keeps_is_noticed() {
-    let by =
-        ["actual-is-recorded", "actual-is-declared", "run-order", "runs-once", "comes-to-rest"];
+    let by = [
+        "actual-is-recorded",
+        "actual-is-declared",
+        "deleted",
+        "run-order",
+        "runs-once",
+        "comes-to-rest",
+    ];
     is_noticed(Protections { keeping: false, ..Protections::ALL }, 50, &by);
 }
 

@@ -170,7 +170,15 @@ impl World {
         current: &[&&Replica],
     ) -> bool {
         let model = &self.checks.model;
-        if workload.waits(of_it, current) {
+        // What should take an old one's place meanwhile, and fits nowhere, changes nothing of that.
+        let fits = |replica: &Replica| model.nodes.keys().any(|node| model.fits(replica, node));
+        let stuck = |r: &Replica| {
+            let beside = r.replaces.as_ref().is_some_and(|old| model.replicas.contains_key(old));
+            let told = !workload.unplaced.is_empty();
+            beside && told && r.node.is_none() && r.digest != workload.digest && !fits(r)
+        };
+        let there: Vec<&Replica> = of_it.iter().copied().filter(|r| !stuck(r)).collect();
+        if workload.waits(&there, current) {
             return true;
         }
         if workload.spec.image.starts_with(HOPELESS) {
@@ -191,8 +199,6 @@ impl World {
         if !waiting.is_empty() {
             let reasons: u64 = workload.unplaced.iter().map(|unfit| unfit.nodes).sum();
             let nodes = u64::try_from(model.nodes.len()).unwrap_or(u64::MAX);
-            let fits =
-                |replica: &&Replica| model.nodes.keys().any(|node| model.fits(replica, node));
             return reasons >= nodes && !waiting.iter().any(|r| fits(r)) && rest;
         }
         // What comes first is not there: that one has its own explanation.
