@@ -9,7 +9,7 @@ use super::cli::json;
 use super::life::replicas;
 
 /// How many requests there are at least while something is done.
-const LEAST: u64 = 300;
+const LEAST: u64 = 100;
 
 /// The web app with its port published.
 fn shop(cluster: &Cluster, port: u16) -> String {
