@@ -7,7 +7,7 @@ use tests::cluster::{Cluster, free_port, get, text};
 use tests::load::{Load, Mix};
 
 /// How many requests there are at least while something is done.
-const LEAST: u64 = 200;
+const LEAST: u64 = 80;
 
 /// The web app with its port published.
 fn shop(cluster: &Cluster, port: u16) -> String {
