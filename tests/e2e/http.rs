@@ -9,7 +9,7 @@ use super::cli::json;
 use super::life::replicas;
 
 /// How many requests there are at least while something is done.
-const LEAST: u64 = 100;
+const LEAST: u64 = 300;
 
 /// The web app with its port published.
 fn shop(cluster: &Cluster, port: u16) -> String {
@@ -31,7 +31,7 @@ fn no_request_fails_whatever_becomes_of_replicas() {
 
     let load = Load::on(port, Mix::Gets);
     deployed(&cluster, &shop(&cluster, port).replace("web:1", "web:2"));
-    let outcome = load.end();
+    let outcome = load.end_after(LEAST);
     outcome.is_all_well("a rolling update", LEAST);
     for version in ["version=1", "version=2"] {
         assert!(outcome.seen().iter().any(|who| who.contains(version)), "{:?}", outcome.seen());
@@ -41,7 +41,7 @@ fn no_request_fails_whatever_becomes_of_replicas() {
     for count in ["web=5", "web=2", "web=4"] {
         let _ = cluster.ok(&["scale", cluster.app(), count]);
     }
-    load.end().is_all_well("scaling", LEAST);
+    load.end_after(LEAST).is_all_well("scaling", LEAST);
 
     let load = Load::on(port, Mix::Gets);
     for [replica, ..] in replicas(&cluster).into_iter().take(2) {
@@ -49,7 +49,7 @@ fn no_request_fails_whatever_becomes_of_replicas() {
         let _ = docker(&["kill", "--signal", "KILL", &name.expect("it runs")]);
         std::thread::sleep(Duration::from_millis(500));
     }
-    load.end().is_all_well("two replicas killed", LEAST);
+    load.end_after(LEAST).is_all_well("two replicas killed", LEAST);
 
     // Whatever else is away: it serves by what it last knew.
     let load = Load::on(port, Mix::Gets);
@@ -66,7 +66,7 @@ fn no_request_fails_whatever_becomes_of_replicas() {
         told["requests"].as_u64() > Some(LEAST) && told["rate_milli"].as_u64() > Some(0)
     });
     let told = routes(&cluster);
-    load.end().is_all_well("the control plane away", LEAST);
+    load.end_after(LEAST).is_all_well("the control plane away", LEAST);
     assert_eq!(told["way"], format!("{port}/tcp"), "{told}");
     assert_eq!(told["ready"].as_array().map(Vec::len), Some(4), "{told}");
     assert!(told["p95_us"].as_u64() > Some(0), "{told}");

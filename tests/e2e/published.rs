@@ -7,7 +7,7 @@ use tests::cluster::{Cluster, free_port, get, text};
 use tests::load::{Load, Mix};
 
 /// How many requests there are at least while something is done.
-const LEAST: u64 = 80;
+const LEAST: u64 = 200;
 
 /// The web app with its port published.
 fn shop(cluster: &Cluster, port: u16) -> String {
@@ -56,7 +56,7 @@ fn requests_reach_the_replicas_there_are_while_they_change() {
     for count in ["web=5", "web=1", "web=3"] {
         let _ = cluster.ok(&["scale", cluster.app(), count]);
     }
-    load.end().is_all_well("scaling", LEAST);
+    load.end_after(LEAST).is_all_well("scaling", LEAST);
     cluster.until("only those that live answer", |cluster| {
         let found = everyone(port, 60);
         found.len() == 3 && found == alive(cluster)
@@ -64,7 +64,7 @@ fn requests_reach_the_replicas_there_are_while_they_change() {
 
     let load = Load::on(port, Mix::GetsAndPosts);
     deployed(&cluster, &shop(&cluster, port).replace("web:1", "web:2"));
-    load.end().is_all_well("a start-first update", LEAST);
+    load.end_after(LEAST).is_all_well("a start-first update", LEAST);
     cluster.until("only the new revision answers", |cluster| {
         let found = everyone(port, 60);
         found.iter().all(|who| who.contains("version=2")) && found == alive(cluster)
@@ -76,7 +76,7 @@ fn requests_reach_the_replicas_there_are_while_they_change() {
     cluster.until("the drained node is empty", |cluster| {
         !cluster.ok(&["ps", cluster.app()]).contains(&node)
     });
-    load.end().is_all_well("a drain", LEAST);
+    load.end_after(LEAST).is_all_well("a drain", LEAST);
 
     let _ = cluster.ok(&["delete", cluster.app()]);
     cluster.until("nobody listens any more", |_| {

@@ -80,6 +80,20 @@ impl Load {
         written(&self.book).asked
     }
 
+    /// Goes on until so many were asked, however quick what was done meanwhile; then as `end`.
+    ///
+    /// # Panics
+    ///
+    /// When the clients did.
+    #[must_use]
+    pub fn end_after(self, least: u64) -> Outcome {
+        while self.asked() < least && self.pacer.as_ref().is_some_and(|pacer| !pacer.is_finished())
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.end()
+    }
+
     /// Sends no more, and waits for the last answer.
     ///
     /// # Panics
