@@ -156,7 +156,11 @@ impl Journey<'_> {
             if let Some(silence) = lane::silence(&unanswered.why) {
                 picked.unreached(&silence);
                 tried.push(picked.id);
-            } else if !used {
+            } else if used {
+                // Whoever closed this one may be about to close the others: a replica that dies closes one
+                // after the other, and a request must not find out about each.
+                picked.site.lanes.forget();
+            } else {
                 picked.unanswered(&unanswered.why);
                 tried.push(picked.id);
             }
