@@ -61,7 +61,8 @@ fn the_permissions_of_the_bus_are_fresh() {
     let mut roles = vec![Role::EventLog];
     roles.extend(Role::DECIDERS.map(Role::Decider));
     let node = NodeName::new("n1").expect("a name");
-    roles.extend([Role::Agent(node), Role::User("operator".to_owned())]);
+    roles.extend([Role::Agent(node.clone()), Role::Gateway(node)]);
+    roles.push(Role::User("operator".to_owned()));
     let users: Vec<(Role, String)> = roles
         .into_iter()
         .map(|role| {
@@ -71,8 +72,8 @@ fn the_permissions_of_the_bus_are_fresh() {
         .collect();
     let text = format!(
         "# Who may do what on the bus, for nats-server's configuration. Generated from\n\
-         # schemas/src/registry.rs; a cluster has one agent for each of its nodes, and as many users as\n\
-         # it has people. Replace every password; include it with: include permissions.conf\n{}",
+         # schemas/src/registry.rs; a cluster has an agent and a gateway for each of its nodes, and as\n\
+         # many users as it has people. Replace every password; include it with: include permissions.conf\n{}",
         registry::nats_users(&users)
     );
     is(&root().join("infra/permissions.conf"), &text);

@@ -16,6 +16,7 @@ use schemas::report::Beat;
 use crate::engine::{Container, Effect, Status};
 use crate::model::{Model, Replica};
 use crate::node::Node;
+use crate::rollouts::Ran;
 use crate::service::Host;
 
 /// What does not hold.
@@ -152,16 +153,18 @@ impl Checks {
 
     /// What a request may have done wrong.
     pub(crate) fn after(
-        &self,
+        &mut self,
         op: &Op,
         effect: &Effect,
         before: Option<Before>,
         node: usize,
         nodes: &[Node],
     ) -> Result<(), Failure> {
-        if let (Op::Start { replica, assignment, .. }, Effect::Done(Done::Started { .. })) =
+        if let (Op::Start { replica, assignment, spec, .. }, Effect::Done(Done::Started { .. })) =
             (op, effect)
         {
+            let judged = self.model.runs(replica, Ran::of(assignment, spec));
+            judged.or_else(|(check, what)| failure(check, what))?;
             let key = (assignment.app.clone(), assignment.spec.clone());
             let stated = self.model.images.get(&key);
             let image = assignment.image.clone().unwrap_or_default();

@@ -87,11 +87,12 @@ impl World {
     fn restart_server(&mut self) {
         self.count("the server restarted");
         let last = self.events.last;
-        // Where there is a standby, the server syncs: what is lost is lost where every log has it.
-        let newest = self.events.messages.back();
+        // Where there is a standby, the server syncs: what is lost is lost where every log has it. All of it:
+        // what was published by hand may have an entry behind it that a log had sent already.
+        let messages = &self.events.messages;
         let whole = self.logs.len() == 1
-            || newest.is_some_and(|newest| {
-                let has = |log: &Log| log.has(newest.sequence, &newest.bytes);
+            || messages.back().is_some_and(|newest| {
+                let has = |log: &Log| messages.iter().all(|m| log.has(m.sequence, &m.bytes));
                 newest.sequence + 1 >= self.checks.model.next && self.logs.iter().all(has)
             });
         match self.dice.below(3) {

@@ -6,10 +6,12 @@
 //! Then that stops, and what was declared must come to be, and stay. What must hold meanwhile is
 //! written apart from the code that it judges (`model`, `checks`, `settled`).
 //!
-//! `SIM_SEEDS=5000 cargo test -p tests --test sim` runs more seeds. `SIM_SEED=17 cargo test -p tests
-//! --test sim -- --nocapture` runs one and prints what happened last; a failing seed does so anyway.
+//! `SIM_SEEDS=5000 cargo test -p tests --test sim` runs more seeds, with `SIM_FROM=5000` those behind them.
+//! `SIM_SEED=17 cargo test -p tests --test sim -- --nocapture` runs one and prints what happened last; a
+//! failing seed does so anyway.
 
 mod agenda;
+mod blind;
 mod checks;
 mod dice;
 mod engine;
@@ -33,6 +35,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use blind::Blindness;
 use checks::{Failure, failure};
 use world::{Protections, World};
 
@@ -110,10 +113,11 @@ fn declared_comes_to_be_and_stays_whatever_happens() {
     }
     let seeds = setting("SIM_SEEDS").unwrap_or(SEEDS);
     let all = Mutex::new(Sum::default());
-    let next = AtomicU64::new(0);
+    let from = setting("SIM_FROM").unwrap_or(0);
+    let (next, end) = (AtomicU64::new(from), from.saturating_add(seeds));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| work(&next, seeds, &all));
+            scope.spawn(|| work(&next, end, &all));
         }
     });
     let Sum { happened, failed } = all.into_inner().expect("no panic");
@@ -124,7 +128,7 @@ fn declared_comes_to_be_and_stays_whatever_happens() {
             "{trace}\n{told}again: SIM_SEED={seed} cargo test -p tests --test sim -- --nocapture"
         );
     }
-    println!("{seeds} seeds: {happened:#?}");
+    println!("{seeds} seeds from {from} on: {happened:#?}");
     if seeds >= SEEDS {
         stormy_enough(&happened);
     }
@@ -140,10 +144,10 @@ struct Sum {
 }
 
 /// Runs seeds until there are none, or some have failed.
-fn work(next: &AtomicU64, seeds: u64, all: &Mutex<Sum>) {
+fn work(next: &AtomicU64, end: u64, all: &Mutex<Sum>) {
     loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= seeds {
+        if seed >= end {
             return;
         }
         let mut world = World::new(seed, Protections::ALL);
@@ -155,7 +159,7 @@ fn work(next: &AtomicU64, seeds: u64, all: &Mutex<Sum>) {
         if let Err(Failure { check, what }) = lived {
             sum.failed.insert(seed, format!("seed {seed}: {check}: {what}"));
             if sum.failed.len() >= FAILURES {
-                next.store(seeds, Ordering::Relaxed);
+                next.store(end, Ordering::Relaxed);
             }
         }
     }
@@ -191,6 +195,7 @@ fn stormy_enough(happened: &Happened) {
         "entries were fetched from the log",
         "the server restarted",
         "ReplicasReleased",
+        "a workload went back and runs what ran before",
         "a job of a rollout was asked for",
         "a job of a rollout completed",
         "a job of a rollout failed",
@@ -280,4 +285,34 @@ fn gateways_that_let_go_before_they_do_are_noticed() {
 #[test]
 fn a_service_that_folds_something_else_is_noticed() {
     is_noticed(Protections { folding: false, ..Protections::ALL }, 20, &["states-agree"]);
+}
+
+#[test]
+fn a_way_back_that_asks_anew_what_an_image_is_is_noticed() {
+    is_noticed(Protections { images: false, ..Protections::ALL }, 100, &["goes-back"]);
+}
+
+#[track_caller]
+fn blindness_is_noticed(to: Blindness, by: &[&str]) {
+    is_noticed(Protections { blind: Some(to), ..Protections::ALL }, 100, by);
+}
+
+#[test]
+fn a_controller_that_ends_more_than_the_floor_lets_it_is_noticed() {
+    blindness_is_noticed(Blindness::Floors, &["floor"]);
+}
+
+#[test]
+fn a_controller_that_has_more_stand_side_by_side_than_it_may_is_noticed() {
+    blindness_is_noticed(Blindness::Surge, &["surge"]);
+}
+
+#[test]
+fn a_controller_that_begins_before_the_job_that_comes_first_has_ended_is_noticed() {
+    blindness_is_noticed(Blindness::Before, &["jobs-first"]);
+}
+
+#[test]
+fn a_controller_that_runs_a_job_twice_is_noticed() {
+    blindness_is_noticed(Blindness::Done, &["jobs-once"]);
 }

@@ -14,7 +14,7 @@ use schemas::spec::{AppSpec, MountSource, Protocol, RestartPolicy, WorkloadSpec}
 
 pub(crate) use node::Node;
 
-use crate::rollouts::{Held, Way};
+use crate::rollouts::{Held, Ran, Way};
 use crate::tasks::Turn;
 
 /// Everything the checks know.
@@ -33,6 +33,8 @@ pub(crate) struct Model {
     /// Every node that a replica was ever placed on.
     pub(crate) places: BTreeMap<ReplicaId, NodeName>,
     pub(crate) receipts: BTreeMap<CommandId, u64>,
+    /// What each replica ran last.
+    pub(crate) ran: BTreeMap<ReplicaId, Ran>,
     /// What the images of a spec were stated to be.
     pub(crate) images: BTreeMap<(AppKey, Digest), BTreeSet<String>>,
     /// The positions of everything that something may follow from.
@@ -197,7 +199,7 @@ impl Model {
             }
             Event::CommandRejected(e) => return self.receipt(at, &e.command),
             Event::AppDeployed(e) => {
-                self.app(&e.app).way.check(&e.spec)?;
+                self.app(&e.app).check_way(&e.spec)?;
                 self.deployed(&e.app, &e.spec);
             }
             Event::AppStalled(e) => {
@@ -205,7 +207,7 @@ impl Model {
             }
             Event::AppConverged(e) => {
                 self.check_turns(e)?;
-                self.converged(&e.app);
+                return self.converged(&e.app);
             }
             Event::RolloutFailed(e) => self.app(&e.app).way.failed = true,
             Event::RolloutStepped(e) => return self.held(&e.app, &e.workload, Held::step(e.step)),
@@ -320,8 +322,7 @@ impl Model {
             if workload.digest != digest {
                 workload.completed = 0;
             }
-            let before = app.way.good.as_ref().and_then(|good| good.get(name));
-            let rolls = before.is_some_and(|before| *before != digest);
+            let rolls = app.way.good(name).is_some_and(|before| before.digest() != digest);
             if !rolls || changed {
                 let promoted = !serving.contains(name);
                 workload.held = Held { rolls, promoted, ..Held::default() };

@@ -4,26 +4,53 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::state::volumes_of;
+use schemas::document::{Assignment, SpecDocument};
 use schemas::envelope::Header;
 use schemas::event::{ReplicasRetired, RetireReason};
-use schemas::id::{AppKey, Digest, NodeName, ReplicaId, WorkloadName};
-use schemas::spec::{AppSpec, Mode, Overlap, UpdateStrategy};
+use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
+use schemas::spec::{AppSpec, Mode, Overlap, UpdateStrategy, WorkloadSpec};
 
-use crate::model::{Judged, Model, Replica, Workload, wrong};
+use crate::model::{App, Judged, Model, Replica, Workload, wrong};
+
+/// What a run was really given: its image by digest, and its files by their content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ran {
+    image: Option<String>,
+    files: BTreeMap<String, Option<String>>,
+}
+
+impl Ran {
+    pub(crate) fn of(assignment: &Assignment, document: &SpecDocument) -> Self {
+        let files = document.spec.configs.iter();
+        let files =
+            files.map(|(at, file)| (at.clone(), document.configs.get(&file.digest).cloned()));
+        Self { image: assignment.image.clone(), files: files.collect() }
+    }
+}
+
+/// What was declared, and what ran of it once it was as declared.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Revision {
+    /// Whole specs, with the numbers that they were scaled to.
+    specs: BTreeMap<WorkloadName, WorkloadSpec>,
+    ran: BTreeMap<WorkloadName, Ran>,
+}
 
 /// The way back of an app.
 #[derive(Debug, Default)]
 pub(crate) struct Way {
-    /// The specs of the last declaration that converged, while that is another than the present one.
-    pub(crate) good: Option<BTreeMap<WorkloadName, Digest>>,
+    /// The last declaration that converged, while that is another than the present one.
+    good: Option<Revision>,
     /// Whether the present one has converged.
     proven: bool,
     /// Whether the present one was just said to have failed.
     pub(crate) failed: bool,
     /// Whether the present one takes a failed one back.
     pub(crate) back: bool,
+    /// What has to run again, of one that takes a failed one back.
+    again: BTreeMap<WorkloadName, Ran>,
     /// What is declared.
-    present: BTreeMap<WorkloadName, Digest>,
+    present: Revision,
 }
 
 impl Way {
@@ -32,19 +59,36 @@ impl Way {
         self.proven
     }
 
-    /// Another declaration comes: right behind a failure, exactly the good one.
-    pub(crate) fn check(&mut self, spec: &AppSpec) -> Judged {
-        let specs = spec.workloads.iter().map(|(name, spec)| (name.clone(), spec.digest()));
-        let declared: BTreeMap<WorkloadName, Digest> = specs.collect();
-        if self.proven {
-            self.good = Some(std::mem::take(&mut self.present));
+    /// The spec of a workload that can be gone back to.
+    pub(crate) fn good(&self, name: &WorkloadName) -> Option<&WorkloadSpec> {
+        self.good.as_ref()?.specs.get(name)
+    }
+}
+
+impl App {
+    /// Another declaration comes: right behind a failure, exactly the good one, with its numbers.
+    pub(crate) fn check_way(&mut self, spec: &AppSpec) -> Judged {
+        let way = &mut self.way;
+        if way.proven {
+            let mut good = std::mem::take(&mut way.present);
+            for (name, spec) in &mut good.specs {
+                let number = self.workloads.get(name).map(|workload| workload.replicas);
+                spec.replicas = number.and_then(|n| n.try_into().ok()).unwrap_or(spec.replicas);
+            }
+            way.good = Some(good);
         }
-        self.back = std::mem::take(&mut self.failed);
-        if self.back && self.good.as_ref() != Some(&declared) {
-            let what = format!("{} went back to {declared:?}, not {:?}", spec.name, self.good);
-            return wrong("goes-back", what);
+        way.back = std::mem::take(&mut way.failed);
+        way.again.clear();
+        if way.back {
+            let good = way.good.as_ref();
+            if good.map(|good| &good.specs) != Some(&spec.workloads) {
+                let what = format!("{} went back to {spec:?}, not {good:?}", spec.name);
+                return wrong("goes-back", what);
+            }
+            way.again = good.map(|good| good.ran.clone()).unwrap_or_default();
         }
-        (self.proven, self.present) = (false, declared);
+        way.present = Revision { specs: spec.workloads.clone(), ran: BTreeMap::new() };
+        way.proven = false;
         Ok(())
     }
 }
@@ -117,7 +161,60 @@ impl Workload {
 }
 
 impl Model {
-    pub(crate) fn converged(&mut self, key: &AppKey) {
+    /// A run began. Whatever follows on whatever else, a replica runs one thing, and what takes a failed
+    /// revision back runs what ran before it.
+    pub(crate) fn runs(&mut self, id: &ReplicaId, ran: Ran) -> Judged {
+        let before = self.ran.insert(id.clone(), ran);
+        let ran = &self.ran[id];
+        if let Some(before) = before.filter(|before| before != ran) {
+            return wrong("runs-alike", format!("{id} ran {before:?}, and now {ran:?}"));
+        }
+        let Some(replica) = self.replicas.get(id) else { return Ok(()) };
+        self.check_again(id, replica)
+    }
+
+    fn check_again(&self, id: &ReplicaId, replica: &Replica) -> Judged {
+        let app = self.apps.get(&replica.app);
+        let of = app.and_then(|app| app.workloads.get(&replica.workload));
+        let current = of.is_some_and(|of| of.digest == replica.digest) && !replica.retired;
+        let again = app.and_then(|app| app.way.again.get(&replica.workload));
+        let (Some(again), Some(ran)) = (again.filter(|_| current), self.ran.get(id)) else {
+            return Ok(());
+        };
+        if again != ran {
+            return wrong("goes-back", format!("{id} runs {ran:?}, before it was {again:?}"));
+        }
+        Ok(())
+    }
+
+    /// What runs of those that went back is what ran before, be it that it never stopped.
+    pub(crate) fn check_way_back(&self) -> Judged {
+        self.replicas.iter().try_for_each(|(id, replica)| self.check_again(id, replica))
+    }
+
+    /// What runs of an app that is as declared: all replicas of a workload alike.
+    fn note_ran(&mut self, key: &AppKey) -> Judged {
+        let Some(app) = self.apps.get_mut(key) else { return Ok(()) };
+        let live = self.replicas.iter().filter(|(_, r)| r.app == *key && !r.retired);
+        for (id, replica) in live {
+            let current = app.workloads.get(&replica.workload);
+            let current = current.is_some_and(|of| of.digest == replica.digest);
+            let Some(ran) = self.ran.get(id).filter(|_| current) else { continue };
+            let noted = app.way.present.ran.entry(replica.workload.clone());
+            if noted.or_insert_with(|| ran.clone()) != ran {
+                let noted = &app.way.present.ran[&replica.workload];
+                return wrong("runs-alike", format!("{id} runs {ran:?}, another {noted:?}"));
+            }
+        }
+        let again = app.way.again.keys().filter(|name| app.way.present.ran.contains_key(*name));
+        let again = u64::try_from(again.count()).unwrap_or(u64::MAX);
+        *self.kinds.entry("a workload went back and runs what ran before").or_default() += again;
+        Ok(())
+    }
+
+    pub(crate) fn converged(&mut self, key: &AppKey) -> Judged {
+        self.check_way_back()?;
+        self.note_ran(key)?;
         let app = self.apps.entry(key.clone()).or_default();
         app.stalled = None;
         (app.way.proven, app.way.good) = (true, None);
@@ -125,17 +222,20 @@ impl Model {
             workload.held = Held::default();
             workload.turn.due = false;
         }
+        Ok(())
     }
 
     /// The workloads of which something good is ready: nothing is held back for the others.
     pub(crate) fn serving(&self, key: &AppKey) -> BTreeSet<WorkloadName> {
         let good = self.apps.get(key).and_then(|app| app.way.good.as_ref());
-        let serves = |name: &WorkloadName, digest: &Digest| {
+        let serves = |name: &WorkloadName, spec: &WorkloadSpec| {
+            let digest = spec.digest();
             self.replicas.values().any(|r| {
-                r.app == *key && r.workload == *name && r.digest == *digest && r.ready && !r.retired
+                r.app == *key && r.workload == *name && r.digest == digest && r.ready && !r.retired
             })
         };
-        let good = good.into_iter().flatten().filter(|(name, digest)| serves(name, digest));
+        let good = good.into_iter().flat_map(|good| &good.specs);
+        let good = good.filter(|(name, spec)| serves(name, spec));
         good.map(|(name, _)| name.clone()).collect()
     }
 
@@ -172,7 +272,8 @@ impl Model {
             UpdateStrategy::Canary { .. } | UpdateStrategy::BlueGreen { .. }
         );
         // While it is held back there are two of them.
-        let most = usize::try_from(spec.update.parallelism).unwrap_or(usize::MAX);
+        let most = spec.update.max_surge.unwrap_or(u32::MAX).min(spec.update.parallelism);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let most = if beside_all { most.saturating_mul(2) } else { most };
         if replaces && pairs > most {
             return wrong("surge", format!("{app}/{name}: {pairs} are replaced at once"));
@@ -211,10 +312,19 @@ impl Model {
         };
         // Scaled to its floor, what must end before another begins could never be replaced.
         let one_less = u64::from(workload.ends_first());
-        let floor = match workload.spec.mode {
-            Mode::Global => floor,
-            Mode::Replicated | Mode::Job => floor.min(workload.replicas.saturating_sub(one_less)),
+        let most = match workload.spec.mode {
+            // As many as there are: one a node, with what takes its place.
+            Mode::Global => {
+                let beside = |r: &Replica| {
+                    let old = r.replaces.as_ref().and_then(|old| self.replicas.get(old));
+                    old.is_some_and(|old| !old.retired)
+                };
+                let roots = of_it().filter(|(_, r)| !beside(r)).count();
+                u64::try_from(roots).unwrap_or(u64::MAX)
+            }
+            Mode::Replicated | Mode::Job => workload.replicas,
         };
+        let floor = floor.min(most.saturating_sub(one_less));
         let heard = |node: &Option<NodeName>| {
             node.as_ref().and_then(|node| self.nodes.get(node)).is_some_and(|node| node.heard)
         };
@@ -226,5 +336,117 @@ impl Model {
             return wrong("floor", format!("{what}, {ended} end: {:?}", e.reason));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::history::{History, app, replica, workload};
+    use schemas::event::{
+        AppConverged, AppDeployed, CommandAccepted, Event, ReplicasRequested, RequestedReplica,
+        RolloutFailed,
+    };
+    use schemas::id::{CommandId, Writer};
+
+    use super::*;
+
+    fn deployed(revision: u64, image: &str, change: impl FnOnce(&mut WorkloadSpec)) -> Event {
+        let mut spec = WorkloadSpec::of_image(image);
+        change(&mut spec);
+        let workloads = [(workload("web"), spec)].into();
+        let spec = AppSpec { name: app("shop").name, workloads };
+        AppDeployed { app: app("shop"), revision, spec }.into()
+    }
+
+    fn requested(id: &str, revision: u64, image: &str) -> Event {
+        let spec = WorkloadSpec::of_image(image).digest();
+        let replicas = vec![RequestedReplica { id: replica(id), replaces: None, node: None }];
+        let (app, workload) = (app("shop"), workload("web"));
+        ReplicasRequested { app, workload, revision, spec, generation: 0, replicas }.into()
+    }
+
+    fn failed() -> Event {
+        let failed = RolloutFailed {
+            app: app("shop"),
+            workload: workload("web"),
+            revision: 2,
+            back_to: 1,
+            reason: String::new(),
+            replica: None,
+            evidence: None,
+            evidence_at: None,
+            measured: None,
+        };
+        failed.into()
+    }
+
+    fn ran(image: &str, said: &str) -> Ran {
+        let files = [("/etc/app".to_owned(), Some(said.to_owned()))].into();
+        Ran { image: Some(image.to_owned()), files }
+    }
+
+    /// What is judged of events, as they follow on those before.
+    fn judged(model: &mut Model, history: &mut History, events: Vec<Event>) -> Judged {
+        let from = history.entries.len();
+        history.caused(&Writer::Controller, events, CommandId::new("c1").ok());
+        history.entries[from..].iter().try_for_each(|bytes| model.read(bytes))
+    }
+
+    /// One that converged, was changed, and is gone back to by this.
+    fn gone_back(to: Event) -> (Model, Judged) {
+        let (mut model, mut history) = (Model::new(), History::default());
+        let accepted = CommandAccepted {
+            command: CommandId::new("c1").expect("an id"),
+            verb: "app.deploy".to_owned(),
+            sequence: 1,
+            proved: true,
+            reason: None,
+        };
+        let first = vec![
+            accepted.into(),
+            deployed(1, "web:1", |_| {}),
+            requested("shop-web-a", 1, "web:1"),
+        ];
+        judged(&mut model, &mut history, first).expect("nothing is wrong with it");
+        model.runs(&replica("shop-web-a"), ran("web@1", "one")).expect("it is the first");
+        let converged = AppConverged { app: app("shop"), revision: 1, failed: Vec::new() };
+        let then = vec![converged.into(), deployed(2, "web:2", |_| {})];
+        judged(&mut model, &mut history, then).expect("nothing is wrong with it");
+        let back = vec![failed(), to, requested("shop-web-b", 3, "web:1")];
+        let judged = judged(&mut model, &mut history, back);
+        (model, judged)
+    }
+
+    #[test]
+    fn what_goes_back_runs_the_image_and_the_files_that_ran() {
+        let said = |ran: Ran| {
+            let (mut model, judged) = gone_back(deployed(3, "web:1", |_| {}));
+            judged.expect("it is what was declared");
+            model.runs(&replica("shop-web-b"), ran).map_err(|(check, _)| check)
+        };
+        assert_eq!(said(ran("web@1", "one")), Ok(()));
+        assert_eq!(said(ran("web@2", "one")), Err("goes-back"));
+        assert_eq!(said(ran("web@1", "two")), Err("goes-back"));
+    }
+
+    #[test]
+    fn what_goes_back_is_declared_as_it_was_in_all() {
+        let other = |change: fn(&mut WorkloadSpec)| {
+            let (_, judged) = gone_back(deployed(3, "web:1", change));
+            judged.map_err(|(check, _)| check)
+        };
+        assert_eq!(other(|_| {}), Ok(()));
+        assert_eq!(other(|spec| spec.replicas = 2), Err("goes-back"));
+        assert_eq!(other(|spec| spec.drain_ms = 1), Err("goes-back"));
+        assert_eq!(other(|spec| spec.image = "web:2".to_owned()), Err("goes-back"));
+    }
+
+    #[test]
+    fn a_replica_that_runs_another_image_than_before_is_noticed() {
+        let (mut model, _) = gone_back(deployed(3, "web:1", |_| {}));
+        let id = replica("shop-web-b");
+        assert_eq!(model.runs(&id, ran("web@1", "one")), Ok(()));
+        let again = model.runs(&id, ran("web@2", "one"));
+        assert_eq!(again.map_err(|(check, _)| check), Err("runs-alike"));
     }
 }

@@ -1,7 +1,7 @@
 //! What people ask of the cluster: apps of every shape, changes, mistakes and repeats.
 
 use controller::commands::CommandMessage;
-use schemas::id::NodeName;
+use schemas::id::{Digest, NodeName};
 use serde_json::{Value, json};
 
 use crate::dice::Dice;
@@ -11,6 +11,9 @@ use crate::redacted::CANARY;
 use crate::world::{UTC_MS, What, World};
 
 const APPS: [&str; 3] = ["red", "blue", "green"];
+
+/// What files of theirs say, in base64: stored before anything else is asked for.
+const FILES: [&str; 2] = ["b25l", "dHdv"];
 
 /// How long waits of restarts are at most: short, so that what is at rest is known to be soon.
 const LONGEST_WAIT_MS: u64 = 3_000;
@@ -49,7 +52,10 @@ impl Scenario {
         let app = *dice.pick(&APPS);
         let node = dice.pick(&self.nodes).clone();
         let workload = *dice.pick(&["web", "web", "db", "job", "each", "before"]);
-        match dice.below(if self.sent < 2 { 1 } else { 26 }) {
+        if let Some(content) = FILES.get(usize::try_from(self.sent).unwrap_or(usize::MAX)) {
+            return ("config.put", json!({ "content_base64": content }));
+        }
+        match dice.below(if self.sent < 4 { 1 } else { 26 }) {
             0..=7 => ("app.deploy", json!({ "app": self.app(app, dice) })),
             8..=10 => (
                 "workload.scale",
@@ -122,6 +128,10 @@ impl Scenario {
         let replicas = spec["replicas"].as_u64().unwrap_or(0);
         if replicas > 1 && !recreates && dice.once_in(2) {
             spec["min_ready"] = json!(dice.within(1, replicas - 1));
+        }
+        if dice.once_in(2) {
+            let said: &[u8] = dice.pick::<&[u8]>(&[b"one", b"two"]);
+            spec["configs"] = json!({ "/etc/app": { "digest": Digest::of(said) } });
         }
         if dice.once_in(2) {
             spec["probe"] = probe(dice);
@@ -220,6 +230,13 @@ impl Scenario {
             let constraint = json!({ "attribute": "label.zone", "value": "a" });
             spec["placement"] = json!({ "constraints": [constraint] });
         }
+        if dice.once_in(2) {
+            spec["min_ready"] = json!(dice.within(1, 4));
+        }
+        if dice.once_in(3) {
+            spec["update"]["max_surge"] = json!(0);
+            spec["update"]["max_unavailable"] = json!(dice.within(1, 2));
+        }
         spec
     }
 }
@@ -268,7 +285,7 @@ fn rollout(dice: &mut Dice) -> Value {
             update["strategy"] = json!({ "blue_green": { "promote_after_ms": after } });
         }
         3 => {
-            update["max_surge"] = json!(0);
+            update["max_surge"] = json!(dice.below(2));
             update["max_unavailable"] = json!(1);
         }
         4 => update["rollback"] = json!(false),

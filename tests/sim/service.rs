@@ -1,8 +1,8 @@
 //! An instance of a deciding service: the real machine, and what is around it in its process.
 
 use cluster::{Fold, Marks};
+use controller::Heard;
 use controller::commands::CommandMessage;
-use controller::{Controller, Heard};
 use decider::{Decider, Input, Now, Output, Role, Rules};
 use health::Health;
 use scheduler::Scheduler;
@@ -12,6 +12,7 @@ use schemas::id::Writer;
 use schemas::place::Place;
 use schemas::report::{Beat, GatewayReport, Heartbeat};
 
+use crate::blind::{Blind, Blindness};
 use crate::log::MARK_EVERY;
 
 /// What comes to an instance.
@@ -47,7 +48,7 @@ pub(crate) enum Sent {
 
 /// What a service listens to and sends beside events. A service joins the simulation with this and
 /// one line in [`all`].
-pub(crate) trait Wired: Rules + Default + 'static {
+pub(crate) trait Wired: Rules + 'static {
     /// Whether it listens to heartbeats.
     const HEARS_NODES: bool;
 
@@ -58,7 +59,7 @@ pub(crate) trait Wired: Rules + Default + 'static {
     fn says(output: Self::Output) -> Option<Write>;
 }
 
-impl Wired for Controller {
+impl Wired for Blind {
     const HEARS_NODES: bool = false;
 
     fn hears(mail: Mail) -> Option<Heard> {
@@ -99,14 +100,14 @@ impl Wired for Health {
     }
 }
 
-/// Every deciding service, in two instances each.
-pub(crate) fn all() -> Vec<Box<dyn Process>> {
+/// Every deciding service, in two instances each; the controller blind to something, or not.
+pub(crate) fn all(blind: Option<Blindness>) -> Vec<Box<dyn Process>> {
     (0..2)
         .flat_map(|i| -> [Box<dyn Process>; 3] {
             [
-                Box::new(Instance::<Controller>::new(i)),
-                Box::new(Instance::<Scheduler>::new(i)),
-                Box::new(Instance::<Health>::new(i)),
+                Box::new(Instance::new(i, move || Blind::to(blind))),
+                Box::new(Instance::new(i, Scheduler::default)),
+                Box::new(Instance::new(i, Health::default)),
             ]
         })
         .collect()
@@ -145,6 +146,7 @@ pub(crate) trait Process {
 
 /// An instance of a service with these rules.
 struct Instance<R> {
+    rules: Box<dyn Fn() -> R>,
     writer: Writer,
     index: u64,
     disks: u64,
@@ -153,8 +155,9 @@ struct Instance<R> {
 }
 
 impl<R: Wired> Instance<R> {
-    fn new(index: u64) -> Self {
-        Self { writer: R::default().writer(), index, disks: 0, lives: 0, machine: None }
+    fn new(index: u64, rules: impl Fn() -> R + 'static) -> Self {
+        let writer = rules().writer();
+        Self { rules: Box::new(rules), writer, index, disks: 0, lives: 0, machine: None }
     }
 }
 
@@ -180,7 +183,7 @@ impl<R: Wired> Process for Instance<R> {
         self.disks += u64::from(other_disk);
         let instance = format!("{}.{}", self.name(), self.disks);
         let seed = format!("{}/{}", self.name(), self.lives);
-        let machine = Decider::new(R::default(), instance, seed);
+        let machine = Decider::new((self.rules)(), instance, seed);
         let machine = machine.marking(Marks::every(MARK_EVERY));
         self.machine = Some(match snapshot {
             Some(fold) => machine.from_fold(fold),

@@ -31,6 +31,8 @@ impl World {
                 self.check_declared(key, app, name, workload)?;
             }
         }
+        let judged = self.checks.model.check_way_back();
+        judged.or_else(|(check, what)| failure(check, what))?;
         self.check_containers()?;
         self.check_redacted()
     }

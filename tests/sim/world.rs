@@ -18,6 +18,7 @@ use schemas::id::NodeName;
 use schemas::report::GatewayReport;
 
 use crate::agenda::Agenda;
+use crate::blind::Blindness;
 use crate::checks::{Checks, Failure};
 use crate::dice::Dice;
 use crate::gateway::Gateway;
@@ -204,6 +205,10 @@ pub(crate) struct Protections {
     pub(crate) folding: bool,
     /// Gateways say that they have let go of a replica when they have.
     pub(crate) letting_go: bool,
+    /// What a way back brings back are the images that ran.
+    pub(crate) images: bool,
+    /// What the controller does not see.
+    pub(crate) blind: Option<Blindness>,
 }
 
 impl Protections {
@@ -215,6 +220,8 @@ impl Protections {
         names: true,
         folding: true,
         letting_go: true,
+        images: true,
+        blind: None,
     };
 }
 
@@ -266,7 +273,10 @@ impl World {
         };
         let logs = (0..count).map(|i| Log::new(i, seat(i), store(), keeps, skew(&mut dice)));
         let logs = logs.collect();
-        let hosts = service::all().into_iter().map(|p| Host::new(p, skew(&mut dice))).collect();
+        let hosts = service::all(protections.blind)
+            .into_iter()
+            .map(|p| Host::new(p, skew(&mut dice)))
+            .collect();
         let count = 3 + dice.below(5);
         let mut nodes: Vec<Node> = (0..count).map(|i| Node::new(i, &mut dice)).collect();
         for node in &mut nodes {

@@ -142,6 +142,8 @@ impl Picked {
             if way.balancer.look_after(id) {
                 let look = look_after(Arc::downgrade(&self.pool), id, site);
                 self.pool.looks.hand().spawn(look);
+            } else {
+                site.news.notify_one();
             }
         }
     }
@@ -390,12 +392,17 @@ impl Pool {
     }
 }
 
-/// Connects to an endpoint from time to time until that succeeds, or it is none any more.
+/// Connects to an endpoint from time to time until that succeeds, or it is none any more. One that a client
+/// reached meanwhile, and that was lost again, is not left until the end of the earlier wait.
 async fn look_after(pool: Weak<Pool>, id: u64, site: Arc<Site>) {
     let next = |pool: &Pool| pool.way().balancer.next_look(id, clock::mono_ms());
     while let Some(wait_ms) = pool.upgrade().and_then(|pool| next(&pool)) {
         if wait_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            let rest = tokio::time::sleep(Duration::from_millis(wait_ms));
+            tokio::select! {
+                () = rest => {}
+                () = site.news.notified() => {}
+            }
             // It may be none any more by now.
             continue;
         }
@@ -406,5 +413,52 @@ async fn look_after(pool: Weak<Pool>, id: u64, site: Arc<Site>) {
             Ok(Ok(_)) => way.balancer.reached(id),
             Ok(Err(_)) | Err(_) => way.balancer.failed(id, clock::mono_ms()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::id::{AppKey, ReplicaId, WorkloadName};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The longest time that an endpoint is put aside.
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_lost_again_is_looked_after_before_the_earlier_wait_is_over() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("there are ports");
+        let at = listener.local_addr().expect("it has an address");
+        let node = NodeName::new("n1").expect("a name");
+        let endpoint = Endpoint {
+            replica: ReplicaId::new("shop-web-a").expect("an id"),
+            run: 1,
+            node: node.clone(),
+            address: at.ip().to_string(),
+            port: at.port(),
+            weight: 1,
+        };
+        let route = Route {
+            app: AppKey::parse("shop").expect("a name"),
+            workload: WorkloadName::new("web").expect("a name"),
+            protocol: AppProtocol::Tcp,
+            balance: Balance::LeastLoaded,
+            endpoints: vec![endpoint],
+        };
+        let pool = Pool::new("80/tcp".to_owned(), &route, &Shared::of(node, false));
+        let who = Who { ip: at.ip(), headers: None };
+        let picked = pool.pick(who, &[]).expect("there is one");
+        let gone = io::Error::from(io::ErrorKind::ConnectionRefused);
+        for _ in 0..5 {
+            picked.failed(&gone);
+        }
+        // Who looks after it from now on sleeps for as long as anybody does.
+        picked.unreached(&gone);
+        tokio::task::yield_now().await;
+        picked.reached();
+        picked.unreached(&gone);
+        let looked = tokio::time::timeout(LONGEST / 2, listener.accept()).await;
+        assert!(looked.is_ok(), "nobody looked");
     }
 }

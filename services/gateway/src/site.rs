@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::http::lanes::Lanes;
 use crate::numbers::Numbers;
@@ -58,6 +59,8 @@ pub(crate) struct Site {
     pub(crate) numbers: Arc<Numbers>,
     /// Connections that HTTP requests travel on.
     pub(crate) lanes: Lanes,
+    /// Who looks after it is to look at what is known of it anew.
+    pub(crate) news: Notify,
 }
 
 impl Site {
@@ -69,6 +72,7 @@ impl Site {
             count,
             numbers,
             lanes: Lanes::default(),
+            news: Notify::new(),
         }
     }
 

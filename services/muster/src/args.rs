@@ -406,7 +406,7 @@ pub(crate) struct Note {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Look {
-    /// Only this app: NAME or TENANT/NAME
+    /// Only this app: NAME or TENANT/NAME; or a workload: NAME/WORKLOAD
     #[arg(value_parser = AppKey::parse)]
     pub(crate) app: Option<AppKey>,
     #[command(flatten)]

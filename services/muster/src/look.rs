@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use schemas::command::Command;
 use schemas::envelope::Envelope;
 use schemas::event::Event;
-use schemas::id::AppKey;
+use schemas::id::{AppKey, WorkloadName};
 use schemas::place::Place;
-use schemas::read::{LogRequest, NodeView, ReplicaView, StatePage, StateRequest};
+use schemas::read::{LogRequest, NodeView, ReplicaView, StatePage, StateRequest, WorkloadView};
 
 use crate::args::{At, Format, Look, Then};
 use crate::client::Client;
@@ -17,7 +17,7 @@ use crate::{colour, history, lists, traffic};
 
 /// The state now or at another moment, of one app if wanted, which must be there then. For people, what
 /// is not now says so first. Also says when it was so.
-pub(crate) async fn page(
+async fn page(
     client: &Client,
     app: Option<&AppKey>,
     at: &At,
@@ -47,6 +47,54 @@ pub(crate) async fn page(
     Ok((page, moment.recorded_ms))
 }
 
+/// What is asked for: an app, or one of its workloads. What is no app of a tenant, `shop/web`, is one.
+pub(crate) async fn asked(
+    client: &Client,
+    look: &Look,
+    output: Format,
+) -> Result<(StatePage, u64), CliError> {
+    let error = match page(client, look.app.as_ref(), &look.at, output).await {
+        Err(error) if error.code == Code::NotFound => error,
+        found => return found,
+    };
+    let Some((app, name)) = look.app.as_ref().and_then(of_app) else { return Err(error) };
+    let Ok((mut page, now_ms)) = page(client, Some(&app), &look.at, output).await else {
+        return Err(error);
+    };
+    if !keep_only(&mut page, &name) {
+        let app = app.short();
+        let text = format!("{app} has no workload {name}: `muster apps {app}` lists them");
+        return Err(CliError::new(Code::NotFound, text));
+    }
+    Ok((page, now_ms))
+}
+
+/// The app and the workload that are meant by what looks like a tenant and its app.
+fn of_app(typed: &AppKey) -> Option<(AppKey, WorkloadName)> {
+    let app = AppKey::parse(typed.tenant.as_str()).ok()?;
+    Some((app, WorkloadName::new(typed.name.as_str()).ok()?))
+}
+
+/// Leaves nothing but one workload of the apps. Says whether there is one.
+fn keep_only(page: &mut StatePage, name: &WorkloadName) -> bool {
+    for app in &mut page.apps {
+        app.workloads.retain(|workload, _| workload == name);
+    }
+    page.replicas.retain(|replica| replica.workload == *name);
+    page.apps.iter().any(|app| !app.workloads.is_empty())
+}
+
+/// How many replicas are ready, of how many. A job that has run has none.
+fn ready(workload: &WorkloadView) -> String {
+    let (ready, completed) = (workload.ready, workload.completed);
+    match workload.declared.map(u64::from) {
+        None => format!("{ready}/global"),
+        Some(declared) if completed == 0 => format!("{ready}/{declared}"),
+        Some(declared) if completed >= declared && workload.replicas == 0 => "done".to_owned(),
+        Some(declared) => format!("{ready}/{declared}, {completed} done"),
+    }
+}
+
 /// Prints JSON.
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<(), CliError> {
     let text =
@@ -56,7 +104,7 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<(), CliError> {
 }
 
 pub(crate) async fn ps(client: &Client, look: &Look) -> Result<(), CliError> {
-    let (page, now) = page(client, look.app.as_ref(), &look.at, look.output).await?;
+    let (page, now) = asked(client, look, look.output).await?;
     // What gateways say is of now.
     let sent =
         if look.at.at.is_none() { traffic::newest(client, &page).await } else { BTreeMap::new() };
@@ -96,19 +144,18 @@ pub(crate) async fn ps(client: &Client, look: &Look) -> Result<(), CliError> {
 }
 
 pub(crate) async fn apps(client: &Client, look: &Look) -> Result<(), CliError> {
-    let (page, _) = page(client, look.app.as_ref(), &look.at, look.output).await?;
+    let (page, _) = asked(client, look, look.output).await?;
     if look.output == Format::Json {
         return json(&lists::apps(page.place, &page.apps));
     }
     let mut rows = Vec::new();
     for app in &page.apps {
         for (name, w) in &app.workloads {
-            let declared = w.declared.map_or_else(|| "global".to_owned(), |n| n.to_string());
             rows.push(vec![
                 app.app.short(),
                 name.to_string(),
                 w.image.clone(),
-                format!("{}/{declared}", w.ready),
+                ready(w),
                 app.revision.to_string(),
                 colour::state(&app.status),
                 app.reason
@@ -146,7 +193,7 @@ pub(crate) async fn nodes(client: &Client, then: &Then) -> Result<(), CliError> 
 }
 
 pub(crate) async fn state(client: &Client, look: &Look) -> Result<(), CliError> {
-    let (page, _) = page(client, look.app.as_ref(), &look.at, Format::Json).await?;
+    let (page, _) = asked(client, look, Format::Json).await?;
     json(&lists::state(&page))
 }
 
@@ -219,5 +266,47 @@ pub(crate) fn schema(name: Option<&str>, output: Format) -> Result<(), CliError>
             };
             json(&schema)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn workload(declared: Option<u32>, replicas: u64, ready: u64, completed: u64) -> WorkloadView {
+        let view = json!({ "image": "i", "declared": declared, "replicas": replicas,
+            "ready": ready, "completed": completed });
+        serde_json::from_value(view).expect("a view")
+    }
+
+    #[test]
+    fn a_job_that_has_run_is_done_and_lacks_nothing() {
+        let told = |declared, replicas, is_ready, completed| {
+            ready(&workload(declared, replicas, is_ready, completed))
+        };
+        assert_eq!(told(Some(1), 0, 0, 1), "done");
+        assert_eq!(told(Some(1), 0, 0, 0), "0/1");
+        assert_eq!(told(Some(1), 1, 0, 0), "0/1");
+        assert_eq!(told(Some(3), 2, 1, 1), "1/3, 1 done");
+        assert_eq!(told(Some(2), 2, 2, 0), "2/2");
+        assert_eq!(told(None, 2, 2, 0), "2/global");
+    }
+
+    #[test]
+    fn what_looks_like_an_app_of_a_tenant_may_be_a_workload_of_an_app() {
+        let typed = AppKey::parse("shop/web").expect("a name");
+        let (app, name) = of_app(&typed).expect("names");
+        assert_eq!((app.short(), name.to_string()), ("shop".to_owned(), "web".to_owned()));
+        let mut page: StatePage = serde_json::from_value(json!({
+            "place": Place::START, "nodes": [], "replicas": [],
+            "apps": [{ "app": app, "revision": 1, "status": "converged", "workloads": {
+                "web": workload(Some(1), 1, 1, 0), "db": workload(Some(1), 1, 1, 0) } }],
+        }))
+        .expect("a page");
+        let (other, mut without) = (WorkloadName::new("no").expect("a name"), page.clone());
+        assert!(keep_only(&mut page, &name) && !keep_only(&mut without, &other));
+        assert_eq!(page.apps[0].workloads.keys().collect::<Vec<_>>(), [&name]);
     }
 }

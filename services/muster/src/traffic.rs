@@ -12,7 +12,7 @@ use crate::args::{Format, Look};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::lists::{self, RouteItem, TrafficItem};
-use crate::look::{json, page};
+use crate::look::{asked, json};
 use crate::table::table;
 
 /// After how long a report is not of now any more, in ms.
@@ -20,7 +20,7 @@ const OLD_MS: u64 = 10_000;
 
 /// Prints the ways on which traffic leads to workloads.
 pub(crate) async fn routes(client: &Client, look: &Look) -> Result<(), CliError> {
-    let (page, _) = page(client, look.app.as_ref(), &look.at, look.output).await?;
+    let (page, _) = asked(client, look, look.output).await?;
     let traffic = if look.at.at.is_none() { newest(client, &page).await } else { BTreeMap::new() };
     let mut items = ways(&page, &traffic);
     for item in items.iter_mut().filter(|_| look.at.at.is_none()) {

@@ -203,13 +203,28 @@ impl World {
         }
     }
 
-    fn write_document(&mut self, write: Write) -> Result<(), Failure> {
+    fn write_document(&mut self, mut write: Write) -> Result<(), Failure> {
         self.checks.document(&write.document)?;
+        if !self.protections.images {
+            self.ask_anew(&mut write.document);
+        }
         let specs_only = self.stormy && self.dice.once_in(40);
         if let Some(wait) = self.travel() {
             self.plan_in(wait, What::Document { write: Box::new(write), specs_only });
         }
         Ok(())
+    }
+
+    /// Has what went back run what its image is called now.
+    fn ask_anew(&self, document: &mut NodeDocument) {
+        let tag = self.nodes[0].engine.tag;
+        for assignment in document.replicas.values_mut() {
+            let went_back = self.checks.model.apps.get(&assignment.app).is_some_and(|a| a.way.back);
+            let name = assignment.image.as_deref().and_then(|image| image.split('@').next());
+            if let Some(name) = name.filter(|_| went_back) {
+                assignment.image = Some(format!("{name}@sha256:{tag:064}"));
+            }
+        }
     }
 
     pub(crate) fn document_arrives(&mut self, write: Write, specs_only: bool) {

@@ -1,7 +1,6 @@
 //! How many ready replicas must remain, whatever ends others: drains, rollouts, rebalancing.
 
 use cluster::state::{NodeStatus, Phase, Replica};
-use schemas::spec::Mode;
 
 use super::Subject;
 use super::roster::Member;
@@ -11,26 +10,23 @@ pub(super) struct Floor {
     ready: u64,
     least: u64,
     /// As `least`, where an old one must end before the new one begins: scaling may have brought the
-    /// declared number down to the floor, and then nothing could ever be replaced.
+    /// declared number down to the floor, or a global one is on no more nodes, and then nothing could
+    /// ever be replaced.
     least_between: u64,
     /// How many there should be.
     wanted: u64,
 }
 
 impl Floor {
-    /// All of the workload's, of whichever spec.
+    /// All of the workload's, of whichever spec, of which there should be so many.
     pub(super) fn of(subject: &Subject<'_>, wanted: u64) -> Self {
         let replicas = subject.state.replicas_of(subject.key, subject.name);
         let ready = replicas.filter(|(_, replica)| counts(subject, replica)).count();
-        let declared = match subject.spec.mode {
-            Mode::Global => u32::MAX,
-            Mode::Replicated | Mode::Job => subject.workload.replicas,
-        };
-        let min_ready = subject.workload.conduct.min_ready.unwrap_or(0);
+        let min_ready = u64::from(subject.workload.conduct.min_ready.unwrap_or(0));
         Self {
             ready: u64::try_from(ready).unwrap_or(u64::MAX),
-            least: u64::from(min_ready.min(declared)),
-            least_between: u64::from(min_ready.min(declared.saturating_sub(1))),
+            least: min_ready.min(wanted),
+            least_between: min_ready.min(wanted.saturating_sub(1)),
             wanted,
         }
     }

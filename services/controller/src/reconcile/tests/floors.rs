@@ -189,3 +189,27 @@ fn where_the_floor_keeps_what_serves_the_surplus_ends_elsewhere() {
     let ended = state.replicas.get(id).expect("it is there");
     assert_eq!(ended.node, Some(node("n1")), "the two that serve stay");
 }
+
+#[test]
+fn a_global_one_on_no_more_nodes_than_its_floor_is_replaced_all_the_same() {
+    let ways: [fn(&mut WorkloadSpec); 3] = [
+        |spec| spec.update = Update { max_surge: Some(0), max_unavailable: 1, ..Update::default() },
+        |spec| spec.overlap = Overlap::Never,
+        |_| {},
+    ];
+    for (way, least) in ways.iter().flat_map(|way| [(way, 2), (way, 5)]) {
+        let declared = |image: &str| {
+            let (name, spec) = web(image, 1);
+            let mut spec = WorkloadSpec { mode: Mode::Global, min_ready: Some(least), ..spec };
+            way(&mut spec);
+            (name, spec)
+        };
+        let mut world = World::new();
+        world.deploy(&[declared("web:1")]);
+        world.settle();
+        world.deploy(&[declared("web:2")]);
+        world.settle();
+        assert_eq!(images(&world), ["web:2", "web:2"], "{least}: {:?}", world.said);
+        assert!(world.said.iter().all(|said| !said.starts_with("-2")), "{:?}", world.said);
+    }
+}
