@@ -131,6 +131,11 @@ impl Workload {
         }
     }
 
+    /// Whether nothing is replaced until somebody says that it goes on.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.held.rolls && self.held.paused
+    }
+
     /// Whether an old one ends before a new one begins, so that fewer are ready in between.
     fn ends_first(&self) -> bool {
         self.spec.update.max_surge == Some(0)

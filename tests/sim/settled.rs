@@ -191,8 +191,9 @@ impl World {
         }
         let hopeless = |r: &Replica| r.spec.image.starts_with(HOPELESS);
         let rest = of_it.iter().all(|r| r.ready || r.node.is_none() || hopeless(r));
-        // While a rollout is held the old ones are wanted as well.
-        let both = workload.is_held_with(current.len());
+        // While a rollout is held the old ones are wanted as well; while it is paused nothing is replaced,
+        // be it that it never began.
+        let both = workload.is_held_with(current.len()) || workload.is_paused();
         let awaited = |r: &&&Replica| {
             r.node.is_none()
                 && (both || r.digest == workload.digest && r.generation == workload.generation)
