@@ -196,7 +196,7 @@ impl Engine {
             container.status = Status::Running;
             let crashes = container.crashes && faults;
             container.ends_ms = match container.job {
-                _ if crashes => Some(now_ms + dice.within(50, 900)),
+                _ if crashes => Some(now_ms + dice.within(50, 300)),
                 true => Some(now_ms + dice.within(200, 3_000)),
                 false => None,
             };

@@ -49,7 +49,7 @@ impl Scenario {
             last: None,
             removes: dice.once_in(4),
             hopeless: dice.once_in(5),
-            asks_every_ms: if rolls { dice.within(2_500, 6_000) } else { dice.within(600, 2_500) },
+            asks_every_ms: if rolls { dice.within(3_500, 7_000) } else { dice.within(600, 2_500) },
             drain_ms: [0, 1_000, 4_000][usize::try_from(seed % 3).expect("small")],
         }
     }
@@ -107,6 +107,13 @@ impl Scenario {
         if dice.once_in(2) {
             web["image"] = json!(format!("{CRASHES}:{}", dice.below(3)));
         }
+        let replicas = dice.within(1, 3);
+        web["replicas"] = json!(replicas);
+        if web["min_ready"].as_u64() >= Some(replicas) {
+            web["min_ready"] = Value::Null;
+        }
+        // Longer than what crashes stays up.
+        web["update"]["healthy_for_ms"] = json!(dice.within(500, 1_500));
         for kept in ["placement", "resources", "depends_on"] {
             web[kept] = app["workloads"]["web"][kept].clone();
         }
