@@ -6,6 +6,7 @@
 mod append;
 mod ask;
 mod driver;
+mod every;
 mod jetstream;
 mod replay;
 
