@@ -34,8 +34,10 @@ pub(super) async fn measure(args: &Args, state_dir: &Path) -> Result<Vec<Row>, F
     let mut rows = Vec::new();
     let (end, replicas, before) = {
         let store = FjallStore::open(&folder)?;
+        store.flush();
         let before = bytes_in(&folder)?;
         keep_snapshots(&store)?;
+        store.flush();
         let end = head(&store)?;
         witness(&store, &folder)?;
         (end, replicas(&store, end)?, before)
