@@ -14,7 +14,7 @@ use schemas::envelope::Envelope;
 use schemas::event::Event;
 use schemas::subject;
 
-use super::{bytes_in, every, head};
+use super::{every, head};
 use crate::Args;
 use crate::clock::Since;
 use crate::cluster::binary;
@@ -32,17 +32,15 @@ const GOAL: Goal = Goal::AtMost(200_000);
 pub(super) async fn measure(args: &Args, state_dir: &Path) -> Result<Vec<Row>, Failure> {
     let folder = event_log::config::folder(state_dir);
     let mut rows = Vec::new();
-    let (end, replicas, before) = {
+    let (end, replicas, snapshots) = {
         let store = FjallStore::open(&folder)?;
-        store.flush();
-        let before = bytes_in(&folder)?;
         keep_snapshots(&store)?;
         store.flush();
         let end = head(&store)?;
         witness(&store, &folder)?;
-        (end, replicas(&store, end)?, before)
+        (end, replicas(&store, end)?, store.disk_of_snapshots())
     };
-    rows.push(bytes("disk of all kept snapshots", bytes_in(&folder)?.saturating_sub(before)));
+    rows.push(bytes("disk of all kept snapshots", snapshots));
     let server = Server::start();
     let mut started = Vec::new();
     let mut asked: [Vec<u64>; 4] = Default::default();

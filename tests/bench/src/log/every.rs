@@ -26,7 +26,7 @@ pub(super) fn questions(url: &str, end: u64, folder: &Path) -> Result<Vec<Questi
         ("audit prove, in the middle", format!("audit prove r{half}")),
     ];
     let mut questions: Vec<Question> = lines.into_iter().map(Question::of).collect();
-    let appeared = format!("apps.exists(a, a.name == '{app}')");
+    let appeared = format!("apps.exists(a, a.app == '{app}')");
     questions
         .push(Question::new("bisect, over all of the history", ["bisect", "--where", &appeared]));
     let at = format!("r{}", end / 10);
