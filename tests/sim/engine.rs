@@ -15,9 +15,6 @@ use crate::dice::Dice;
 /// An image that no engine ever finds.
 pub(crate) const HOPELESS: &str = "nowhere";
 
-/// An image whose containers exit soon, with an error, for as long as things go wrong.
-pub(crate) const CRASHES: &str = "crashes";
-
 /// What a container does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -40,10 +37,9 @@ pub(crate) struct Container {
     pub(crate) sick_until_ms: u64,
     /// Whether a probe of it ever failed.
     pub(crate) was_sick: bool,
-    /// When it exits by itself: with 0, or with an error.
+    /// When it exits by itself, with 0.
     ends_ms: Option<u64>,
     job: bool,
-    crashes: bool,
     host_ports: Vec<(Protocol, u16)>,
     /// Where its ports are reached.
     endpoints: Vec<Endpoint>,
@@ -82,7 +78,7 @@ impl Engine {
         for container in self.containers.values_mut() {
             let over = container.ends_ms.is_some_and(|at| at <= now_ms);
             if over && container.status == Status::Running {
-                container.status = Status::Exited(i64::from(container.crashes));
+                container.status = Status::Exited(0);
             }
         }
     }
@@ -107,7 +103,7 @@ impl Engine {
                 0 if fails => failed("create", "the disk is full"),
                 0 => self.create(replica, *run, &spec.spec),
                 _ if fails => failed("start", "no such device"),
-                _ => self.start(&container_name(replica, *run), now_ms, dice, faults),
+                _ => self.start(&container_name(replica, *run), now_ms, dice),
             },
             Op::Examine { .. } | Op::Stop { .. } | Op::List { .. } if fails => {
                 failed("ask", "context deadline exceeded")
@@ -168,7 +164,6 @@ impl Engine {
             was_sick: false,
             ends_ms: None,
             job: spec.mode == Mode::Job,
-            crashes: spec.image.starts_with(CRASHES),
             host_ports,
             endpoints,
         };
@@ -176,7 +171,7 @@ impl Engine {
         Effect::More
     }
 
-    fn start(&mut self, name: &str, now_ms: u64, dice: &mut Dice, faults: bool) -> Effect {
+    fn start(&mut self, name: &str, now_ms: u64, dice: &mut Dice) -> Effect {
         let twice = format!("{name}-again");
         let name = if self.containers.contains_key(&twice) { twice.as_str() } else { name };
         let Some(container) = self.containers.get(name) else {
@@ -194,12 +189,7 @@ impl Engine {
         let container = self.containers.get_mut(name).expect("it was there a moment ago");
         if container.status != Status::Running {
             container.status = Status::Running;
-            let crashes = container.crashes && faults;
-            container.ends_ms = match container.job {
-                _ if crashes => Some(now_ms + dice.within(50, 300)),
-                true => Some(now_ms + dice.within(200, 3_000)),
-                false => None,
-            };
+            container.ends_ms = container.job.then(|| now_ms + dice.within(200, 3_000));
         }
         Effect::Done(Done::Started {
             container: name.to_owned(),
@@ -301,7 +291,6 @@ impl Engine {
             was_sick: false,
             ends_ms: None,
             job: false,
-            crashes: false,
             host_ports: Vec::new(),
             endpoints: Vec::new(),
         };

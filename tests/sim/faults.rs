@@ -7,7 +7,6 @@ use schemas::id::ReplicaId;
 use crate::checks::Failure;
 use crate::engine::Status;
 use crate::log::Log;
-use crate::scenario::is_about_rollouts;
 use crate::service::Mail;
 use crate::world::{What, World};
 
@@ -17,8 +16,7 @@ impl World {
         if !self.stormy {
             return Ok(());
         }
-        let often_ms = if is_about_rollouts(self.seed) { 4_000 } else { 700 };
-        self.plan_soon(often_ms, What::Fault);
+        self.plan_soon(700, What::Fault);
         self.gateway_fault();
         let host = self.dice.below(self.hosts.len());
         let node = self.dice.below(self.nodes.len());

@@ -37,7 +37,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use blind::Blindness;
 use checks::{Failure, failure};
-use scenario::is_about_rollouts;
 use world::{Protections, World};
 
 /// How many seeds are run when nobody says.
@@ -48,7 +47,6 @@ const FAILURES: usize = 20;
 
 /// How long things go wrong, and how long they may take to settle after that, in simulated ms.
 const STORM_MS: u64 = 25_000;
-const LONG_STORM_MS: u64 = 60_000;
 const CALM_MS: u64 = 400_000;
 
 /// Longer than any wait of these apps, but that of the controller before it tries again what failed
@@ -65,13 +63,12 @@ fn quiet_ms(world: &World) -> u64 {
 }
 
 fn live(world: &mut World) -> Result<(), Failure> {
-    let storm_ms = if is_about_rollouts(world.seed) { LONG_STORM_MS } else { STORM_MS };
-    while world.now_ms < storm_ms {
+    while world.now_ms < STORM_MS {
         world.step()?;
     }
     world.heal()?;
     let (mut moved, mut since_ms) = (0, world.now_ms);
-    while world.now_ms < storm_ms + CALM_MS {
+    while world.now_ms < STORM_MS + CALM_MS {
         world.step()?;
         if world.checks.model.moved != moved {
             (moved, since_ms) = (world.checks.model.moved, world.now_ms);

@@ -5,7 +5,7 @@ use schemas::id::{Digest, NodeName};
 use serde_json::{Value, json};
 
 use crate::dice::Dice;
-use crate::engine::{CRASHES, HOPELESS};
+use crate::engine::HOPELESS;
 use crate::node::Node;
 use crate::redacted::CANARY;
 use crate::world::{UTC_MS, What, World};
@@ -32,24 +32,17 @@ pub(crate) struct Scenario {
     asks_every_ms: u64,
     /// How long what is under way may go on.
     drain_ms: u64,
-    /// Whether it is mostly about one app that is changed again and again.
-    rolls: bool,
-    /// What was last declared of it.
-    rolled: Option<Value>,
 }
 
 impl Scenario {
     pub(crate) fn new(nodes: &[Node], seed: u64, dice: &mut Dice) -> Self {
-        let rolls = is_about_rollouts(seed);
         Self {
-            rolls,
-            rolled: None,
             nodes: nodes.iter().map(|node| node.name.clone()).collect(),
             sent: 0,
             last: None,
             removes: dice.once_in(4),
             hopeless: dice.once_in(5),
-            asks_every_ms: if rolls { dice.within(3_500, 7_000) } else { dice.within(600, 2_500) },
+            asks_every_ms: dice.within(600, 2_500),
             drain_ms: [0, 1_000, 4_000][usize::try_from(seed % 3).expect("small")],
         }
     }
@@ -61,12 +54,6 @@ impl Scenario {
         let workload = *dice.pick(&["web", "web", "db", "job", "each", "before"]);
         if let Some(content) = FILES.get(usize::try_from(self.sent).unwrap_or(usize::MAX)) {
             return ("config.put", json!({ "content_base64": content }));
-        }
-        if self.rolls && (self.sent < 4 || !dice.once_in(4)) {
-            return ("app.deploy", json!({ "app": self.roll(dice) }));
-        }
-        if self.rolls && dice.once_in(2) {
-            return said_of(APPS[0], dice);
         }
         match dice.below(if self.sent < 4 { 1 } else { 26 }) {
             0..=7 => ("app.deploy", json!({ "app": self.app(app, dice) })),
@@ -92,33 +79,6 @@ impl Scenario {
             24 => ("rollout.abort", json!({ "app": app })),
             _ => mistake(app, dice),
         }
-    }
-
-    /// The same app again, with another revision of its web, which may not stay up.
-    fn roll(&mut self, dice: &mut Dice) -> Value {
-        let name = APPS[0];
-        let Some(mut app) = self.rolled.take() else {
-            let mut app = self.app(name, dice);
-            app["workloads"]["web"]["replicas"] = json!(2);
-            app["workloads"]["web"]["placement"] = json!({});
-            return self.rolled.insert(app).clone();
-        };
-        let mut web = self.web(name, false, false, dice);
-        if dice.once_in(2) {
-            web["image"] = json!(format!("{CRASHES}:{}", dice.below(3)));
-        }
-        let replicas = dice.within(1, 3);
-        web["replicas"] = json!(replicas);
-        if web["min_ready"].as_u64() >= Some(replicas) {
-            web["min_ready"] = Value::Null;
-        }
-        // Longer than what crashes stays up.
-        web["update"]["healthy_for_ms"] = json!(dice.within(500, 1_500));
-        for kept in ["placement", "resources", "depends_on"] {
-            web[kept] = app["workloads"]["web"][kept].clone();
-        }
-        app["workloads"]["web"] = web;
-        self.rolled.insert(app).clone()
     }
 
     fn app(&self, name: &str, dice: &mut Dice) -> Value {
@@ -278,25 +238,6 @@ impl Scenario {
             spec["update"]["max_unavailable"] = json!(dice.within(1, 2));
         }
         spec
-    }
-}
-
-/// Whether a run is mostly about one app that is changed again and again. Less goes wrong there, for longer.
-pub(crate) fn is_about_rollouts(seed: u64) -> bool {
-    seed % 4 == 1
-}
-
-/// What somebody says of a rollout.
-fn said_of(app: &str, dice: &mut Dice) -> (&'static str, Value) {
-    match dice.below(6) {
-        0 => ("rollout.pause", json!({ "app": app })),
-        1 | 2 => ("rollout.resume", json!({ "app": app })),
-        3 => ("rollout.promote", json!({ "app": app, "full": dice.once_in(3) })),
-        4 => ("rollout.abort", json!({ "app": app })),
-        _ => {
-            let replicas = dice.within(1, 4);
-            ("workload.scale", json!({ "app": app, "workload": "web", "replicas": replicas }))
-        }
     }
 }
 
