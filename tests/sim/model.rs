@@ -192,6 +192,9 @@ impl Model {
             Event::StateDiverged(e) => {
                 return wrong("states-agree", format!("{} at {}", e.writer, e.place));
             }
+            Event::GatewayDiverged(e) => {
+                return wrong("states-agree", format!("gateway.{} at {}", e.node, e.place));
+            }
             Event::CommandAccepted(e) => {
                 return self.receipt(at, &e.command);
             }

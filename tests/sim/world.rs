@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use cluster::Fold;
 use decider::Now;
 use event_log::sequencer::{self, Message, Outcome, Seat};
 use event_log::testing::{FakeStore, FakeStream};
@@ -200,10 +201,26 @@ pub(crate) struct Protections {
     pub(crate) keeping: bool,
     /// An engine has one container of a name.
     pub(crate) names: bool,
-    /// Every service folds what the log says.
-    pub(crate) folding: bool,
+    /// Everybody folds what the log says, but these.
+    pub(crate) bent: Option<Bent>,
     /// Gateways say that they have let go of a replica when they have.
     pub(crate) letting_go: bool,
+}
+
+/// Who folds something else. Nothing follows from it: only the hash tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bent {
+    /// A deciding service.
+    Health,
+    /// The second event-log.
+    SecondLog,
+    /// Every gateway.
+    Gateways,
+}
+
+/// Changes a fold so that nothing follows from it.
+pub(crate) fn bend(fold: &mut Fold) {
+    fold.state_mut().cluster.anomalies += 1;
 }
 
 impl Protections {
@@ -213,7 +230,7 @@ impl Protections {
         stream_checks: true,
         keeping: true,
         names: true,
-        folding: true,
+        bent: None,
         letting_go: true,
     };
 }
@@ -265,7 +282,10 @@ impl World {
             _ => Seat::OneOf { begins: i == 0 },
         };
         let logs = (0..count).map(|i| Log::new(i, seat(i), store(), keeps, skew(&mut dice)));
-        let logs = logs.collect();
+        let mut logs: Vec<Log> = logs.collect();
+        for log in logs.iter_mut().skip(1) {
+            log.bent = protections.bent == Some(Bent::SecondLog);
+        }
         let hosts = service::all().into_iter().map(|p| Host::new(p, skew(&mut dice))).collect();
         let count = 3 + dice.below(5);
         let mut nodes: Vec<Node> = (0..count).map(|i| Node::new(i, &mut dice)).collect();

@@ -163,6 +163,7 @@ impl World {
                     }
                 }
             }
+            Output::StandsBy(report) => self.stands_by(report)?,
             Output::Store(group) => {
                 let life = self.logs[log].life;
                 self.logs[log].store(group);
