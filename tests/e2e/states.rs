@@ -28,14 +28,15 @@ async fn goes_on(cluster: &Cluster) {
     let bus = Bus::connect(&cluster.connect_as(&user)).await.expect("the server is there");
     let note = json!({ "object": "app/main/shop", "text": "another event" });
     let note = serde_json::to_vec(&note).expect("it is JSON");
+    let to = subject::command_as("tester", "note.add");
     for _ in 0..NOTES {
         let id = CommandId::new(&runtime::entropy::hex()).expect("an id");
         let headers = [("Nats-Msg-Id", id.as_str())];
-        let sent = bus.publish_command(&subject::command_as("tester", "note.add"), note.clone(), &headers);
-        sent.await.expect("it is taken");
+        bus.publish_command(&to, note.clone(), &headers).await.expect("it is taken");
     }
     tokio::task::block_in_place(|| {
-        cluster.until("every note is in the log", |cluster| position(cluster) >= before + 2 * NOTES);
+        cluster
+            .until("every note is in the log", |cluster| position(cluster) >= before + 2 * NOTES);
     });
 }
 
@@ -110,7 +111,10 @@ async fn an_event_log_that_stands_by_and_a_gateway_are_caught_when_they_fold_som
     goes_on(&cluster).await;
     tokio::task::block_in_place(|| {
         cluster.until("the doctor names it", |cluster| is_ill(cluster, &gateway));
-        assert_eq!(named(&cluster, "GatewayDiverged", "node"), [cluster.nodes()[0].as_str()]);
+        // Both event-logs may have said so: the bent one, of the gateway before.
+        let mut named = named(&cluster, "GatewayDiverged", "node");
+        named.dedup();
+        assert_eq!(named, [cluster.nodes()[0].as_str()]);
         assert_eq!(counted(&cluster, "event-log", DIVERGED, &gateway), 1);
         assert!(cluster.ok(&["replay", "--verify"]).contains("verified"), "the log is right");
     });

@@ -1,5 +1,5 @@
 //! A lone event-log whose stream and witness are gone fills the stream again from its log. What is
-//! now it tells once it has; before, it says how far it is, and never an older state.
+//! now it tells once it has, and never an older state before.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn no_older_state_is_told_while_the_stream_is_filled_again() {
     let (state, server) = (Folder::new(), Server::start());
     let mut log = LiveLog::start(&server, state.path()).await;
     log.serves().await.expect("it begins a history");
-    log.append(3_000).await;
+    log.append(1_000).await;
     let before = log.head().await.expect("it answers");
     log.stop().await;
     server.delete_stream(stream::EVENTS.name).await;
@@ -34,17 +34,13 @@ async fn no_older_state_is_told_while_the_stream_is_filled_again() {
 
     let bus = server.bus("reader").await;
     let log = LiveLog::start(&server, state.path()).await;
-    let (mut told, mut recorded) = (0, 0);
     let after = loop {
         match ask(&bus, "head", b"{}").await {
             Ok(head) => break serde_json::from_slice::<Head>(&head).expect("a head"),
             Err(RequestError::NobodyThere(_)) => tokio::time::sleep(Duration::from_millis(1)).await,
-            Err(refused) if is_told(&refused) => told += 1,
+            Err(refused) if is_told(&refused) => {}
             Err(error) => panic!("{error}"),
         }
-        // What is of record is told as far as it got; what is newest is not known yet.
-        let oldest = LogRequest { from: 1, limit: Some(1), ..LogRequest::default() };
-        recorded += usize::from(runtime::history::page(&bus, &oldest).await.is_ok());
         let newest = LogRequest { newest: true, limit: Some(1), ..LogRequest::default() };
         match runtime::history::page(&bus, &newest).await {
             Ok(page) => assert!(page.place.position >= before.place.position, "{}", page.place),
@@ -52,7 +48,6 @@ async fn no_older_state_is_told_while_the_stream_is_filled_again() {
             Err(refused) => assert!(is_told(&refused), "{refused}"),
         }
     };
-    assert!(told > 0 && recorded > 0, "{told} were refused, {recorded} pages were read");
     assert!(after.place.position >= before.place.position, "{} {}", after.place, before.place);
     assert_eq!(after.genesis, before.genesis);
     log.stop().await;

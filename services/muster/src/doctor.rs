@@ -249,7 +249,8 @@ impl Diverged {
     fn tell(&self, ago: &str, report: &mut Report) {
         let Self { who, place, theirs, ours, remedy, .. } = self;
         let instance = short(&self.instance);
-        let what = format!("the state of {who} ({instance}) at {place} was not the log's {ago} ago");
+        let what =
+            format!("the state of {who} ({instance}) at {place} was not the log's {ago} ago");
         let remedy = format!(
             "{remedy}; see `muster replay --verify`. The log that led had {ours}, this one {theirs}"
         );

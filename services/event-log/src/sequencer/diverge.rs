@@ -168,9 +168,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
     /// Whether there is anybody to speak of: one who says that it leads does.
     fn may_speak(&self, said: &Said) -> Result<bool, Stop> {
         let (Who::Service(writer), Some(term)) = (&said.who, said.term) else { return Ok(true) };
-        let leads = self.leadership(writer)?.is_some_and(|row| {
-            row.instance == said.instance && row.term == term && !row.released
-        });
+        let leads = self
+            .leadership(writer)?
+            .is_some_and(|row| row.instance == said.instance && row.term == term && !row.released);
         Ok(leads && Writer::DECIDERS.contains(writer))
     }
 

@@ -31,7 +31,9 @@ impl Page {
             (true, true, _) => None,
             (true, false, Some(waiting)) => Some(waiting.to_string()),
             (true, false, None) => Some(match view.refilling() {
-                Some((at, to)) => format!("the events stream to be filled up to {to}, from {at} on"),
+                Some((at, to)) => {
+                    format!("the events stream to be filled up to {to}, from {at} on")
+                }
                 None => "the events stream to be as the log".to_owned(),
             }),
         };

@@ -157,7 +157,8 @@ fn what_does_not_compare_is_not_stated() {
 
 fn gateway(node: &str, instance: &str, mark: Mark) -> Said {
     let (node, instance) = (cluster::history::node(node), instance.to_owned());
-    let report = GatewayReport { node, instance, place: mark.place, open: vec![], mark: Some(mark) };
+    let report =
+        GatewayReport { node, instance, place: mark.place, open: vec![], mark: Some(mark) };
     Said::serving(report).expect("it has a mark")
 }
 
@@ -185,7 +186,8 @@ fn gateways_and_those_who_stand_by_are_compared_each_by_name() {
         say(&mut world, gateway("n3", "g-3", Mark { fold_version: 0, ..other.clone() }));
     }
     let pair = |who: &str, instance: &str| (who.to_owned(), instance.to_owned());
-    let expected = [pair("gateway of n2", "g-2"), pair("event-log", "log-2"), pair("health", "h-3")];
+    let expected =
+        [pair("gateway of n2", "g-2"), pair("event-log", "log-2"), pair("health", "h-3")];
     assert_eq!(named(&world), expected);
     let n2 = Who::Gateway(cluster::history::node("n2"));
     assert_eq!(tally(&world, &n2), Tally { compared: 1, other_fold: 0, diverged: 1 });

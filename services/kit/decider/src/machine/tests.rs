@@ -119,6 +119,9 @@ fn one_who_stands_by_says_what_its_state_is_about_once_a_second() {
             fold.push(entry).expect("it follows");
         }
     }
-    assert_eq!((told[0].mark.place, &told[0].mark.state_hash), (fold.place(), &fold.state().hash()));
+    assert_eq!(
+        (told[0].mark.place, &told[0].mark.state_hash),
+        (fold.place(), &fold.state().hash())
+    );
     assert_eq!((&told[0].writer, told[0].instance.as_str()), (&Writer::Health, "health-2"));
 }

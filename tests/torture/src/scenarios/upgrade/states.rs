@@ -30,7 +30,9 @@ pub(super) async fn folds_otherwise(cluster: &Cluster) -> Result<bool, Failure> 
 
 /// The event-log that leads.
 fn leader(cluster: &Cluster) -> Option<&'static str> {
-    PAIRS[0].into_iter().find(|name| metric(cluster, name, "muster_log_leads").as_deref() == Some("1"))
+    PAIRS[0]
+        .into_iter()
+        .find(|name| metric(cluster, name, "muster_log_leads").as_deref() == Some("1"))
 }
 
 /// What the event-log that leads counted of a service's states.
@@ -127,7 +129,9 @@ fn judged(cluster: &Cluster, checked: &mut Checked) -> Result<(), Failure> {
     cluster.until("a state is counted that differs", |cluster| {
         counted(cluster, DIVERGED, "event-log") > 0
     });
-    for (args, says) in [(vec!["doctor"], "the state of event-log ("), (vec!["replay", "--verify"], "")] {
+    for (args, says) in
+        [(vec!["doctor"], "the state of event-log ("), (vec!["replay", "--verify"], "")]
+    {
         let output = cluster.muster(&args);
         let said = text(&output.stdout) + &text(&output.stderr);
         if output.status.success() || !said.contains(says) {
