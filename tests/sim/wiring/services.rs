@@ -128,7 +128,8 @@ impl World {
         let life = self.hosts[host].life;
         let sent = self.hosts[host].process.take(mail, now);
         for sent in sent {
-            if self.crashes_now(1_500) {
+            // What one who stands by says changes nothing: chance is for what does.
+            if !matches!(sent, Sent::StandsBy(_)) && self.crashes_now(1_500) {
                 self.host_crash(host);
             }
             if self.hosts[host].life != life {
