@@ -105,6 +105,21 @@ events! {
         /// The hash of event-log's.
         ours: String,
     }
+    /// The state of a node's gateway is not the one that event-log has of the same place.
+    GatewayDiverged by By::EventLog => {
+        /// The node.
+        node: NodeName,
+        /// The gateway's instance.
+        instance: String,
+        /// The place.
+        place: Place,
+        /// The version of the fold that both have.
+        fold_version: u32,
+        /// The hash of the gateway's state.
+        theirs: String,
+        /// The hash of event-log's.
+        ours: String,
+    }
     /// A disk has little room left: commands that ask for more are refused until there is more.
     IntakeClosed by By::EventLog => {
         /// Which disk: that of the `log`, or of `nats`.

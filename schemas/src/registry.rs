@@ -69,6 +69,7 @@ pub fn permissions(role: &Role) -> Permissions {
         Role::EventLog => {
             // Answers go to whoever asked; only this role may write to another's inbox.
             may.publish(&["muster.v1.evt.>", "muster.v1.rpt.beat.event-log", "_INBOX.>", "$SRV.>"]);
+            may.publish(&["muster.v1.rpt.standby.event-log"]);
             // One of several asks the one that leads.
             may.publish(&["muster.v1.api.>"]);
             for stream in stream::ALL {
@@ -85,6 +86,7 @@ pub fn permissions(role: &Role) -> Permissions {
             may.publish(&[
                 &format!("muster.v1.append.{name}"),
                 &format!("muster.v1.rpt.beat.{name}"),
+                &format!("muster.v1.rpt.standby.{name}"),
             ]);
             match *name {
                 "scheduler" => may.publish(&["muster.v1.node.*.doc", "muster.v1.node.*.spec.*"]),
@@ -295,7 +297,7 @@ pub fn messages() -> Vec<Message> {
             "muster.v1.rpt.gateway.<node>",
             reports,
             "its gateway",
-            "controller",
+            "controller, event-log",
         ),
         other(
             "TrafficReport",
@@ -311,7 +313,15 @@ pub fn messages() -> Vec<Message> {
             "muster.v1.rpt.beat.<service>",
             reports,
             "its service",
-            "its other instances",
+            "its other instances, event-log",
+        ),
+        other(
+            "StandbyReport",
+            "report",
+            "muster.v1.rpt.standby.<service>",
+            reports,
+            "its service, where it stands by",
+            "event-log",
         ),
         other("Challenge", "tls", "muster.v1.tls.challenge.<host>", tls, "a gateway", "gateways"),
         other("Order", "tls", "muster.v1.tls.order.<host>", tls, "a gateway", "gateways, anyone"),
@@ -391,6 +401,12 @@ mod tests {
         let gateway = Role::Gateway(node("n1"));
         assert!(may_publish(&gateway, "$JS.API.CONSUMER.CREATE.MUSTER_EVENTS.x"));
         assert!(may_publish(&gateway, "muster.v1.rpt.gateway.n1"));
+        let health = Role::Decider("health");
+        assert!(may_publish(&health, "muster.v1.rpt.standby.health"));
+        assert!(may_publish(&Role::EventLog, "muster.v1.rpt.standby.event-log"));
+        for role in [&health, &gateway, &agent] {
+            assert!(!may_publish(role, "muster.v1.rpt.standby.event-log"), "{role:?}");
+        }
         assert!(!may_publish(&gateway, "muster.v1.rpt.gateway.n2"));
         let sealed = "$JS.API.DIRECT.GET.MUSTER_TLS.muster.v1.tls.certificate.shop.example";
         assert!(may_publish(&gateway, "muster.v1.tls.order.shop.example"));

@@ -53,6 +53,20 @@ pub struct Beat {
     pub mark: Option<Mark>,
 }
 
+/// How often an instance that stands by says what its state is, in ms.
+pub const STANDBY_MS: u64 = 1_000;
+
+/// An instance that stands by, and what its state is: whoever takes over must have the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StandbyReport {
+    /// The service.
+    pub writer: Writer,
+    /// The instance that stands by.
+    pub instance: String,
+    /// The newest mark of its state.
+    pub mark: Mark,
+}
+
 /// How far apart marks are: one is taken at the first end of a batch at or behind each multiple.
 pub const MARK_EVERY: u64 = 1_000;
 
@@ -104,6 +118,9 @@ pub struct GatewayReport {
     /// What is still under way on replicas that are leaving, or not in the table any more. What is
     /// not here has nothing.
     pub open: Vec<OpenOn>,
+    /// The newest mark of its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
 }
 
 /// What is under way on a replica through one gateway.

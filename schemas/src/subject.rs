@@ -21,6 +21,9 @@ pub const HEARTBEATS: &str = "muster.v1.rpt.heartbeat.*";
 /// The beats of all leaders.
 pub const BEATS: &str = "muster.v1.rpt.beat.*";
 
+/// What instances that stand by say of their states.
+pub const STANDBYS: &str = "muster.v1.rpt.standby.*";
+
 /// All usage samples.
 pub const USAGES: &str = "muster.v1.rpt.usage.*";
 
@@ -147,6 +150,12 @@ pub fn heartbeat(node: &NodeName) -> String {
 #[must_use]
 pub fn beat(writer: &Writer) -> String {
     format!("{ROOT}.rpt.beat.{}", writer.token())
+}
+
+/// Where an instance of a service that stands by says what its state is.
+#[must_use]
+pub fn standby(writer: &Writer) -> String {
+    format!("{ROOT}.rpt.standby.{}", writer.token())
 }
 
 /// Where a node's usage samples go.

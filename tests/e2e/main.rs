@@ -31,6 +31,7 @@ mod python;
 mod registry;
 mod rollouts;
 mod runbooks;
+mod states;
 mod streams;
 mod takeover;
 mod terminal;

@@ -3,5 +3,6 @@
 //! A short slice of what `muster-torture` runs at length.
 
 mod bitflip;
+mod refill;
 mod repair;
 mod versions;

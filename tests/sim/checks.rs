@@ -11,7 +11,7 @@ use schemas::document::NodeDocument;
 use schemas::envelope::Envelope;
 use schemas::id::{Digest, NodeName, ReplicaId};
 use schemas::place::{Basis, Place};
-use schemas::report::Beat;
+use schemas::report::Mark;
 
 use crate::engine::{Container, Effect, Status};
 use crate::model::{Model, Replica};
@@ -114,12 +114,11 @@ impl Checks {
         Ok(())
     }
 
-    /// The mark of an instance that leads is of the state that is replayed.
-    pub(crate) fn mark(&self, beat: &Beat) -> Result<(), Failure> {
-        let Some(mark) = &beat.mark else { return Ok(()) };
+    /// The mark of an instance is of the state that is replayed.
+    pub(crate) fn mark(&self, instance: &str, mark: &Mark) -> Result<(), Failure> {
         match self.hashes.get(&mark.place.position) {
             Some((place, hash)) if *place != mark.place || *hash != mark.state_hash => {
-                failure("marks-agree", format!("{} at {} differs", beat.instance, mark.place))
+                failure("marks-agree", format!("{instance} at {} differs", mark.place))
             }
             _ => Ok(()),
         }

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use cluster::Fold;
+use cluster::{Fold, Marks};
 use gateway::follow::Follower;
 use gateway::open::{Held, Open};
 use gateway::report::under_way;
@@ -15,6 +15,7 @@ use schemas::place::Place;
 use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn};
 
 use crate::dice::Dice;
+use crate::log::MARK_EVERY;
 
 /// How many clients it has at most.
 const CLIENTS_MAX: usize = 20;
@@ -75,7 +76,7 @@ impl Gateway {
         self.life += 1;
         self.serving = Some(Serving {
             next: fold.cursor().position + 1,
-            follower: Follower::new(fold, self.node.clone()),
+            follower: Follower::new(fold, self.node.clone()).marking(Marks::every(MARK_EVERY)),
             log_first: false,
             table: Table::default(),
             coming: VecDeque::new(),
@@ -150,7 +151,8 @@ impl Gateway {
         }
         serving.told = Some((now_ms, place, open.clone()));
         serving.reports_since_ms.get_or_insert(now_ms);
-        Some(GatewayReport { node, instance, place, open })
+        let mark = serving.follower.mark().cloned();
+        Some(GatewayReport { node, instance, place, open, mark })
     }
 
     /// It is heard no more for a while.

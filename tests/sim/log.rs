@@ -15,6 +15,8 @@ use schemas::append::{Request, Verdict};
 use schemas::id::{Series, Writer};
 use schemas::place::Place;
 
+use crate::world::bend;
+
 /// States are compared every so many events.
 pub(crate) const MARK_EVERY: u64 = 20;
 
@@ -25,6 +27,8 @@ const SNAPSHOT_EVERY: u64 = 60;
 pub(crate) struct Log {
     pub(crate) name: String,
     seat: Seat,
+    /// Whether it folds something else than the log says.
+    pub(crate) bent: bool,
     pub(crate) store: FakeStore,
     witness: Option<Heads>,
     window: Window,
@@ -66,6 +70,7 @@ impl Log {
             seat,
             store,
             witness: None,
+            bent: false,
             window: Window { messages: keeps, bytes: 64 << 20, message_bytes: 1 << 20 },
             machine: None,
             shown: None,
@@ -137,6 +142,9 @@ impl Log {
             window: self.window,
         };
         let shown = Shown::open(&self.store, Marks::every(MARK_EVERY))?;
+        if self.bent {
+            shown.bend(bend);
+        }
         let machine = Sequencer::new(self.store.clone(), shown.clone(), setup);
         self.machine = Some(machine.map_err(|error| error.to_string())?);
         self.shown = Some(shown);

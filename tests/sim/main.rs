@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use blind::Blindness;
 use checks::{Failure, failure};
-use world::{Protections, World};
+use world::{Bent, Protections, World};
 
 /// How many seeds are run when nobody says.
 const SEEDS: u64 = 500;
@@ -202,6 +202,8 @@ fn stormy_enough(happened: &Happened) {
         "a gateway crashed",
         "a gateway was paused",
         "a gateway was cut off",
+        "a state of a gateway was told",
+        "a state of one who stands by was told",
     ] {
         assert!(happened.get(what).is_some_and(|times| *times > 0), "{what}: {happened:#?}");
     }
@@ -284,7 +286,21 @@ fn gateways_that_let_go_before_they_do_are_noticed() {
 
 #[test]
 fn a_service_that_folds_something_else_is_noticed() {
-    is_noticed(Protections { folding: false, ..Protections::ALL }, 20, &["states-agree"]);
+    bent_is_noticed(Bent::Health);
+}
+
+#[test]
+fn an_event_log_that_stands_by_and_folds_something_else_is_noticed() {
+    bent_is_noticed(Bent::SecondLog);
+}
+
+#[test]
+fn a_gateway_that_folds_something_else_is_noticed() {
+    bent_is_noticed(Bent::Gateways);
+}
+
+fn bent_is_noticed(who: Bent) {
+    is_noticed(Protections { bent: Some(who), ..Protections::ALL }, 20, &["states-agree"]);
 }
 
 #[test]

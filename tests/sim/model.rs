@@ -191,8 +191,8 @@ impl Model {
 
     fn apply(&mut self, at: &Header, event: &Event) -> Judged {
         match event {
-            Event::StateDiverged(e) => {
-                return wrong("states-agree", format!("{} at {}", e.writer, e.place));
+            Event::StateDiverged(_) | Event::GatewayDiverged(_) => {
+                return wrong("states-agree", format!("{event:?}"));
             }
             Event::CommandAccepted(e) => {
                 return self.receipt(at, &e.command);

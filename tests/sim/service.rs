@@ -10,7 +10,7 @@ use scheduler::documents::Write;
 use schemas::append::{Answer, Request};
 use schemas::id::Writer;
 use schemas::place::Place;
-use schemas::report::{Beat, GatewayReport, Heartbeat};
+use schemas::report::{Beat, GatewayReport, Heartbeat, StandbyReport};
 
 use crate::blind::{Blind, Blindness};
 use crate::log::MARK_EVERY;
@@ -40,6 +40,7 @@ pub(crate) enum Mail {
 pub(crate) enum Sent {
     Append(Request),
     Beat(Beat),
+    StandsBy(StandbyReport),
     Fetch { from: u64 },
     Rebuild { why: String },
     Complain(String),
@@ -220,6 +221,7 @@ impl<R: Wired> Process for Instance<R> {
                 Some(match output {
                     Output::Append(request) => Sent::Append(request),
                     Output::Beat(beat) => Sent::Beat(beat),
+                    Output::StandsBy(report) => Sent::StandsBy(report),
                     Output::Fetch { from } => Sent::Fetch { from },
                     Output::Rebuild { why } => Sent::Rebuild { why },
                     Output::Complain(what) => Sent::Complain(what),

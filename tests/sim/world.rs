@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use cluster::Fold;
 use decider::Now;
 use event_log::sequencer::{self, Message, Outcome, Seat};
 use event_log::testing::{FakeStore, FakeStream};
@@ -201,14 +202,30 @@ pub(crate) struct Protections {
     pub(crate) keeping: bool,
     /// An engine has one container of a name.
     pub(crate) names: bool,
-    /// Every service folds what the log says.
-    pub(crate) folding: bool,
+    /// Everybody folds what the log says, but these.
+    pub(crate) bent: Option<Bent>,
     /// Gateways say that they have let go of a replica when they have.
     pub(crate) letting_go: bool,
     /// What a way back brings back are the images that ran.
     pub(crate) images: bool,
     /// What the controller does not see.
     pub(crate) blind: Option<Blindness>,
+}
+
+/// Who folds something else. Nothing follows from it: only the hash tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bent {
+    /// A deciding service.
+    Health,
+    /// The second event-log.
+    SecondLog,
+    /// Every gateway.
+    Gateways,
+}
+
+/// Changes a fold so that nothing follows from it.
+pub(crate) fn bend(fold: &mut Fold) {
+    fold.state_mut().cluster.anomalies += 1;
 }
 
 impl Protections {
@@ -218,7 +235,7 @@ impl Protections {
         stream_checks: true,
         keeping: true,
         names: true,
-        folding: true,
+        bent: None,
         letting_go: true,
         images: true,
         blind: None,
@@ -272,7 +289,10 @@ impl World {
             _ => Seat::OneOf { begins: i == 0 },
         };
         let logs = (0..count).map(|i| Log::new(i, seat(i), store(), keeps, skew(&mut dice)));
-        let logs = logs.collect();
+        let mut logs: Vec<Log> = logs.collect();
+        for log in logs.iter_mut().skip(1) {
+            log.bent = protections.bent == Some(Bent::SecondLog);
+        }
         let hosts = service::all(protections.blind)
             .into_iter()
             .map(|p| Host::new(p, skew(&mut dice)))

@@ -1,6 +1,7 @@
 //! Fixtures that the test layers share: where the sources are, a cluster of real processes, and
 //! hosts to run it on; transcripts of documents.
 
+pub mod bend;
 pub mod bitflip;
 pub mod cluster;
 pub mod engines;

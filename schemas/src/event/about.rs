@@ -58,7 +58,7 @@ impl Event {
     /// Only types that were so from their first release are.
     #[must_use]
     pub fn is_ignorable(kind: &str) -> bool {
-        matches!(kind, "ExecStarted" | "StateDiverged")
+        matches!(kind, "ExecStarted" | "StateDiverged" | "GatewayDiverged")
     }
 
     /// What it is about.
@@ -71,6 +71,7 @@ impl Event {
             Self::StateDiverged(e) => {
                 about("log", "state", "diverged", [format!("leader/{}", e.writer)])
             }
+            Self::GatewayDiverged(e) => of_node(&e.node, "gateway-diverged"),
             Self::IntakeClosed(_) => about("log", "intake", "closed", []),
             Self::IntakeOpened(_) => about("log", "intake", "opened", []),
             Self::LeadershipTaken(e) => of_leader(&e.writer, "taken"),

@@ -10,11 +10,12 @@ use schemas::envelope::Envelope;
 use schemas::id::Writer;
 use schemas::place::Place;
 use schemas::read::LogRequest;
-use schemas::report::{Beat, Heartbeat};
+use schemas::report::{Beat, GatewayReport, Heartbeat, StandbyReport};
 use schemas::{stream, subject};
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 
-use crate::sequencer::{Input, Streamed};
+use crate::sequencer::{Input, Said, Streamed};
 
 /// How many entries are taken in at once, at most.
 const AT_ONCE: usize = 1_024;
@@ -80,16 +81,38 @@ pub(crate) async fn read_beats(bus: Bus, queue: Sender<Input>) -> Result<(), Fai
     Ok(())
 }
 
-/// Hands in what leaders of deciding services say of their states.
+/// Hands in what whoever folds says of their states: leaders, those who stand by, gateways.
 pub(crate) async fn read_marks(bus: Bus, queue: Sender<Input>) -> Result<(), Failure> {
     let mut beats = bus.subscribe(subject::BEATS).await?;
-    while let Some(message) = beats.next().await {
-        let Ok(beat) = serde_json::from_slice::<Beat>(&message.payload) else { continue };
-        if beat.mark.is_some() && queue.send(Input::Marked(beat)).await.is_err() {
-            break;
+    let mut standbys = bus.subscribe(subject::STANDBYS).await?;
+    let mut gateways = bus.subscribe(subject::GATEWAYS).await?;
+    loop {
+        let said = tokio::select! {
+            Some(message) = beats.next() => {
+                own(&message, |beat: &Beat| subject::beat(&beat.writer)).and_then(Said::leading)
+            }
+            Some(message) = standbys.next() => {
+                own(&message, |report: &StandbyReport| subject::standby(&report.writer))
+                    .map(Said::standing_by)
+            }
+            Some(message) = gateways.next() => {
+                own(&message, |report: &GatewayReport| subject::gateway(&report.node))
+                    .and_then(Said::serving)
+            }
+            else => return Ok(()),
+        };
+        if let Some(said) = said
+            && queue.send(Input::Marked(said)).await.is_err()
+        {
+            return Ok(());
         }
     }
-    Ok(())
+}
+
+/// What a report says, if it is on the subject of who it says it is from: that is who may send there.
+fn own<R: DeserializeOwned>(message: &Message, subject: impl Fn(&R) -> String) -> Option<R> {
+    let report = serde_json::from_slice(&message.payload).ok()?;
+    (subject(&report) == message.subject).then_some(report)
 }
 
 /// Hands in how far history was published by the documents that agents hold.
@@ -115,6 +138,14 @@ pub(crate) async fn beat(bus: &Bus, beat: &Beat) {
     if bus.connected() {
         let payload = serde_json::to_vec(beat).expect("a beat has string keys only");
         let _ = bus.publish(&subject::beat(&beat.writer), payload).await;
+    }
+}
+
+/// Says what the state is of this instance, which stands by.
+pub(crate) async fn stand_by(bus: &Bus, report: &StandbyReport) {
+    if bus.connected() {
+        let payload = serde_json::to_vec(report).expect("a report has string keys only");
+        let _ = bus.publish(&subject::standby(&report.writer), payload).await;
     }
 }
 

@@ -124,7 +124,7 @@ async fn serve_history(
 /// The answer on what is true now; none when the request is about history.
 fn now(view: &View, request: &Request) -> Option<Answered> {
     match request.subject {
-        HEAD => Some(encode(&head(view))),
+        HEAD => Some(head(view)),
         STATE => match decode::<StateRequest>(request) {
             Ok(wanted) if wanted.at.is_some() => None,
             Ok(wanted) => Some(state(view, &wanted)),
@@ -168,15 +168,28 @@ fn failed(error: impl std::fmt::Display) -> (u16, String) {
     (500, error.to_string())
 }
 
-fn head(view: &View) -> Head {
+/// Refuses one who asks for what is now while this is of the past: after a start, until all that the
+/// log has is in the stream. What is of record is told meanwhile as far as it got.
+fn current(view: &View) -> Result<(), (u16, String)> {
+    match view.refilling() {
+        None => Ok(()),
+        Some((at, to)) => {
+            let what = format!("event-log has begun and is refilling up to {to}: it is at {at}");
+            Err((425, format!("{what}; ask again")))
+        }
+    }
+}
+
+fn head(view: &View) -> Answered {
+    current(view)?;
     let fold = view.fold();
-    Head {
+    encode(&Head {
         place: fold.place(),
         genesis: fold.state().cluster.genesis.clone(),
         fold_version: cluster::FOLD_VERSION,
         state_hash: fold.state().hash(),
         anomalies: fold.state().anomalies(),
-    }
+    })
 }
 
 /// Refuses one who asks for more than there is yet.
@@ -191,12 +204,14 @@ fn reached(view: &View, at_least: Option<u64>) -> Result<Place, (u16, String)> {
 }
 
 fn state(view: &View, request: &StateRequest) -> Answered {
+    current(view)?;
     reached(view, request.at_least)?;
     let fold = view.fold();
     encode(&view::page(fold.state(), fold.place(), request))
 }
 
 fn prove(view: &View, prover: &Prover<FjallStore>, request: &ProofRequest) -> Answered {
+    current(view)?;
     let genesis = view.fold().state().cluster.genesis.clone();
     let proof =
         prover.prove(|| view.fold().place(), genesis, request.position).map_err(|error| {

@@ -21,6 +21,7 @@ mod standby;
 mod words;
 
 pub(crate) use self::admit::Group;
+pub use self::diverge::{Said, Tally, Who};
 pub use self::flight::Message;
 pub(crate) use self::recover::{Met, meet};
 pub use self::room::{Room, Short};
@@ -35,7 +36,7 @@ use schemas::place::Place;
 
 use self::admit::Decision;
 use self::ahead::Ahead;
-use self::diverge::Diverged;
+use self::diverge::States;
 use self::flight::Flight;
 use self::held::Held;
 use self::presence::Presence;
@@ -103,7 +104,10 @@ pub struct Sequencer<S, B> {
     attempts: u32,
     full: bool,
     stated: Option<room::Stated>,
-    diverged: Diverged,
+    states: States,
+    /// Whether it led, or followed with all that the stream has, since it began: until then it shows
+    /// what it folded before.
+    settled: bool,
     counts: Counts,
 }
 
@@ -146,7 +150,8 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             attempts: 0,
             full: false,
             stated: None,
-            diverged: Diverged::default(),
+            states: States::default(),
+            settled: false,
             counts: Counts::default(),
         };
         sequencer.reload()?;
@@ -201,7 +206,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             }
             (Input::NotStored(error), _) => Err(Stop::Store(error)),
             (Input::Room(room), _) => self.room(&room, now_ms, out),
-            (Input::Marked(beat), Phase::Leading { .. }) => self.check_state(&beat, now_ms, out),
+            (Input::Marked(said), Phase::Leading { .. }) => self.check_state(&said, now_ms, out),
             (Input::Marked(_), _) => Ok(()),
             (Input::Requests(asked), Phase::Leading { .. }) if self.full => {
                 self.let_go(&asked, out);
@@ -230,7 +235,6 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
                 Ok(())
             }
             (Input::Tick, Phase::Leading { .. }) => {
-                self.diverged.tick();
                 self.confirm(out);
                 Ok(())
             }

@@ -82,6 +82,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     };
     let snapshots = Snapshots::new(&store, packed, config.snapshot_every);
     let sequencer = Sequencer::new(store.clone(), view.clone(), setup)?;
+    view.refills(sequencer.refills());
     let (queue, arrived) = channel(QUEUE);
     let mut tasks = Tasks::default();
     let prover = Prover::open(store.clone(), &folder)?;

@@ -97,6 +97,13 @@ impl Shown {
     }
 }
 
+impl Shown {
+    /// Changes what it has folded so far, which nobody does but a test of who notices.
+    pub fn bend(&self, bend: impl FnOnce(&mut Fold)) {
+        bend(&mut self.view.fold());
+    }
+}
+
 impl Bindings for Shown {
     fn intake_closed(&self) -> bool {
         self.view.intake_closed()
@@ -108,6 +115,10 @@ impl Bindings for Shown {
 
     fn mark_at(&self, place: Place) -> Option<Mark> {
         self.view.mark_at(place)
+    }
+
+    fn newest_mark(&self) -> Option<Mark> {
+        self.view.newest_mark()
     }
 }
 

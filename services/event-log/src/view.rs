@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster::state::Touched;
@@ -33,6 +34,8 @@ const SNAPSHOTS_BYTES: u64 = 1024 * 1024 * 1024;
 pub(crate) struct View {
     fold: Arc<Mutex<Fold>>,
     marks: Arc<Mutex<Marks>>,
+    /// Up to where it must have got before it is what is now.
+    refills: Arc<AtomicU64>,
 }
 
 /// Why the view cannot go on.
@@ -51,7 +54,7 @@ impl View {
         if let Some(packed) = packed.filter(|_| fold.place().position == 0) {
             fold = packed.fold(store)?;
         }
-        Ok(Self { fold: Arc::new(Mutex::new(fold)), marks: Arc::default() })
+        Ok(Self { fold: Arc::new(Mutex::new(fold)), ..Self::default() })
     }
 
     /// Takes marks of the state at another interval.
@@ -66,6 +69,17 @@ impl View {
 
     fn marks(&self) -> MutexGuard<'_, Marks> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is what is now when it has got up to here; none: it is.
+    pub(crate) fn refills(&self, to: Option<u64>) {
+        self.refills.store(to.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The position that it is at and the one that it has to get to, while it is of the past.
+    pub(crate) fn refilling(&self) -> Option<(u64, u64)> {
+        let (at, to) = (self.fold().place().position, self.refills.load(Ordering::Relaxed));
+        (at < to).then_some((at, to))
     }
 
     /// Folds what was published since. What was published goes back only where an operator gave it
@@ -164,6 +178,10 @@ impl Bindings for View {
 
     fn mark_at(&self, place: Place) -> Option<Mark> {
         self.marks().at(place).cloned()
+    }
+
+    fn newest_mark(&self) -> Option<Mark> {
+        self.marks().newest().cloned()
     }
 }
 

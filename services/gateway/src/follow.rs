@@ -1,9 +1,10 @@
 //! From entries of history to tables: the fold, and what to do about entries that do not follow.
 
-use cluster::{Fold, FoldError};
+use cluster::{Fold, FoldError, Marks};
 use runtime::reader::Read;
 use schemas::event::Event;
 use schemas::id::NodeName;
+use schemas::report::Mark;
 
 use crate::inside::map::Map;
 use crate::table::Table;
@@ -12,6 +13,7 @@ use crate::table::Table;
 #[derive(Debug)]
 pub struct Follower {
     fold: Fold,
+    marks: Marks,
     /// The node whose machine is served.
     node: NodeName,
     /// Whether the end of history was seen: a table of the past must not be served.
@@ -43,7 +45,20 @@ impl Follower {
     /// Goes on after a fold, for the machine of a node.
     #[must_use]
     pub fn new(fold: Fold, node: NodeName) -> Self {
-        Self { fold, node, caught_up: false, told: None, left: false, fetching: None }
+        let marks = Marks::default();
+        Self { fold, marks, node, caught_up: false, told: None, left: false, fetching: None }
+    }
+
+    /// Takes marks of its state at another interval.
+    #[must_use]
+    pub fn marking(self, marks: Marks) -> Self {
+        Self { marks, ..self }
+    }
+
+    /// The newest mark of its state.
+    #[must_use]
+    pub fn mark(&self) -> Option<&Mark> {
+        self.marks.newest()
     }
 
     /// The history as far as it was read.
@@ -72,9 +87,10 @@ impl Follower {
             Read::Entry(bytes) => (bytes, false),
             Read::Logged(bytes) => (bytes, true),
         };
-        let next = self.fold.cursor().position + 1;
+        let (next, before) = (self.fold.cursor().position + 1, self.fold.place());
         match self.fold.push(&bytes) {
             Ok(applied) => {
+                self.marks.pushed(before, &self.fold);
                 let events = applied.iter().flat_map(|applied| &applied.events);
                 let leaves =
                     |event: &Event| matches!(event, Event::ReplicasRetired(e) if e.leaving);

@@ -6,7 +6,7 @@ use bus::Bus;
 use runtime::{Admin, Failure, Shutdown, clock, entropy};
 use schemas::id::NodeName;
 use schemas::place::Place;
-use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn, TRAFFIC_MS, TrafficReport};
+use schemas::report::{GATEWAY_MS, GatewayReport, Mark, OpenOn, TRAFFIC_MS, TrafficReport};
 use schemas::subject;
 use tokio::sync::watch;
 
@@ -17,6 +17,16 @@ use crate::table::Table;
 /// How many replicas a report may name.
 const REPLICAS_MAX: usize = 2_000;
 
+/// What reports tell of, as it is now.
+pub(crate) struct Told {
+    /// The table that is served by.
+    pub(crate) served: watch::Receiver<Table>,
+    /// What is under way.
+    pub(crate) open: Open,
+    /// The newest mark of the state.
+    pub(crate) mark: watch::Receiver<Option<Mark>>,
+}
+
 /// Reports from time to time, and at once when another table is served by or the last thing has ended on
 /// a replica that it does not lead to any more, until asked to stop.
 ///
@@ -26,8 +36,7 @@ const REPLICAS_MAX: usize = 2_000;
 pub(crate) async fn tell(
     bus: &Bus,
     node: &NodeName,
-    mut served: watch::Receiver<Table>,
-    open: Open,
+    Told { mut served, open, mark }: Told,
     admin: &Admin,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
@@ -56,7 +65,8 @@ pub(crate) async fn tell(
         admin.metrics.set("muster_gateway_leaving", help, &labels, as_u64(on.len()));
         admin.metrics.count("muster_gateway_reports", "Reports that were sent.", &labels, 1);
         let (node, instance) = (node.clone(), instance.clone());
-        let report = GatewayReport { node, instance, place, open: on };
+        let mark = mark.borrow().clone();
+        let report = GatewayReport { node, instance, place, open: on, mark };
         let payload = serde_json::to_vec(&report).expect("a report has string keys only");
         bus.publish(&subject, payload).await?;
     }

@@ -8,6 +8,7 @@ use runtime::tasks::Tasks;
 use runtime::{Admin, Failure, Shutdown, history, reader};
 use schemas::id::NodeName;
 use schemas::registry::Role;
+use schemas::report::Mark;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
@@ -42,6 +43,7 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     let shared = Shared::of(config.node.clone(), config.access_log);
     let (tables, seen) = watch::channel(Table::default());
     let (served, serving) = watch::channel(Table::default());
+    let (marks, mark) = watch::channel(None);
     let inside = Arc::new(Inside::new(config.service_range, shared.clone()));
     let mut tasks = Tasks::default();
     if !config.no_names {
@@ -60,9 +62,11 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     tasks.spawn("ports", ports::serve(doors, to_serve, inside, seen, served, admin.clone(), stop));
     let on_the_bus = async move {
         let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
+        let told = report::Told { served: serving, open: shared.open.clone(), mark };
+        let news = News { tables, marks };
         tokio::try_join!(
-            follow(&bus, &role, &config.node, &tables, &admin, &shutdown),
-            report::tell(&bus, &config.node, serving, shared.open.clone(), &admin, &shutdown),
+            follow(&bus, &role, &config.node, &news, &admin, &shutdown),
+            report::tell(&bus, &config.node, told, &admin, &shutdown),
             report::traffic(&bus, &shared, &shutdown),
             acme::serve::serve(&bus, &config.node, &config.acme, &shared.shelf, &shutdown),
         )
@@ -72,12 +76,18 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     tasks.all().await
 }
 
+/// What history says, for those who serve and report.
+struct News {
+    tables: watch::Sender<Table>,
+    marks: watch::Sender<Option<Mark>>,
+}
+
 /// Follows history for as long as it takes. The last table stays while there is no newer one.
 async fn follow(
     bus: &Bus,
     role: &Role,
     node: &NodeName,
-    tables: &watch::Sender<Table>,
+    news: &News,
     admin: &Admin,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
@@ -88,7 +98,7 @@ async fn follow(
             name: &name,
             bus,
             follower: Follower::new(fold, node.clone()),
-            tables,
+            news,
             admin,
             heard: reader::Heard::default(),
         };
@@ -110,7 +120,7 @@ struct Reading<'a> {
     name: &'a str,
     bus: &'a Bus,
     follower: Follower,
-    tables: &'a watch::Sender<Table>,
+    news: &'a News,
     admin: &'a Admin,
     heard: reader::Heard,
 }
@@ -146,12 +156,9 @@ impl Reading<'_> {
                 }
             }
             if let Some(table) = self.follower.table() {
-                self.tables.send_if_modified(|last| {
-                    let differs = *last != table;
-                    *last = table;
-                    differs
-                });
+                changes(&self.news.tables, table);
             }
+            changes(&self.news.marks, self.follower.mark().cloned());
             self.tell();
         }
     }
@@ -166,4 +173,13 @@ impl Reading<'_> {
         self.admin.readiness.set(self.name, missing);
         self.heard.tell(&self.admin.metrics, self.name, self.follower.fold().place());
     }
+}
+
+/// Says something unless it was the last thing that was said.
+fn changes<T: PartialEq>(to: &watch::Sender<T>, now: T) {
+    to.send_if_modified(|last| {
+        let differs = *last != now;
+        *last = now;
+        differs
+    });
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemas::envelope::Envelope;
 use schemas::event::Event;
 use schemas::id::Writer;
+use schemas::place::Place;
 use schemas::read::{Head, LogRequest, StateRequest};
 use schemas::report::Beat;
 use schemas::{stream, subject};
@@ -180,7 +181,7 @@ async fn states(client: &Client, report: &mut Report) {
     let request = LogRequest {
         newest: true,
         since_ms: Some(now.saturating_sub(DIVERGED_MS)),
-        kinds: vec!["StateDiverged".to_owned()],
+        kinds: vec!["StateDiverged".to_owned(), "GatewayDiverged".to_owned()],
         ..LogRequest::default()
     };
     let page = match client.log(&request).await {
@@ -189,26 +190,69 @@ async fn states(client: &Client, report: &mut Report) {
     };
     let mut last = BTreeMap::new();
     for entry in &page.events {
-        if let Ok(Envelope { header, event: Event::StateDiverged(e) }) =
-            Envelope::decode(entry.get().as_bytes())
-        {
-            last.insert(e.writer.clone(), (header.recorded_ms, e));
+        let Ok(Envelope { header, event }) = Envelope::decode(entry.get().as_bytes()) else {
+            continue;
+        };
+        if let Some(diverged) = Diverged::of(event) {
+            let key = (diverged.who.clone(), diverged.instance.clone());
+            last.insert(key, (header.recorded_ms, diverged));
         }
     }
     if last.is_empty() {
-        report.well("no service had another state than the log within the last hour");
+        report.well("nobody had another state than the log within the last hour");
     }
-    for (writer, (recorded_ms, e)) in last {
-        let what = format!(
-            "the state of {writer} ({}) at {} was not the log's {} ago",
-            short(&e.instance),
-            e.place,
-            ago(now.saturating_sub(recorded_ms))
-        );
+    for (recorded_ms, diverged) in last.into_values() {
+        diverged.tell(&ago(now.saturating_sub(recorded_ms)), report);
+    }
+}
+
+/// A state that was not the log's.
+struct Diverged {
+    who: String,
+    instance: String,
+    place: Place,
+    theirs: String,
+    ours: String,
+    /// What to do about it.
+    remedy: String,
+}
+
+impl Diverged {
+    fn of(event: Event) -> Option<Self> {
+        Some(match event {
+            Event::StateDiverged(e) => Self {
+                who: e.writer.to_string(),
+                remedy: match e.writer {
+                    Writer::EventLog => "where a replay verifies, the one that leads is right: move the \
+                                         folder of the other aside and start it, and it takes in the \
+                                         log anew"
+                        .to_owned(),
+                    writer => format!("restart muster-{writer}, which folds anew"),
+                },
+                instance: e.instance,
+                place: e.place,
+                theirs: e.theirs,
+                ours: e.ours,
+            },
+            Event::GatewayDiverged(e) => Self {
+                who: format!("gateway.{}", e.node),
+                remedy: format!("restart muster-gateway of {}, which folds anew", e.node),
+                instance: e.instance,
+                place: e.place,
+                theirs: e.theirs,
+                ours: e.ours,
+            },
+            _ => return None,
+        })
+    }
+
+    fn tell(&self, ago: &str, report: &mut Report) {
+        let Self { who, place, theirs, ours, remedy, .. } = self;
+        let instance = short(&self.instance);
+        let what =
+            format!("the state of {who} ({instance}) at {place} was not the log's {ago} ago");
         let remedy = format!(
-            "restart muster-{writer}, which folds anew, and see `muster replay --verify`; event-log \
-             had {}, {writer} {}",
-            e.ours, e.theirs
+            "{remedy}; see `muster replay --verify`. The log that led had {ours}, this one {theirs}"
         );
         report.ill(&what, &remedy);
     }

@@ -122,6 +122,10 @@ pub(crate) fn words(event: &Event) -> String {
             short(&e.instance),
             e.place
         ),
+        Event::GatewayDiverged(e) => format!(
+            "the state that the gateway of {} has of {} is not the one the log folds to",
+            e.node, e.place
+        ),
         Event::IntakeClosed(e) => format!(
             "the disk of {} has {} left: commands that ask for more are refused until it has {}",
             if e.disk == "nats" { "NATS" } else { "the log" },

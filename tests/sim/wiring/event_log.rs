@@ -96,7 +96,8 @@ impl World {
         }
         let outputs = self.logs[log].on(input, crate::world::UTC_MS + self.now_ms);
         for output in outputs {
-            if self.crashes_now(2_500) {
+            // It changes nothing that a crash before it could: chance is for what does.
+            if !matches!(output, Output::StandsBy(_)) && self.crashes_now(2_500) {
                 self.log_crash(log);
             }
             if self.logs[log].life != life {
@@ -163,6 +164,7 @@ impl World {
                     }
                 }
             }
+            Output::StandsBy(report) => self.stands_by(report)?,
             Output::Store(group) => {
                 let life = self.logs[log].life;
                 self.logs[log].store(group);

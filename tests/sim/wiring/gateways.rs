@@ -1,5 +1,6 @@
 //! The gateways: what they read, what they report, and whether what follows from that is right.
 
+use event_log::sequencer::Said;
 use gateway::follow::Need;
 use runtime::reader::Read;
 use schemas::append::Request;
@@ -12,7 +13,7 @@ use schemas::report::GatewayReport;
 use crate::checks::{Failure, failure};
 use crate::engine::Status;
 use crate::service::Mail;
-use crate::world::{What, World};
+use crate::world::{Bent, What, World, bend};
 
 /// How many entries are read at once.
 const AT_ONCE: u64 = 300;
@@ -31,7 +32,11 @@ impl World {
             Some(shown) if asks => shown.restore().or_else(|what| failure("snapshots", what))?,
             _ => None,
         };
-        self.gateways[gateway].start(fold.unwrap_or_default());
+        let mut fold = fold.unwrap_or_default();
+        if self.protections.bent == Some(Bent::Gateways) {
+            bend(&mut fold);
+        }
+        self.gateways[gateway].start(fold);
         let life = self.gateways[gateway].life;
         self.plan_in(1, What::GatewayLook { gateway, life });
         Ok(())
@@ -89,7 +94,7 @@ impl World {
         };
         self.gateways[gateway].serve(now_ms, self.stormy, runs);
         if !is_cut && let Some(report) = self.gateways[gateway].report(now_ms) {
-            self.gateway_reports(gateway, report);
+            self.gateway_reports(gateway, report)?;
         }
         Ok(())
     }
@@ -130,7 +135,18 @@ impl World {
         Ok(())
     }
 
-    fn gateway_reports(&mut self, gateway: usize, mut report: GatewayReport) {
+    fn gateway_reports(
+        &mut self,
+        gateway: usize,
+        mut report: GatewayReport,
+    ) -> Result<(), Failure> {
+        if let Some(mark) = report.mark.as_ref().filter(|_| self.protections.bent.is_none()) {
+            self.checks.mark(&report.instance, mark)?;
+        }
+        if let Some(said) = Said::serving(report.clone()) {
+            self.count("a state of a gateway was told");
+            self.tell_logs(&said);
+        }
         if !self.protections.letting_go {
             // It says of everything, whatever comes, that it has let go of it.
             report.place.position = u64::MAX;
@@ -152,6 +168,7 @@ impl World {
                 self.plan_in(wait, What::Mail { host, life, mail });
             }
         }
+        Ok(())
     }
 
     /// A controller that begins to listen has what every gateway said last, and then misses nothing.

@@ -2,11 +2,12 @@
 
 use controller::commands::CommandMessage;
 use decider::Role;
-use event_log::sequencer;
+use event_log::sequencer::{self, Said};
 use schemas::append::Request;
 use schemas::document::NodeDocument;
 use schemas::id::Writer;
 use schemas::read::LogRequest;
+use schemas::report::StandbyReport;
 use schemas::subject;
 
 use node_agent::agent;
@@ -14,7 +15,7 @@ use scheduler::documents::Write;
 
 use crate::checks::{Failure, failure};
 use crate::service::{Mail, Sent};
-use crate::world::{What, World};
+use crate::world::{Bent, What, World, bend};
 
 /// How many entries are read at once.
 const AT_ONCE: u64 = 200;
@@ -37,9 +38,10 @@ impl World {
         let from = snapshot.as_ref().map_or(0, |fold| fold.place().position);
         self.say(|| format!("{name} starts at {from}, on another disk: {other_disk}"));
         let mut begins = snapshot;
-        if !self.protections.folding && self.hosts[host].process.writer() == Writer::Health {
-            // Nothing follows from that: only the hash tells.
-            begins.get_or_insert_default().state_mut().cluster.anomalies += 1;
+        if self.protections.bent == Some(Bent::Health)
+            && self.hosts[host].process.writer() == Writer::Health
+        {
+            bend(begins.get_or_insert_default());
         }
         self.hosts[host].start(begins, other_disk);
         self.hosts[host].reading = false;
@@ -126,7 +128,8 @@ impl World {
         let life = self.hosts[host].life;
         let sent = self.hosts[host].process.take(mail, now);
         for sent in sent {
-            if self.crashes_now(1_500) {
+            // What one who stands by says changes nothing: chance is for what does.
+            if !matches!(sent, Sent::StandsBy(_)) && self.crashes_now(1_500) {
                 self.host_crash(host);
             }
             if self.hosts[host].life != life {
@@ -150,16 +153,18 @@ impl World {
                 self.append(&request, &format!("host/{host}/{life}"));
             }
             Sent::Beat(beat) => {
-                if self.protections.folding {
-                    self.checks.mark(&beat)?;
+                if let Some(mark) = beat.mark.as_ref().filter(|_| self.protections.bent.is_none()) {
+                    self.checks.mark(&beat.instance, mark)?;
                 }
                 for log in 0..self.logs.len() {
                     let life = self.logs[log].life;
                     if let Some(wait) = self.travel() {
                         let input = sequencer::Input::Known(beat.place);
                         self.plan_in(wait, What::LogInput { log, life, input });
-                        let input = sequencer::Input::Marked(beat.clone());
-                        self.plan_in(wait, What::LogInput { log, life, input });
+                        if let Some(said) = Said::leading(beat.clone()) {
+                            let input = sequencer::Input::Marked(said);
+                            self.plan_in(wait, What::LogInput { log, life, input });
+                        }
                     }
                 }
                 let writer = self.hosts[host].process.writer();
@@ -174,6 +179,7 @@ impl World {
                     }
                 }
             }
+            Sent::StandsBy(report) => self.stands_by(report)?,
             Sent::Fetch { from } => {
                 self.count("entries were fetched from the log");
                 self.hosts[host].next = from;
@@ -191,6 +197,24 @@ impl World {
             Sent::Write(write) => self.write_document(write)?,
         }
         Ok(())
+    }
+
+    /// Somebody who stands by says what his state is.
+    pub(crate) fn stands_by(&mut self, report: StandbyReport) -> Result<(), Failure> {
+        if self.protections.bent.is_none() {
+            self.checks.mark(&report.instance, &report.mark)?;
+        }
+        self.count("a state of one who stands by was told");
+        self.tell_logs(&Said::standing_by(report));
+        Ok(())
+    }
+
+    /// Every event-log hears what somebody says of their state.
+    pub(crate) fn tell_logs(&mut self, said: &Said) {
+        for log in 0..self.logs.len() {
+            let (life, input) = (self.logs[log].life, sequencer::Input::Marked(said.clone()));
+            self.plan_in(1, What::LogInput { log, life, input });
+        }
     }
 
     /// A request leaves for the append stream.
@@ -288,9 +312,9 @@ impl World {
             self.plan_read(host, 20);
         }
         self.give(host, mail)?;
-        match self.protections.folding {
-            true => self.checks.state(&self.hosts[host]),
-            false => Ok(()),
+        match self.protections.bent {
+            None => self.checks.state(&self.hosts[host]),
+            Some(_) => Ok(()),
         }
     }
 

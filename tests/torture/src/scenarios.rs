@@ -138,7 +138,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: upgrade::NAME,
         what: "a cluster of another release is replaced by this one, service by service under load: \
-               nothing answered is lost, no state differs, no container is touched (root, --old DIR)",
+               nothing answered is lost, states are compared and none differs, no container is touched; one \
+               that folds wrongly is caught (root, --old DIR)",
         rounds: 3,
         slice: None,
     },

@@ -85,8 +85,8 @@ impl World {
     /// A gateway serves by a place, with so much under way.
     fn says(&mut self, on: &str, place: Place, open: &[(&str, u64)], now_ms: u64) {
         let open = open.iter().map(|(id, open)| OpenOn { replica: replica(id), open: *open });
-        let report =
-            GatewayReport { node: node(on), instance: "i".to_owned(), place, open: open.collect() };
+        let (node, instance, open) = (node(on), "i".to_owned(), open.collect());
+        let report = GatewayReport { node, instance, place, open, mark: None };
         self.leaving.awake_ms = now_ms;
         self.leaving.heard(report, now_ms);
     }

@@ -9,7 +9,7 @@ use schemas::envelope::Header;
 use schemas::read::{LogPage, LogRequest, PAGE_BYTES_MAX};
 use serde_json::value::RawValue;
 
-use super::{Answered, PAGE_ROOM, encode, failed, past, reached};
+use super::{Answered, PAGE_ROOM, current, encode, failed, past, reached};
 use crate::entry;
 use crate::index::by;
 use crate::store::{Row, Store, StoreError};
@@ -28,6 +28,9 @@ const CHUNK: usize = 512;
 const COUNTED: usize = 1_000;
 
 pub(crate) fn log(store: &impl Store, view: &View, request: &LogRequest) -> Answered {
+    if request.newest {
+        current(view)?;
+    }
     let place = reached(view, request.at_least)?;
     let mut search = Search::new(request);
     search.narrow(store, place.position).map_err(failed)?;

@@ -7,7 +7,7 @@ use schemas::envelope::Header;
 use schemas::place::Place;
 use schemas::read::{Moment, MomentRequest, StateRequest};
 
-use super::{Answered, encode, failed, reached};
+use super::{Answered, current, encode, failed, reached};
 use crate::store::{Row, Store, StoreError};
 use crate::view::{self as shown, View, ViewError};
 
@@ -53,6 +53,9 @@ fn go(store: &impl Store, fold: &mut Fold, to: Place) -> Result<(), ViewError> {
 
 /// Which place a position or a time means.
 pub(crate) fn moment(store: &impl Store, view: &View, request: &MomentRequest) -> Answered {
+    if request.position.is_none() {
+        current(view)?;
+    }
     let mut position = reached(view, request.position)?.position;
     if let Some(time) = request.time_ms {
         let after = first(store, position, |recorded| recorded > time).map_err(failed)?;

@@ -11,7 +11,7 @@ use schemas::read::{
 };
 
 use super::past::{self, Past};
-use super::{Answered, log, snapshot};
+use super::{Answered, head, log, snapshot, state};
 use crate::index;
 use crate::store::Store;
 use crate::store::fake::FakeStore;
@@ -262,4 +262,37 @@ fn types_are_found_together_and_in_order() {
     let kinds = vec!["SequencerTaken".to_owned(), "PositionVoided".to_owned()];
     let request = LogRequest { kinds, ..LogRequest::default() };
     assert_eq!(positions(&page(&history, &request)), [1], "read from the log itself");
+}
+
+#[test]
+fn what_is_now_is_told_when_all_is_there_and_what_is_of_record_before() {
+    let (store, _) = history();
+    let end = store.head().expect("readable");
+    let middle = store.row(301).expect("readable").expect("it is there").place;
+    let view = View::default();
+    view.advance(&store, middle).expect("it folds");
+    view.refills(Some(end.position));
+    let newest = LogRequest { newest: true, ..LogRequest::default() };
+    let now = || {
+        [
+            head(&view),
+            state(&view, &StateRequest::default()),
+            log(&store, &view, &newest),
+            past::moment(&store, &view, &MomentRequest::default()),
+        ]
+    };
+    for answered in now() {
+        let (code, text) = answered.expect_err("it is of the past");
+        assert_eq!(code, 425);
+        assert!(text.contains("refilling up to 601: it is at 301"), "{text}");
+    }
+    let early = LogRequest { to: Some(5), ..LogRequest::default() };
+    assert_eq!(positions(&decoded(log(&store, &view, &early))), [1, 2, 3, 4, 5]);
+    let moment = MomentRequest { position: Some(4), ..MomentRequest::default() };
+    let moment: Moment = decoded(past::moment(&store, &view, &moment));
+    assert_eq!(moment.place.position, 4);
+    view.advance(&store, end).expect("it folds");
+    assert!(now().iter().all(Result::is_ok), "before anybody says that it is over");
+    view.refills(None);
+    assert!(now().iter().all(Result::is_ok));
 }

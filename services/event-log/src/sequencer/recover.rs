@@ -449,6 +449,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         self.reign = Some(Reign { epoch: taken.epoch, fences: [fence; 2] });
         self.since = Since::default();
         self.attempts = 0;
+        self.settled = true;
         self.counts.takes += 1;
         self.beat(out);
         out.push(Output::Listen(true));

@@ -38,6 +38,12 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         matches!(self.phase, Phase::Following)
     }
 
+    /// Up to where it has to get before what it shows is what is now: its stored head, until it has
+    /// led or followed once. What it folded before it began may be of long ago.
+    pub fn refills(&self) -> Option<u64> {
+        (!self.settled).then_some(self.tip.place.position)
+    }
+
     /// What a start waits for, when it is not just busy.
     pub fn waits_for(&self) -> Option<&Waiting> {
         self.waiting.as_ref()
@@ -87,7 +93,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             }
             Input::Tick => {
                 self.presence.tick();
+                self.states.tick();
                 self.beat(out);
+                self.stand_by(out);
                 if self.follows() && self.presence.doubts() {
                     out.push(Output::Probe);
                 }
@@ -146,6 +154,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
     pub(super) fn follow(&mut self, out: &mut Vec<Output>) {
         self.attempts = 0;
         self.waiting = None;
+        self.settled = true;
         self.phase = Phase::Following;
         out.push(Output::Follow(Some(self.tip.place.position + 1)));
     }

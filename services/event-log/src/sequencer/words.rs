@@ -7,8 +7,9 @@ use bytes::Bytes;
 use schemas::append::Answer;
 use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
-use schemas::report::{Beat, Mark};
+use schemas::report::{Beat, Mark, StandbyReport};
 
+use super::diverge::{Said, Tally, Who};
 use super::flight::Message;
 use super::room::Room;
 use crate::start::{Refusal, Stream};
@@ -25,6 +26,9 @@ pub trait Bindings {
 
     /// The mark at a place, if one was taken there and is still known.
     fn mark_at(&self, place: Place) -> Option<Mark>;
+
+    /// The newest mark, if there is one.
+    fn newest_mark(&self) -> Option<Mark>;
 }
 
 /// How much the events stream keeps.
@@ -132,8 +136,8 @@ pub enum Input {
     Strayed(String),
     /// A leading event-log says that it is there.
     Beat(Beat),
-    /// A deciding service that leads says what its state is.
-    Marked(Beat),
+    /// Somebody who folds says what their state is.
+    Marked(Said),
     /// Somebody has folded up to here, so that it was published.
     Known(Place),
     /// [`Output::Probe`] found nobody.
@@ -185,6 +189,8 @@ pub enum Output {
     Publish(Message),
     /// Say that this instance leads.
     Beat(Beat),
+    /// Say what the state is of this instance, which stands by.
+    StandsBy(StandbyReport),
     /// See whether any instance answers reads.
     Probe,
     /// Read the sequence of the last `SequencerTaken` from the stream.
@@ -258,8 +264,8 @@ pub struct Counts {
     pub junk: u64,
     /// Requests that were let go for lack of room.
     pub deferred: u64,
-    /// States of services that were not as they must be.
-    pub diverged: u64,
+    /// States of whoever folds.
+    pub states: BTreeMap<Who, Tally>,
     /// Times that a publish did not go as expected.
     pub disturbed: u64,
     /// Leaderships that were taken.

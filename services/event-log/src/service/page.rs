@@ -1,16 +1,18 @@
 //! What the health page and the metrics show of the sequencer.
 
+use std::collections::BTreeMap;
+
 use runtime::Admin;
 
-use crate::sequencer::Sequencer;
+use crate::sequencer::{Sequencer, Tally, Who};
 use crate::store::FjallStore;
 use crate::view::View;
 
 /// What was shown, where that is counted on.
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    /// How many diverged states were counted.
-    diverged: u64,
+    /// What was counted of states.
+    states: BTreeMap<Who, Tally>,
 }
 
 impl Page {
@@ -19,6 +21,7 @@ impl Page {
         &mut self,
         admin: &Admin,
         sequencer: &Sequencer<FjallStore, View>,
+        view: &View,
         connected: bool,
     ) {
         let ready = sequencer.leads() || sequencer.follows();
@@ -27,7 +30,12 @@ impl Page {
             (true, true, _) if sequencer.full() => Some("room on a disk".to_owned()),
             (true, true, _) => None,
             (true, false, Some(waiting)) => Some(waiting.to_string()),
-            (true, false, None) => Some("the events stream to be as the log".to_owned()),
+            (true, false, None) => Some(match view.refilling() {
+                Some((at, to)) => {
+                    format!("the events stream to be filled up to {to}, from {at} on")
+                }
+                None => "the events stream to be as the log".to_owned(),
+            }),
         };
         admin.readiness.set("event-log", missing);
         let (metrics, counts) = (&admin.metrics, sequencer.counts());
@@ -47,11 +55,29 @@ impl Page {
         let help = "Requests let go for lack of room, to be offered again.";
         set("muster_log_deferred", help, counts.deferred);
         set("muster_log_voided", "Positions that hold what the log never wrote.", counts.voided);
-        let help = "States of services that were not the log's.";
-        metrics.count("muster_state_diverged", help, &[], counts.diverged - self.diverged);
         for (code, count) in &counts.refused {
             metrics.set("muster_log_refused", "Requests refused.", &[("code", code)], *count);
         }
-        self.diverged = counts.diverged;
+        if self.states != counts.states {
+            self.count_states(admin, &counts.states);
+        }
+    }
+
+    /// Counts on what is new of states.
+    fn count_states(&mut self, admin: &Admin, now: &BTreeMap<Who, Tally>) {
+        for (who, tally) in now {
+            let before = self.states.get(who).copied().unwrap_or_default();
+            let service = who.to_string();
+            let count = |name, help, by| {
+                admin.metrics.count(name, help, &[("service", &service)], by);
+            };
+            let help = "States that were compared with the log's.";
+            count("muster_states_compared", help, tally.compared - before.compared);
+            let help = "States of another version of the fold, which do not compare.";
+            count("muster_states_of_another_fold", help, tally.other_fold - before.other_fold);
+            let help = "States that were not the log's.";
+            count("muster_state_diverged", help, tally.diverged - before.diverged);
+        }
+        self.states.clone_from(now);
     }
 }

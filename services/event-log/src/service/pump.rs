@@ -115,6 +115,7 @@ impl Pump {
                 Output::Fetch { from, to } => self.wires.fetch(from, to),
                 Output::Follow(from) => self.wires.follow(from),
                 Output::Beat(beat) => others::beat(&self.wires.bus, &beat).await,
+                Output::StandsBy(report) => others::stand_by(&self.wires.bus, &report).await,
                 Output::Probe => self.wires.probe(),
                 Output::Confirm { ticket } => self.wires.confirm(ticket),
                 Output::Store(group) => self.groups.send(group).map_err(|_| DISK_ENDED)?,
@@ -166,7 +167,8 @@ impl Pump {
     fn tell(&mut self) {
         let serves = self.only || self.sequencer.rules();
         self.serves.send_if_modified(|now| std::mem::replace(now, serves) != serves);
-        self.page.tell(&self.admin, &self.sequencer, self.wires.bus.connected());
+        self.view.refills(self.sequencer.refills());
+        self.page.tell(&self.admin, &self.sequencer, &self.view, self.wires.bus.connected());
     }
 }
 

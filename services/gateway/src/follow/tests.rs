@@ -166,3 +166,24 @@ fn the_stream_is_doubted_and_the_log_is_believed() {
     let rebuild = follower.take(Read::Logged(foreign));
     assert!(matches!(rebuild, Some(Need::Rebuild { .. })), "{rebuild:?}");
 }
+
+#[test]
+fn it_has_the_marks_of_the_history_wherever_it_begins_and_others_when_it_folds_something_else() {
+    let mut history = history();
+    let early = history.fold.clone();
+    (0..9).for_each(|i| _ = history.node(&format!("m{i}"), 1, 1));
+    let mark = |fold: Fold| {
+        let from = usize::try_from(fold.cursor().position).expect("a small history");
+        let mut follower = follower(fold).marking(Marks::every(5));
+        assert_eq!(follower.mark(), None);
+        assert_eq!(read(&mut follower, &history.entries[from..]), []);
+        follower.mark().expect("it passed some").clone()
+    };
+    let from_nothing = mark(Fold::new());
+    assert_eq!(from_nothing, mark(early.clone()));
+    let mut bent = early;
+    bent.state_mut().cluster.anomalies += 1;
+    let bent = mark(bent);
+    assert_eq!(bent.place, from_nothing.place);
+    assert_ne!(bent.state_hash, from_nothing.state_hash);
+}

@@ -128,6 +128,7 @@ pub(crate) fn apply(state: &mut State, at: &At<'_>, event: &Event) {
         Event::PositionVoided(_)
         | Event::HistoryForked(_)
         | Event::StateDiverged(_)
+        | Event::GatewayDiverged(_)
         | Event::NoteAdded(_)
         | Event::StrayRemoved(_)
         | Event::ExecStarted(_) => {}

@@ -5,7 +5,7 @@ use schemas::append::{Answer, Code, Request, Verdict};
 use schemas::event::{LeadershipReleased, LeadershipTaken};
 use schemas::id::Writer;
 use schemas::place::Place;
-use schemas::report::{BEAT_MS, BEATS_MISSED, Beat};
+use schemas::report::{BEAT_MS, BEATS_MISSED, Beat, STANDBY_MS, StandbyReport};
 
 use cluster::state::{Cause, Touched};
 
@@ -54,6 +54,8 @@ pub enum Output<O> {
     Append(Request),
     /// A sign of life of the leader.
     Beat(Beat),
+    /// What the state is of one who stands by.
+    StandsBy(StandbyReport),
     /// Entries are missing, or are not what follows: have event-log say them from this position on.
     Fetch {
         /// The first one that is wanted.
@@ -99,6 +101,7 @@ pub struct Decider<R> {
     connected_ms: u64,
     heard_ms: u64,
     beaten_ms: Option<u64>,
+    stood_by_ms: Option<u64>,
     wake_ms: Option<u64>,
     rest_until_ms: u64,
     marks: Marks,
@@ -123,6 +126,7 @@ impl<R: Rules> Decider<R> {
             connected_ms: 0,
             heard_ms: 0,
             beaten_ms: None,
+            stood_by_ms: None,
             wake_ms: None,
             rest_until_ms: 0,
             marks: Marks::default(),
@@ -356,6 +360,9 @@ impl<R: Rules> Decider<R> {
             // Whoever begins to lead looks at everything.
             self.fold.state_mut().touched = Touched::default();
         }
+        if self.role == Role::Standby {
+            self.stand_by(now, out);
+        }
         if self.fold.blocked().is_some() || now.mono_ms < self.rest_until_ms {
             return;
         }
@@ -380,6 +387,16 @@ impl<R: Rules> Decider<R> {
         self.role = Role::Claiming;
         self.offers.fresh_series();
         self.append(term, vec![self.own(event, now)], Vec::new(), now, out);
+    }
+
+    /// Says what its state is: it would decide by that.
+    fn stand_by(&mut self, now: Now, out: &mut Vec<Output<R::Output>>) {
+        let Some(mark) = self.marks.newest() else { return };
+        if self.stood_by_ms.is_none_or(|at| now.mono_ms >= at + STANDBY_MS) {
+            self.stood_by_ms = Some(now.mono_ms);
+            let (writer, instance) = (self.rules.writer(), self.instance.clone());
+            out.push(Output::StandsBy(StandbyReport { writer, instance, mark: mark.clone() }));
+        }
     }
 
     fn lead(&mut self, term: u64, now: Now, out: &mut Vec<Output<R::Output>>) {

@@ -176,6 +176,7 @@ impl Redactor {
             }
             Event::HistoryForked(e) => e.from = self.place(e.from),
             Event::StateDiverged(e) => e.place = self.place(e.place),
+            Event::GatewayDiverged(e) => e.place = self.place(e.place),
             Event::CommandAccepted(e) => e.command = self.command(e.command.clone()),
             Event::CommandRejected(e) => e.command = self.command(e.command.clone()),
             Event::NoteAdded(e) => self.object(&mut e.object),
@@ -294,7 +295,8 @@ fn keep_consequence(event: &mut Event) -> bool {
         Event::NoteAdded(_)
         | Event::ExecStarted(_)
         | Event::StrayRemoved(_)
-        | Event::StateDiverged(_) => return false,
+        | Event::StateDiverged(_)
+        | Event::GatewayDiverged(_) => return false,
         Event::RunEnded(e) => e.evidence.last_lines.clear(),
         _ => {}
     }

@@ -177,6 +177,7 @@ fn concerns(event: &Event) -> Concerns<'_> {
         | Event::PositionVoided(_)
         | Event::HistoryForked(_)
         | Event::StateDiverged(_)
+        | Event::GatewayDiverged(_)
         | Event::IntakeClosed(_)
         | Event::IntakeOpened(_)
         | Event::LeadershipTaken(_)

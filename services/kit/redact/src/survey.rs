@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use schemas::envelope::{DecodeError, Envelope, Header};
-use schemas::event::Event;
+use schemas::event::{Event, GatewayDiverged, StateDiverged};
 use schemas::place::Hash;
 
 use crate::redactor::Redactor;
@@ -61,8 +61,9 @@ impl Survey {
             Event::HistoryForked(e) => {
                 self.named.insert(e.from.position, None);
             }
-            Event::StateDiverged(e) => {
-                self.named.insert(e.place.position, None);
+            Event::StateDiverged(StateDiverged { place, .. })
+            | Event::GatewayDiverged(GatewayDiverged { place, .. }) => {
+                self.named.insert(place.position, None);
             }
             Event::AppDeployed(e) => {
                 self.names.insert(e.app.name.to_string());

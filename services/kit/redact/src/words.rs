@@ -2,7 +2,7 @@
 //! something of these in it. Everything else is names, numbers and digests.
 
 use schemas::command::Problem;
-use schemas::event::{Event, Evidence, Outcome};
+use schemas::event::{Event, Evidence, GatewayDiverged, Outcome, StateDiverged};
 
 use crate::{Extent, spec};
 
@@ -75,9 +75,10 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
         },
         Event::ExecStarted(e) => e.command.iter_mut().for_each(|text| each(Word::Argument, text)),
         // Hashes of a state in which the secrets are: whoever guesses one could tell by them.
-        Event::StateDiverged(e) => {
-            each(Word::Value, &mut e.theirs);
-            each(Word::Value, &mut e.ours);
+        Event::StateDiverged(StateDiverged { theirs, ours, .. })
+        | Event::GatewayDiverged(GatewayDiverged { theirs, ours, .. }) => {
+            each(Word::Value, theirs);
+            each(Word::Value, ours);
         }
         Event::SequencerTaken(_)
         | Event::PositionVoided(_)

@@ -190,6 +190,10 @@ impl<S: Service> Life<S> {
                 let payload = serde_json::to_vec(&beat).expect("a beat has string keys only");
                 let _ = self.bus.publish(&subject::beat(&beat.writer), payload).await;
             }
+            Output::StandsBy(report) => {
+                let payload = serde_json::to_vec(&report).expect("a report has string keys only");
+                let _ = self.bus.publish(&subject::standby(&report.writer), payload).await;
+            }
             Output::Fetch { from } => {
                 events.shutdown().await;
                 let (bus, heard) = (self.bus.clone(), self.heard.clone());

@@ -38,6 +38,10 @@ impl Bindings for Anybody {
     fn mark_at(&self, _: Place) -> Option<Mark> {
         None
     }
+
+    fn newest_mark(&self) -> Option<Mark> {
+        None
+    }
 }
 
 /// How many groups are under way: one is synced, one waits for it. With more, the disk would join them.

@@ -3,6 +3,10 @@
 //!
 //! Agents append and somebody sends commands all the while. In the end every answer holds, every
 //! command has one receipt, both logs are the stream, no state differed, and no container was touched.
+//! States were compared meanwhile, those of one fold; and the control, an upgrade with an event-log
+//! that folds something else, is caught.
+
+mod states;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -65,7 +69,27 @@ pub(crate) async fn run(run: &mut Run) -> Result<Checked, Failure> {
         let ended: Result<Checked, Failure> = ended.map_err(|error| error.to_string())?;
         checked = ended.map_err(|error| format!("round {round}: {error}"))?;
     }
-    Ok(checked)
+    let dice = run.dice.split();
+    let mut task = JoinSet::new();
+    task.spawn(async move { states::control(&old, dice, checked).await });
+    let ended = task.join_next().await.ok_or("it was started")?;
+    let ended: Result<Checked, Failure> = ended.map_err(|error| error.to_string())?;
+    ended.map_err(|error| format!("the control: {error}").into())
+}
+
+/// The agents that append.
+async fn load_on(cluster: &Cluster, dice: &mut Dice) -> Result<Load, Failure> {
+    let who = |number| {
+        let node = cluster.outside(number);
+        let to = cluster.connect_as(&Role::Agent(node.clone()));
+        Ok(As { node, credentials: to.credentials, inbox: to.inbox_prefix })
+    };
+    Load::start_as(&cluster.server.url(), dice, &who).await
+}
+
+/// The user of the command line.
+async fn user(cluster: &Cluster) -> Result<Bus, Failure> {
+    Ok(Bus::connect(&cluster.connect_as(&Role::User(USER.to_owned()))).await?)
 }
 
 /// One cluster, from its start to its end.
@@ -76,22 +100,29 @@ async fn one(old: PathBuf, mut dice: Dice, mut checked: Checked) -> Result<Check
         return Err(format!("deploy: {}", tests::cluster::text(&deployed.stderr)).into());
     }
     let containers = block_in_place(|| cluster.containers());
-    let who = |number| {
-        let node = cluster.outside(number);
-        let to = cluster.connect_as(&Role::Agent(node.clone()));
-        Ok(As { node, credentials: to.credentials, inbox: to.inbox_prefix })
-    };
-    let load = Load::start_as(&cluster.server.url(), &mut dice, &who).await?;
+    let load = load_on(&cluster, &mut dice).await?;
     let commands = Commands::start(&cluster).await?;
     let mut step = Step { load: &load, commands: &commands, checked: &mut checked };
     step.goes_on("before anything is replaced").await?;
     block_in_place(|| cluster.ok(&["replay", "--verify"]));
 
+    let two_folds = states::folds_otherwise(&cluster).await?;
     cluster.upgrade();
-    for name in order(&cluster, &mut dice) {
+    let order = order(&cluster, &mut dice);
+    let deciders = 2 * PAIRS.len();
+    for (number, name) in order.iter().enumerate() {
+        if two_folds && number + 1 == deciders {
+            block_in_place(|| states::mixed(&cluster, step.checked))?;
+        }
         let hard = dice.below(2) == 0;
-        block_in_place(|| replace(&mut cluster, &name, hard));
+        block_in_place(|| replace(&mut cluster, name, hard));
         step.goes_on(&format!("with a new {name}")).await?;
+        if number > 0 {
+            block_in_place(|| states::compares(&cluster, name, step.checked));
+        }
+        if two_folds && number == 1 {
+            block_in_place(|| states::leaves_alone(&cluster));
+        }
     }
     block_in_place(|| cluster.ok(&["replay", "--verify"]));
     let told = commands.end().await?;
@@ -162,7 +193,7 @@ struct Commands {
 
 impl Commands {
     async fn start(cluster: &Cluster) -> Result<Self, Failure> {
-        let bus = Bus::connect(&cluster.connect_as(&Role::User(USER.to_owned()))).await?;
+        let bus = user(cluster).await?;
         let told = Told::default();
         let (stops, watched) = tokio::sync::watch::channel(false);
         let mut task = JoinSet::new();
@@ -240,7 +271,7 @@ async fn ends(
         block_in_place(|| cluster.end(name));
     }
     block_in_place(|| level(cluster));
-    let bus = Bus::connect(&cluster.connect_as(&Role::User(USER.to_owned()))).await?;
+    let bus = user(cluster).await?;
     // The one that leads has nothing more to say; the other would take when that is gone.
     let [first, second] = PAIRS[0];
     let leads = metric(cluster, first, "muster_log_leads").as_deref() == Some("1");
@@ -288,6 +319,9 @@ fn receipts(
             Event::StateDiverged(diverged) => {
                 return Err(format!("a state differed, as position {at} says: {diverged:?}").into());
             }
+            Event::GatewayDiverged(diverged) => {
+                return Err(format!("a state differed, as position {at} says: {diverged:?}").into());
+            }
             Event::LeadershipTaken(taken) => {
                 led.insert((taken.writer.to_string(), taken.instance));
                 continue;
@@ -304,6 +338,7 @@ fn receipts(
             return Err(format!("{command} was told {kind}, and in the log is {what:?}").into());
         }
     }
+    checked.add("events of the log, none of a state that differs", store.head()?.position);
     checked.add("commands with one receipt", u64::try_from(told.len())?);
     for [decider, _] in &PAIRS[1..] {
         let instances = led.iter().filter(|(writer, _)| writer == decider).count();

@@ -310,3 +310,24 @@ fn the_witness_is_a_lower_bound_and_holds_the_genesis() {
     let event = entry::decode(&rows(&world.store, 1, 1).expect("readable")[0].bytes);
     assert!(matches!(event.expect("it decodes").1, Some(Event::SequencerTaken(_))));
 }
+
+#[test]
+fn until_a_lost_stream_is_filled_again_it_says_up_to_where() {
+    let mut world = World::leading();
+    published(world.claim(&Writer::Scheduler, "s-1", 1));
+    assert_eq!(world.sequencer.refills(), None, "it leads");
+    let stored = world.sequencer.stored().position;
+    world.stream.borrow_mut().lose_after(0);
+    world.witnessed = None;
+    world.restart();
+    let mut published = Vec::new();
+    while !world.sequencer.leads() {
+        assert!(world.sequencer.refills().is_some_and(|to| to >= stored));
+        published.push(world.sequencer.published().position);
+        assert!(world.step() || world.deliver(), "{:?}", world.stopped);
+    }
+    assert!(published.contains(&1), "it goes through the past: {published:?}");
+    assert_eq!(world.sequencer.refills(), None);
+    world.settle();
+    world.check();
+}

@@ -45,6 +45,10 @@ impl Bindings for Bound {
     fn mark_at(&self, place: Place) -> Option<Mark> {
         self.mark.borrow().clone().filter(|mark| mark.place == place)
     }
+
+    fn newest_mark(&self) -> Option<Mark> {
+        self.mark.borrow().clone()
+    }
 }
 
 /// A sequencer with everything around it. Nothing moves but by [`World::settle`] or the storm.
@@ -178,6 +182,7 @@ impl World {
                 self.input(Input::Confirmed { ticket, last });
             }
             Output::Purge { .. } | Output::Beat(_) => {}
+            Output::StandsBy(report) => panic!("the only instance stands by: {report:?}"),
             Output::Fetch { .. } | Output::Follow(_) | Output::Probe => {
                 panic!("the only instance asks no other")
             }

@@ -79,3 +79,49 @@ fn a_beat_has_the_hash_of_the_state_at_the_newest_mark() {
     history.node("last", 1, 1);
     assert_eq!(mark(&history, None), mark(&history, Some(at_five)), "wherever it began");
 }
+
+#[test]
+fn one_who_stands_by_says_what_its_state_is_about_once_a_second() {
+    let mut history = History::default();
+    history.node("n1", 1, 1);
+    let machine = Decider::new(Idle, "health-2".to_owned(), "seed".to_owned());
+    let mut machine = machine.marking(Marks::every(5));
+    let entries = history.entries.iter().cloned().map(Input::Entry);
+    let mut told = Vec::new();
+    let mut hear = |outputs: Vec<Output<()>>| {
+        for output in outputs {
+            match output {
+                Output::StandsBy(report) => told.push(report),
+                Output::Append(request) => panic!("another one leads: {request:?}"),
+                _ => {}
+            }
+        }
+    };
+    let at = |mono_ms| Now { utc_ms: 1, mono_ms };
+    hear(machine.on([Input::Connected].into_iter().chain(entries), at(0)));
+    hear(machine.on([Input::CaughtUp], at(1)));
+    for ms in (250..2_500).step_by(250) {
+        let beat = Beat {
+            writer: Writer::Health,
+            term: 1,
+            instance: "health-1".to_owned(),
+            place: history.fold.place(),
+            mark: None,
+        };
+        hear(machine.on([Input::Beat(beat)], at(ms)));
+    }
+    assert_eq!(machine.role(), Role::Standby);
+    assert_eq!(told.len(), 3, "{told:?}");
+    let mut fold = Fold::new();
+    let upto = |fold: &Fold| fold.place().position == told[0].mark.place.position;
+    for entry in &history.entries {
+        if !upto(&fold) {
+            fold.push(entry).expect("it follows");
+        }
+    }
+    assert_eq!(
+        (told[0].mark.place, &told[0].mark.state_hash),
+        (fold.place(), &fold.state().hash())
+    );
+    assert_eq!((&told[0].writer, told[0].instance.as_str()), (&Writer::Health, "health-2"));
+}

@@ -126,6 +126,7 @@ impl Storm {
                 return;
             }
             Output::Notice(_) => return,
+            Output::StandsBy(report) => panic!("it has no mark: {report:?}"),
             Output::Stop(Stop::Store(_)) => return self.crash(i),
             Output::Stop(Stop::Refusal(refusal)) => panic!("instance {i}: {refusal}"),
         };
