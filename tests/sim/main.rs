@@ -17,6 +17,7 @@ mod faults;
 mod gateway;
 mod log;
 mod model;
+mod moves;
 mod node;
 mod redacted;
 mod rollouts;
@@ -194,6 +195,9 @@ fn stormy_enough(happened: &Happened) {
         "a job of a rollout was asked for",
         "a job of a rollout completed",
         "a job of a rollout failed",
+        "MovesPlanned",
+        "RebalanceEnded",
+        "a replica was moved",
         "a gateway crashed",
         "a gateway was paused",
         "a gateway was cut off",

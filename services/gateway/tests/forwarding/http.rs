@@ -134,7 +134,11 @@ async fn a_replica_that_closes_one_connection_after_the_other_is_found_out_by_on
     assert_eq!(backends[0].connections(), 6, "all of them are kept");
     backends[0].becomes(Manner::DiesOnSecond);
     assert_eq!(clients[0].get("/").await.expect("it is answered").status(), 200);
-    assert_eq!(backends[0].requests().len(), 6 + 2, "it travelled on one that was kept, then on a new one");
+    assert_eq!(
+        backends[0].requests().len(),
+        6 + 2,
+        "it travelled on one that was kept, then on a new one"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
