@@ -68,7 +68,7 @@ fn replicas_go_to_a_node_that_joined_and_no_request_fails() {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
     assert_eq!(head(&cluster), before, "nothing follows from a plan");
-    exits(&cluster.muster(&["rebalance", "--dry-run", "--app", "nowhere"]), 3, "not_found");
+    exits(&cluster.muster(&["rebalance", "--dry-run", "--app", "nowhere"]), 7, "not_found");
 
     cluster.until("it is served", |_| {
         tests::cluster::get(&format!("127.0.0.1:{port}"), "/")

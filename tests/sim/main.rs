@@ -198,6 +198,7 @@ fn stormy_enough(happened: &Happened) {
         "MovesPlanned",
         "RebalanceEnded",
         "a replica was moved",
+        "a rebalancing began by itself",
         "a gateway crashed",
         "a gateway was paused",
         "a gateway was cut off",

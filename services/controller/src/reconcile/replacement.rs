@@ -176,8 +176,9 @@ pub(super) fn pursue(
     let Some((why, _)) = needed else { return true };
     let Some(ready_at) = new.ready_ms.filter(|_| new.phase == Phase::Ready) else { return true };
     let outdated = why == Why::Outdated;
-    let hurries = !outdated && why != Why::Misplaced;
-    let healthy_for = if hurries { 0 } else { subject.workload.conduct.update.healthy_for_ms };
+    // What must go from where it is does not wait for longer.
+    let waits = outdated || why == Why::Misplaced;
+    let healthy_for = if waits { subject.workload.conduct.update.healthy_for_ms } else { 0 };
     if subject.now_ms < ready_at + healthy_for {
         plan.again_at(ready_at + healthy_for);
         return true;

@@ -6,11 +6,10 @@ use std::collections::BTreeSet;
 use schemas::envelope::Header;
 use schemas::event::{
     AppConverged, AppDeleteStarted, AppDeleted, AppDeployed, AppStalled, CommandAccepted,
-    CommandRejected, Event, ExecStarted, ImageResolved, MovesPlanned, RebalanceStarted,
-    ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasReleased, ReplicasRequested,
-    ReplicasRetired, ReplicasUnplaced, RolloutFailed, RolloutPaused, RolloutPromoted,
-    RolloutResumed, RolloutStepped, RunEnded, RunFailed, RunStarted, WorkloadRestarted,
-    WorkloadScaled, app_entity,
+    CommandRejected, Event, ExecStarted, ImageResolved, MovesPlanned, ReplicaEnded, ReplicaReady,
+    ReplicaUnready, ReplicasReleased, ReplicasRequested, ReplicasRetired, ReplicasUnplaced,
+    RolloutFailed, RolloutPaused, RolloutPromoted, RolloutResumed, RolloutStepped, RunEnded,
+    RunFailed, RunStarted, WorkloadRestarted, WorkloadScaled, app_entity,
 };
 use schemas::id::{AppKey, CommandId, Digest, ReplicaId};
 
@@ -161,7 +160,6 @@ fn concerns(event: &Event) -> Concerns<'_> {
         | Event::ReplicasReleased(ReplicasReleased { app, .. })
         | Event::ReplicasUnplaced(ReplicasUnplaced { app, .. })
         | Event::MovesPlanned(MovesPlanned { app, .. })
-        | Event::RebalanceStarted(RebalanceStarted { app: Some(app), .. })
         | Event::ImageResolved(ImageResolved { app, .. }) => Concerns::App(app),
         Event::RunFailed(RunFailed { replica, .. })
         | Event::RunStarted(RunStarted { replica, .. })
@@ -174,7 +172,7 @@ fn concerns(event: &Event) -> Concerns<'_> {
         | Event::CommandRejected(_)
         | Event::ConfigStored(_)
         | Event::NoteAdded(_)
-        | Event::RebalanceStarted(RebalanceStarted { app: None, .. })
+        | Event::RebalanceStarted(_)
         | Event::RebalanceSet(_)
         | Event::RebalanceEnded(_)
         | Event::ReplicasPlaced(_)

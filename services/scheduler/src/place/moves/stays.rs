@@ -46,8 +46,9 @@ pub(super) fn why(
     name: &WorkloadName,
     workload: &Workload,
 ) -> Option<String> {
-    let unknown = || Some("its spec is not known".to_owned());
-    let Some(spec) = app.specs.get(&workload.spec) else { return unknown() };
+    let Some(spec) = app.specs.get(&workload.spec) else {
+        return Some("its spec is not known".to_owned());
+    };
     if let Some(why) = by_its_spec(app, workload, spec) {
         return Some(why);
     }
