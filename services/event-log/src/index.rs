@@ -280,19 +280,22 @@ impl Effects {
     }
 }
 
-/// Fills the indexes of a store whose log was written before there were all of them. One that is
-/// interrupted goes on where it was.
-pub(crate) fn fill<S: Store>(store: &S) -> Result<(), StoreError> {
+/// Fills the indexes of a store whose log was written before there were all of them, and says whether
+/// they are whole: not when it is not to go on. Then the next one goes on where it was.
+pub(crate) fn fill<S: Store>(store: &S, goes_on: &dyn Fn() -> bool) -> Result<bool, StoreError> {
     let head = store.head()?.position;
     let (version, mut done) = store.indexed()?;
     if version == INDEXED && done >= head {
-        return Ok(());
+        return Ok(true);
     }
     if version != INDEXED {
         done = 0;
     }
     let mut indexer = Indexer::behind(store, done)?;
     while done < head {
+        if !goes_on() {
+            return Ok(false);
+        }
         tracing::info!(done, of = head, "indexing the log: once, since this release finds more");
         let to = head.min(done + FILL);
         let mut rows = BTreeSet::new();
@@ -305,7 +308,8 @@ pub(crate) fn fill<S: Store>(store: &S) -> Result<(), StoreError> {
         done = to;
     }
     // From here on, every commit indexes what it stores.
-    store.fill(&BTreeSet::new(), (INDEXED, u64::MAX))
+    store.fill(&BTreeSet::new(), (INDEXED, u64::MAX))?;
+    Ok(true)
 }
 
 /// What it takes to put the log back to `keep`.

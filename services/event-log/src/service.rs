@@ -59,7 +59,10 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
     if let Some(notice) = witness.notice() {
         tracing::warn!("{notice}");
     }
-    tokio::task::block_in_place(|| index::fill(&store))?;
+    let goes_on = || !shutdown.is_requested();
+    if !tokio::task::block_in_place(|| index::fill(&store, &goes_on))? {
+        return Ok(());
+    }
     let packed = Packed::of(&folder);
     let view = View::open(&store, Some(&packed))?;
     let Some(bus) = config.settings.connect(&Role::EventLog, &shutdown).await? else {

@@ -15,7 +15,7 @@ use schemas::place::Place;
 use schemas::read::{LogPage, LogRequest};
 use schemas::report::Mark;
 
-use crate::index::{Indexer, Leaderships, replay};
+use crate::index::{self, Indexer, Leaderships, replay};
 use crate::sequencer::Bindings;
 use crate::store::Store;
 use crate::view::{self, View};
@@ -109,6 +109,15 @@ impl Bindings for Shown {
     fn mark_at(&self, place: Place) -> Option<Mark> {
         self.view.mark_at(place)
     }
+}
+
+/// Begins a log as a service does: what is stored is indexed from the first event on.
+///
+/// # Errors
+///
+/// When the disk does not take it.
+pub fn begin(store: &impl Store) -> Result<(), String> {
+    index::fill(store, &|| true).map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Keeps the snapshots that a service which had served this log all along would have kept.

@@ -6,6 +6,7 @@
 mod append;
 mod ask;
 mod driver;
+mod every;
 mod jetstream;
 mod replay;
 
@@ -73,9 +74,10 @@ pub(crate) async fn long(args: &Args) -> Result<Vec<Row>, Failure> {
     drop(store);
     rows.push(size(&folder, events, "with every index")?);
     rows.push(size(&folder.join("packed"), events, "packed, beside it")?);
-    rows.extend(replay::measure(args, &folder).await?);
-    rows.extend(ask::measure(args, &state_dir.0).await?);
-    Ok(rows)
+    // What took minutes is shown before anything else can fail.
+    args.show("log", &rows)?;
+    args.show("log", &replay::measure(args, &folder).await?)?;
+    ask::measure(args, &state_dir.0).await
 }
 
 fn one(what: String, events: u64, us: u64) -> Row {

@@ -76,6 +76,14 @@ impl Args {
         }
     }
 
+    /// Prints what was measured.
+    fn show(&self, figure: &str, rows: &[Row]) -> Result<(), Failure> {
+        for row in rows {
+            if self.json { row.print_json(figure)? } else { row.print(figure) }
+        }
+        Ok(())
+    }
+
     /// Fails once somebody wants this to end: for what is too busy to wait.
     fn goes_on(&self) -> Result<(), Failure> {
         match &self.shutdown {
@@ -160,9 +168,7 @@ async fn all(args: &Args) -> Result<(), Failure> {
         let rows = measure(name, args)
             .await
             .map_err(|error| format!("{name}: {}", runtime::process::chain(error.as_ref())))?;
-        for row in &rows {
-            if args.json { row.print_json(name)? } else { row.print(name) }
-        }
+        args.show(name, &rows)?;
     }
     Ok(())
 }

@@ -241,7 +241,9 @@ fn a_log_from_before_the_indexes_is_indexed_at_a_start() {
     let (store, view) = history();
     let before = store.indexes();
     store.forget_index();
-    index::fill(&store).expect("it is written");
+    assert!(!index::fill(&store, &|| false).expect("it is readable"), "not when it is to end");
+    assert_ne!(store.indexes(), before);
+    assert!(index::fill(&store, &|| true).expect("it is written"));
     assert_eq!(store.indexes(), before);
     let request = LogRequest { correlation: Some(command(7)), ..LogRequest::default() };
     assert_eq!(positions(&page(&(store, view), &request)).len(), 30);

@@ -210,6 +210,13 @@ impl FjallStore {
         ]
     }
 
+    /// What all kept snapshots take on disk, in bytes, once they were moved into tables.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn disk_of_snapshots(&self) -> u64 {
+        self.snapshots.disk_space()
+    }
+
     /// Moves everything out of memory and journal into tables, as a long life does.
     #[cfg(any(test, feature = "testing"))]
     pub fn flush(&self) {

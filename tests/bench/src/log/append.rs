@@ -165,6 +165,16 @@ async fn groups_of(args: &Args, folder: &Path, group: usize) -> Result<Vec<Row>,
             )),
             goal: Some(Goal::TimesYardstick(100)),
         },
+        Row {
+            what: format!("p99 of a group of {group} requests, one waiting for the other"),
+            unit: Unit::Microseconds,
+            ours: spread(&|sample| sample.worst(0)),
+            beside: Some((
+                "p99 of the bare database, which is given one at a time".to_owned(),
+                spread(&|sample| sample.worst(1)),
+            )),
+            goal: None,
+        },
     ])
 }
 

@@ -14,7 +14,7 @@ use schemas::envelope::Envelope;
 use schemas::event::Event;
 use schemas::subject;
 
-use super::{bytes_in, head};
+use super::{every, head};
 use crate::Args;
 use crate::clock::Since;
 use crate::cluster::binary;
@@ -32,18 +32,19 @@ const GOAL: Goal = Goal::AtMost(200_000);
 pub(super) async fn measure(args: &Args, state_dir: &Path) -> Result<Vec<Row>, Failure> {
     let folder = event_log::config::folder(state_dir);
     let mut rows = Vec::new();
-    let (end, replicas, before) = {
+    let (end, replicas, snapshots) = {
         let store = FjallStore::open(&folder)?;
-        let before = bytes_in(&folder)?;
         keep_snapshots(&store)?;
+        store.flush();
         let end = head(&store)?;
         witness(&store, &folder)?;
-        (end, replicas(&store, end)?, before)
+        (end, replicas(&store, end)?, store.disk_of_snapshots())
     };
-    rows.push(bytes("disk of all kept snapshots", bytes_in(&folder)?.saturating_sub(before)));
+    rows.push(bytes("disk of all kept snapshots", snapshots));
     let server = Server::start();
     let mut started = Vec::new();
     let mut asked: [Vec<u64>; 4] = Default::default();
+    let mut every: Vec<(&str, Vec<u64>)> = Vec::new();
     for _ in 0..args.repeat {
         args.goes_on()?;
         let since = Since::now();
@@ -54,6 +55,12 @@ pub(super) async fn measure(args: &Args, state_dir: &Path) -> Result<Vec<Row>, F
             sample.sort_unstable();
             all.push(percentile(&sample, 50));
             all.push(percentile(&sample, 100));
+        }
+        let took = every::ask_all(args, &server.url(), end, &state_dir.join("asked"))?;
+        every.resize_with(took.len(), Default::default);
+        for (all, (what, us)) in every.iter_mut().zip(took) {
+            all.0 = what;
+            all.1.push(us);
         }
     }
     let row = |what: String, us: Vec<u64>, goal| Row {
@@ -76,6 +83,7 @@ pub(super) async fn measure(args: &Args, state_dir: &Path) -> Result<Vec<Row>, F
             rows.push(row(format!("{name}, {which} of {ASKED}"), us, goal));
         }
     }
+    rows.extend(every.into_iter().map(|(what, us)| row(format!("muster {what}"), us, None)));
     Ok(rows)
 }
 
@@ -121,16 +129,22 @@ fn questions(
     let mut took: [Vec<u64>; 4] = Default::default();
     for (at, replica) in moments(end).zip(replicas) {
         args.goes_on()?;
-        took[0].push(ask(url, &["--version"])?);
-        took[1].push(ask(url, &["state", "--at", &format!("r{at}"), "-o", "json"])?);
-        took[2].push(ask(url, &["why", replica])?);
-        took[3].push(ask(url, &["log", replica])?);
+        took[0].push(ask(url, &["--version"])?.us);
+        took[1].push(ask(url, &["state", "--at", &format!("r{at}"), "-o", "json"])?.us);
+        took[2].push(ask(url, &["why", replica])?.us);
+        took[3].push(ask(url, &["log", replica])?.us);
     }
     Ok(took)
 }
 
-/// Microseconds that one run of the command line takes.
-fn ask(url: &str, words: &[&str]) -> Result<u64, Failure> {
+/// What one run of the command line took and said.
+pub(super) struct Answer {
+    pub(super) us: u64,
+    pub(super) said: Vec<u8>,
+}
+
+/// Runs the command line once.
+pub(super) fn ask(url: &str, words: &[&str]) -> Result<Answer, Failure> {
     let mut muster = Command::new(binary("muster")?);
     muster.args(words).env("MUSTER_NATS_URL", url).stdin(Stdio::null());
     let since = Since::now();
@@ -140,7 +154,7 @@ fn ask(url: &str, words: &[&str]) -> Result<u64, Failure> {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(format!("`muster {}` failed: {error}", words.join(" ")).into());
     }
-    Ok(us)
+    Ok(Answer { us, said: output.stdout })
 }
 
 /// A running event-log; it ends when this is dropped.

@@ -98,6 +98,7 @@ impl Driver {
     /// Begins a history in a folder that has none.
     pub(super) fn open(folder: &Path) -> Result<Self, Failure> {
         let store = FjallStore::open(folder)?;
+        event_log::testing::begin(&store)?;
         let setup = Setup {
             seat: Seat::Only,
             accepts_loss: false,
