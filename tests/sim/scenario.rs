@@ -60,7 +60,7 @@ impl Scenario {
         let app = *dice.pick(&APPS);
         let node = dice.pick(&self.nodes).clone();
         let workload = *dice.pick(&["web", "web", "db", "job", "each", "before"]);
-        match dice.below(if self.sent < 2 { 1 } else { 28 }) {
+        match dice.below(if self.sent < 2 { 1 } else { 29 }) {
             0..=7 => ("app.deploy", json!({ "app": self.app(app, dice) })),
             8..=10 => (
                 "workload.scale",
@@ -80,6 +80,7 @@ impl Scenario {
             20 => ("config.put", json!({ "content_base64": "aGVsbG8=" })),
             21 => ("rollout.pause", json!({ "app": app })),
             22 => ("rollout.resume", json!({ "app": app, "workload": "web" })),
+            27 => ("rollout.resume", json!({ "app": app })),
             23 => ("rollout.promote", json!({ "app": app, "full": dice.once_in(3) })),
             24 => ("rollout.abort", json!({ "app": app })),
             25 if dice.once_in(2) => ("rebalance.start", json!({})),
