@@ -244,6 +244,8 @@ fn a_log_that_lets_stale_leaders_append_is_noticed() {
         "fresh-ids",
         "released-once",
         "requests-are-right",
+        "jobs-once",
+        "one-rebalancing",
     ];
     is_noticed(Protections { fencing: false, ..Protections::ALL }, 100, &by);
 }

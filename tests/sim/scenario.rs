@@ -34,6 +34,8 @@ pub(crate) struct Scenario {
     drain_ms: u64,
     /// How often somebody wanted something since nothing goes wrong any more.
     calm: u64,
+    /// The app of which something was paused last.
+    paused: Option<&'static str>,
 }
 
 impl Scenario {
@@ -47,6 +49,7 @@ impl Scenario {
             asks_every_ms: dice.within(600, 2_500),
             drain_ms: [0, 1_000, 4_000][usize::try_from(seed % 3).expect("small")],
             calm: 0,
+            paused: None,
         }
     }
 
@@ -57,10 +60,16 @@ impl Scenario {
 
     /// The `noun.verb` of a command, and what it says.
     fn command(&mut self, dice: &mut Dice) -> (&'static str, Value) {
+        // Whoever paused something has it go on, most of the time.
+        if let Some(app) = self.paused.take()
+            && !dice.once_in(4)
+        {
+            return ("rollout.resume", json!({ "app": app }));
+        }
         let app = *dice.pick(&APPS);
         let node = dice.pick(&self.nodes).clone();
         let workload = *dice.pick(&["web", "web", "db", "job", "each", "before"]);
-        match dice.below(if self.sent < 2 { 1 } else { 29 }) {
+        match dice.below(if self.sent < 2 { 1 } else { 28 }) {
             0..=7 => ("app.deploy", json!({ "app": self.app(app, dice) })),
             8..=10 => (
                 "workload.scale",
@@ -78,9 +87,11 @@ impl Scenario {
             18 => ("node.lost", json!({ "node": node })),
             19 if self.removes => ("node.remove", json!({ "node": node })),
             20 => ("config.put", json!({ "content_base64": "aGVsbG8=" })),
-            21 => ("rollout.pause", json!({ "app": app })),
+            21 => {
+                self.paused = Some(app);
+                ("rollout.pause", json!({ "app": app }))
+            }
             22 => ("rollout.resume", json!({ "app": app, "workload": "web" })),
-            27 => ("rollout.resume", json!({ "app": app })),
             23 => ("rollout.promote", json!({ "app": app, "full": dice.once_in(3) })),
             24 => ("rollout.abort", json!({ "app": app })),
             25 if dice.once_in(2) => ("rebalance.start", json!({})),

@@ -96,8 +96,8 @@ fn carry_out(history: &mut History, plan: Vec<MovesPlanned>) {
         let one = &moves[0];
         let new = history.fold.state().replicas.iter();
         let new = new.filter(|(_, r)| r.replaces.as_ref() == Some(&one.replica));
-        let to: Vec<_> = new.filter_map(|(_, r)| r.node.clone()).collect();
-        assert_eq!(to, [one.to.clone()], "{}: {}", one.replica, one.gain);
+        let to: Vec<&NodeName> = new.filter_map(|(_, r)| r.node.as_ref()).collect();
+        assert_eq!(to, [&one.to], "{}: {}", one.replica, one.gain);
         let (replicas, leaving) = (vec![one.replica.clone()], false);
         let reason = RetireReason::Rebalanced;
         let retired = ReplicasRetired { app, workload, replicas, reason, leaving };
