@@ -199,6 +199,17 @@ commands! {
         /// The node.
         node: NodeName,
     }
+    /// Moves replicas to nodes that are better for them, each ending after its replacement is ready.
+    StartRebalance = "rebalance.start" {
+        /// Only those of this app. None: of every app.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        app: Option<AppName>,
+    }
+    /// Says whether replicas are moved by themselves once a node has joined or come back, and stayed.
+    SetRebalance = "rebalance.auto" {
+        /// Whether they are.
+        on: bool,
+    }
     /// Stores a file under its SHA-256, for specs to refer to.
     PutConfig = "config.put" {
         /// The content in base64. At most 512 KiB before encoding.

@@ -24,7 +24,7 @@ pub use about::{
     About, app_entity, command_entity, image_entity, node_entity, replica_entity, workload_entity,
 };
 pub use parts::{
-    Endpoint, Evidence, Measured, NodeDescription, Outcome, PassedOver, RequestedReplica,
+    Endpoint, Evidence, Measured, Move, NodeDescription, Outcome, PassedOver, RequestedReplica,
     RetireReason, TaskFailed, Unfit,
 };
 
@@ -360,6 +360,20 @@ events! {
         #[serde(default, skip_serializing_if = "is_zero")]
         open: u64,
     }
+    /// Replicas are to be moved to nodes that are better for them.
+    RebalanceStarted by By::Controller => {
+        /// Only those of this app.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        app: Option<AppKey>,
+        /// The nodes that joined or came back, when it began by itself.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        nodes: Vec<NodeName>,
+    }
+    /// It was said whether that begins by itself when a node has joined or come back.
+    RebalanceSet by By::Controller => {
+        /// Whether it does.
+        on: bool,
+    }
     /// A file was stored.
     ConfigStored by By::Controller => {
         /// SHA-256 of its content.
@@ -431,6 +445,23 @@ events! {
         reasons: Vec<Unfit>,
     }
 
+    /// Replicas are to be replaced by others on nodes that are better for them.
+    MovesPlanned by By::Scheduler => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// The moves.
+        moves: Vec<Move>,
+    }
+    /// Nothing is gained by any other move.
+    RebalanceEnded by By::Scheduler => {
+        /// How many moves were planned.
+        planned: u64,
+        /// Replicas that stayed all the same: the other one did not come up in time.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        stayed: Vec<ReplicaId>,
+    }
     /// A node was not heard for a while: nothing new is placed there.
     NodeSuspected by By::Health => {
         /// The node.

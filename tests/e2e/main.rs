@@ -28,6 +28,7 @@ mod outages;
 mod output;
 mod published;
 mod python;
+mod rebalance;
 mod registry;
 mod rollouts;
 mod runbooks;

@@ -19,6 +19,7 @@ mod faults;
 mod gateway;
 mod log;
 mod model;
+mod moves;
 mod node;
 mod redacted;
 mod rollouts;
@@ -199,6 +200,10 @@ fn stormy_enough(happened: &Happened) {
         "a job of a rollout was asked for",
         "a job of a rollout completed",
         "a job of a rollout failed",
+        "MovesPlanned",
+        "RebalanceEnded",
+        "a replica was moved",
+        "a rebalancing began by itself",
         "a gateway crashed",
         "a gateway was paused",
         "a gateway was cut off",
@@ -246,6 +251,8 @@ fn a_log_that_lets_stale_leaders_append_is_noticed() {
         "fresh-ids",
         "released-once",
         "requests-are-right",
+        "jobs-once",
+        "one-rebalancing",
     ];
     is_noticed(Protections { fencing: false, ..Protections::ALL }, 100, &by);
 }

@@ -14,6 +14,7 @@ use schemas::spec::{AppSpec, MountSource, Protocol, RestartPolicy, WorkloadSpec}
 
 pub(crate) use node::Node;
 
+use crate::moves::Moves;
 use crate::rollouts::{Held, Ran, Way};
 use crate::tasks::Turn;
 
@@ -41,6 +42,7 @@ pub(crate) struct Model {
     known: BTreeSet<u64>,
     /// The last event that was a decision, or more than another failure of what is hopeless.
     pub(crate) moved: u64,
+    pub(crate) moves: Moves,
     /// Releases that came too early, by the batch they are in.
     pub(crate) too_early: BTreeMap<(Series, u64), String>,
     /// The time.
@@ -158,7 +160,7 @@ impl Model {
             if header.writer != Writer::EventLog && !matches!(event, Event::RunFailed(_)) {
                 self.moved = header.position;
             }
-            self.apply(header, event)?;
+            self.judge(header, event)?;
         }
         Ok(())
     }
@@ -189,7 +191,7 @@ impl Model {
         Ok(())
     }
 
-    fn apply(&mut self, at: &Header, event: &Event) -> Judged {
+    pub(crate) fn apply(&mut self, at: &Header, event: &Event) -> Judged {
         match event {
             Event::StateDiverged(_) | Event::GatewayDiverged(_) => {
                 return wrong("states-agree", format!("{event:?}"));

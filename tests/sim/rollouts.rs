@@ -295,11 +295,12 @@ impl Model {
         Ok(())
     }
 
-    /// Drains and rollouts leave enough that is ready: judged on what the controller had seen, where
+    /// Drains, rollouts and moves leave enough that is ready: judged on what the controller had seen, where
     /// nothing else was heard since.
     pub(crate) fn check_floor(&self, at: &Header, e: &ReplicasRetired) -> Judged {
-        let reasons = [RetireReason::Drained, RetireReason::Replaced, RetireReason::NotNeeded];
-        let app = self.apps.get(&e.app).filter(|_| reasons.contains(&e.reason));
+        let own = [RetireReason::Drained, RetireReason::Replaced, RetireReason::NotNeeded];
+        let judged = own.contains(&e.reason) || e.reason == RetireReason::Rebalanced;
+        let app = self.apps.get(&e.app).filter(|_| judged);
         let Some(workload) = app.and_then(|app| app.workloads.get(&e.workload)) else {
             return Ok(());
         };

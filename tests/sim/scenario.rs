@@ -18,6 +18,9 @@ const FILES: [&str; 2] = ["b25l", "dHdv"];
 /// How long waits of restarts are at most: short, so that what is at rest is known to be soon.
 const LONGEST_WAIT_MS: u64 = 3_000;
 
+/// After how long in the calm, at most half as long again, replicas are to be better spread.
+const CALM_MS: u64 = 8_000;
+
 /// What this run is about.
 #[derive(Debug)]
 pub(crate) struct Scenario {
@@ -32,6 +35,10 @@ pub(crate) struct Scenario {
     asks_every_ms: u64,
     /// How long what is under way may go on.
     drain_ms: u64,
+    /// How often somebody wanted something since nothing goes wrong any more.
+    calm: u64,
+    /// The app of which something was paused last.
+    paused: Option<&'static str>,
 }
 
 impl Scenario {
@@ -44,18 +51,31 @@ impl Scenario {
             hopeless: dice.once_in(5),
             asks_every_ms: dice.within(600, 2_500),
             drain_ms: [0, 1_000, 4_000][usize::try_from(seed % 3).expect("small")],
+            calm: 0,
+            paused: None,
         }
+    }
+
+    fn next_id(&mut self) -> String {
+        self.sent += 1;
+        format!("c{}", self.sent)
     }
 
     /// The `noun.verb` of a command, and what it says.
     fn command(&mut self, dice: &mut Dice) -> (&'static str, Value) {
+        // Whoever paused something has it go on, most of the time.
+        if let Some(app) = self.paused.take()
+            && !dice.once_in(4)
+        {
+            return ("rollout.resume", json!({ "app": app }));
+        }
         let app = *dice.pick(&APPS);
         let node = dice.pick(&self.nodes).clone();
         let workload = *dice.pick(&["web", "web", "db", "job", "each", "before"]);
         if let Some(content) = FILES.get(usize::try_from(self.sent).unwrap_or(usize::MAX)) {
             return ("config.put", json!({ "content_base64": content }));
         }
-        match dice.below(if self.sent < 4 { 1 } else { 26 }) {
+        match dice.below(if self.sent < 4 { 1 } else { 28 }) {
             0..=7 => ("app.deploy", json!({ "app": self.app(app, dice) })),
             8..=10 => (
                 "workload.scale",
@@ -73,10 +93,16 @@ impl Scenario {
             18 => ("node.lost", json!({ "node": node })),
             19 if self.removes => ("node.remove", json!({ "node": node })),
             20 => ("config.put", json!({ "content_base64": "aGVsbG8=" })),
-            21 => ("rollout.pause", json!({ "app": app })),
+            21 => {
+                self.paused = Some(app);
+                ("rollout.pause", json!({ "app": app }))
+            }
             22 => ("rollout.resume", json!({ "app": app, "workload": "web" })),
             23 => ("rollout.promote", json!({ "app": app, "full": dice.once_in(3) })),
             24 => ("rollout.abort", json!({ "app": app })),
+            25 if dice.once_in(2) => ("rebalance.start", json!({})),
+            25 => ("rebalance.start", json!({ "app": app })),
+            26 => ("rebalance.auto", json!({ "on": !dice.once_in(3) })),
             _ => mistake(app, dice),
         }
     }
@@ -330,6 +356,13 @@ impl World {
     /// Somebody wants something.
     pub(crate) fn ask(&mut self) {
         if !self.stormy {
+            self.scenario.calm += 1;
+            // Later, when most is as declared, replicas are to go to where they are better off.
+            match self.scenario.calm {
+                1 => self.plan_soon(2 * CALM_MS, What::Ask),
+                2 => self.send("rebalance.start", &json!({})),
+                _ => {}
+            }
             return;
         }
         let scenario = &mut self.scenario;
@@ -338,22 +371,33 @@ impl World {
             Some(last) => last,
             None => {
                 let (verb, body) = scenario.command(&mut self.dice);
-                scenario.sent += 1;
-                let id = format!("c{}", scenario.sent);
-                let payload = match &body {
-                    Value::Null => b"{".to_vec(),
-                    body => serde_json::to_vec(body).expect("JSON"),
-                };
-                (id, schemas::subject::command(verb), payload)
+                let (subject, payload) = (schemas::subject::command(verb), payload(&body));
+                (scenario.next_id(), subject, payload)
             }
         };
         scenario.last = Some((id.clone(), subject.clone(), payload.clone()));
         let every_ms = scenario.asks_every_ms;
+        self.arrive(&id, &subject, payload);
+        self.plan_soon(2 * every_ms, What::Ask);
+    }
+
+    fn send(&mut self, verb: &str, body: &Value) {
+        let id = self.scenario.next_id();
+        self.arrive(&id, &schemas::subject::command(verb), payload(body));
+    }
+
+    fn arrive(&mut self, id: &str, subject: &str, payload: Vec<u8>) {
         self.say(|| format!("asked: {id} {subject} {}", String::from_utf8_lossy(&payload)));
         let time_ms = UTC_MS + self.now_ms;
         let sequence = self.commands.next();
-        let message = CommandMessage::new(sequence, &subject, Some(&id), None, time_ms, payload);
+        let message = CommandMessage::new(sequence, subject, Some(id), None, time_ms, payload);
         self.command_arrives(message);
-        self.plan_soon(2 * every_ms, What::Ask);
+    }
+}
+
+fn payload(body: &Value) -> Vec<u8> {
+    match body {
+        Value::Null => b"{".to_vec(),
+        body => serde_json::to_vec(body).expect("JSON"),
     }
 }

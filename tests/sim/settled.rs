@@ -23,6 +23,9 @@ impl World {
         if let Some((id, _)) = self.checks.model.replicas.iter().find(|(_, r)| r.left.is_some()) {
             return failure("released-at-last", format!("{id} is still leaving"));
         }
+        if self.checks.model.moves.are_under_way() {
+            return failure("comes-to-rest", "replicas are still said to move");
+        }
         for (key, app) in &self.checks.model.apps {
             if app.deleting {
                 return failure("deleted", format!("{key} is still there"));

@@ -106,6 +106,16 @@ impl Event {
                 about("config", e.digest.as_str(), "stored", [format!("config/{}", e.digest)])
             }
             Self::NoteAdded(e) => about("note", "all", "added", [e.object.clone()]),
+            Self::RebalanceStarted(e) => {
+                let mut about = about("log", "rebalance", "started", []);
+                about.entities.extend(e.app.iter().map(app_entity));
+                about.entities.extend(e.nodes.iter().map(node_entity));
+                about
+            }
+            Self::RebalanceSet(_) => about("log", "rebalance", "set", []),
+            Self::RebalanceEnded(_) => about("log", "rebalance", "ended", []),
+            Self::MovesPlanned(e) => of_workload(&e.app, &e.workload, "moves-planned")
+                .and(e.moves.iter().map(|one| &one.replica)),
             Self::NodeCordoned(e) => of_node(&e.node, "cordoned"),
             Self::NodeUncordoned(e) => of_node(&e.node, "uncordoned"),
             Self::NodeLabelled(e) => of_node(&e.node, "labelled"),
@@ -154,6 +164,7 @@ impl Event {
             | Self::ReplicasRetired(ReplicasRetired { app, .. })
             | Self::ReplicasReleased(ReplicasReleased { app, .. })
             | Self::ReplicasUnplaced(ReplicasUnplaced { app, .. })
+            | Self::MovesPlanned(MovesPlanned { app, .. })
             | Self::ImageResolved(ImageResolved { app, .. }) => app.tenant.as_str(),
             Self::CommandAccepted(_)
             | Self::CommandRejected(_)

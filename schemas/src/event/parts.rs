@@ -45,6 +45,22 @@ pub enum RetireReason {
     Rebalanced,
 }
 
+/// A move of a replica, which is another one's coming and its own end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Move {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Its node.
+    pub from: NodeName,
+    /// Where the other one goes.
+    pub to: NodeName,
+    /// What is gained, in words: `of the workload on n1 and n3: 3 and 0, then 2 and 1`.
+    pub gain: String,
+    /// Whether nothing of that image runs there yet, so that it may have to be pulled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pulls: bool,
+}
+
 /// What gateways measured of a rollout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {

@@ -7,6 +7,7 @@ mod autoscale;
 mod deploy;
 mod node;
 mod ports;
+mod rebalance;
 mod rollout;
 mod routes;
 mod task;
@@ -183,6 +184,8 @@ fn effect(state: &State, common: &Common, command: &Command) -> Result<Effect, P
         Command::Label(c) => node::label(state, common, &c.node, &c.labels),
         Command::DeclareLost(c) => node::declare_lost(state, common, &c.node),
         Command::RemoveNode(c) => node::remove(state, common, &c.node),
+        Command::StartRebalance(c) => rebalance::start(state, common, c.app.as_ref().map(app_key)),
+        Command::SetRebalance(c) => Ok(rebalance::set(state, c.on)),
         Command::PutConfig(c) => put_config(&c.content_base64),
         Command::AddNote(c) => Ok(Effect {
             object: c.object.clone(),
@@ -209,6 +212,7 @@ fn check_room(state: &State, command: &Command) -> Result<(), Problem> {
         | Command::ResumeRollout(_)
         | Command::PromoteRollout(_)
         | Command::Label(_)
+        | Command::StartRebalance(_)
         | Command::PutConfig(_)
         | Command::AddNote(_) => {}
         Command::DeleteApp(_)
@@ -218,6 +222,7 @@ fn check_room(state: &State, command: &Command) -> Result<(), Problem> {
         | Command::Drain(_)
         | Command::Uncordon(_)
         | Command::DeclareLost(_)
+        | Command::SetRebalance(_)
         | Command::RemoveNode(_) => return Ok(()),
     }
     let got = format!("{} bytes free on the disk of {}", closed.free_bytes, closed.disk);

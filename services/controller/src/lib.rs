@@ -12,6 +12,7 @@
 pub mod commands;
 pub mod config;
 pub mod leaving;
+pub mod rebalance;
 pub mod reconcile;
 pub mod rollout;
 pub mod rules;

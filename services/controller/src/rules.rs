@@ -12,6 +12,7 @@ use schemas::report::{GatewayReport, TrafficReport};
 
 use crate::commands::{self, CommandMessage};
 use crate::leaving::Leaving;
+use crate::rebalance::{self, Turn};
 use crate::reconcile;
 use crate::rollout::Traffic;
 
@@ -141,6 +142,21 @@ impl Controller {
     }
 }
 
+/// Begins to move replicas when it is time. Says when to look again, in ms since 1970.
+fn rebalance_by_itself(state: &State, now: Now, batch: &mut Batch) -> Option<u64> {
+    match rebalance::turn(state, now.utc_ms) {
+        Turn::Rest => None,
+        Turn::At(at) => Some(at),
+        // What is decided here may be about it and is not in the state yet.
+        Turn::Begin(..) if !batch.events.is_empty() => Some(now.utc_ms),
+        Turn::Begin(event, cause) => {
+            let actor = Writer::Controller.to_string();
+            batch.add(vec![draft(event, None, &actor, &cause, now)]);
+            None
+        }
+    }
+}
+
 /// One decision in the making.
 #[derive(Default)]
 struct Batch {
@@ -189,8 +205,9 @@ impl Rules for Controller {
         self.answer_commands(state, now, &mut batch);
         let release_at = self.release_replicas(state, now, &mut batch);
         self.reconcile_apps(state, now, &mut batch);
+        let rebalance_at = rebalance_by_itself(state, now, &mut batch);
         let mut decision = Decision { events: batch.events, absent: batch.absent, wake_ms: None };
-        if let Some(at) = self.alarms.values().min() {
+        if let Some(at) = self.alarms.values().chain(&rebalance_at).min() {
             decision.wake_at(now.mono_ms + at.saturating_sub(now.utc_ms).max(1));
         }
         if let Some(at) = release_at {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use schemas::id::{AppKey, AppName, NodeName, WorkloadName};
 
-pub(crate) use act::{Bisect, Changes, Fork, Undo, Whatif, Workload};
+pub(crate) use act::{Bisect, Changes, Fork, Rebalance, Switch, Undo, Whatif, Workload};
 pub(crate) use bundle::Bundle;
 pub(crate) use dev::Dev;
 pub(crate) use history::{Aspect, At, Audit, Blame, Diff, Export, Filter, Log, Show, Why};
@@ -170,6 +170,9 @@ pub(crate) enum Command {
     /// Cordon a node and move its replicas elsewhere
     #[command(after_help = help::DRAIN)]
     Drain(Drain),
+    /// Move replicas to nodes that are better for them, and say first what that costs and gains
+    #[command(after_help = act::REBALANCE)]
+    Rebalance(Rebalance),
     /// Set labels of a node, which constraints can ask for
     #[command(name = "label-node", after_help = help::LABEL)]
     Label(Label),

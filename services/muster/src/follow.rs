@@ -134,7 +134,11 @@ pub(crate) async fn note(client: &Client, note: &Note) -> Result<(), CliError> {
 }
 
 /// A command that has come about with its receipt.
-async fn at_once(client: &Client, command: Command, carries: &AtOnce) -> Result<(), CliError> {
+pub(crate) async fn at_once(
+    client: &Client,
+    command: Command,
+    carries: &AtOnce,
+) -> Result<(), CliError> {
     let common = Common {
         reason: carries.remark.reason.clone(),
         expect_position: carries.expect_position,

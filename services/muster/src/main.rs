@@ -31,6 +31,7 @@ mod logs;
 mod look;
 mod plan;
 mod progress;
+mod rebalance;
 mod replay;
 mod rollout;
 mod session;
@@ -120,6 +121,7 @@ async fn run(args: &Args, shutdown: &runtime::Shutdown) -> Result<(), CliError> 
         Command::Cordon(node) => follow::node(&client, "node.cordon", node).await,
         Command::Uncordon(node) => follow::node(&client, "node.uncordon", node).await,
         Command::Drain(args) => drain::drain(&client, args).await,
+        Command::Rebalance(args) => rebalance::rebalance(&client, args).await,
         Command::Forget(node) => follow::node(&client, "node.remove", node).await,
         Command::Lost(node) => follow::node(&client, "node.lost", node).await,
         Command::Label(label) => follow::label(&client, label).await,

@@ -6,6 +6,7 @@
 
 mod ledger;
 mod outcome;
+mod rebalance;
 mod whatif;
 mod world;
 
@@ -22,6 +23,7 @@ use crate::error::{CliError, Code};
 use crate::input::{Input, put_config};
 use crate::{follow, look};
 use outcome::Outcome;
+pub(crate) use rebalance::{command as rebalance_command, moves};
 pub(crate) use whatif::whatif;
 use world::World;
 

@@ -1,7 +1,9 @@
 //! Events in words.
 
 use schemas::envelope::Envelope;
-use schemas::event::{Event, Measured, Outcome, PassedOver, ReplicasReleased, RetireReason};
+use schemas::event::{
+    Event, Measured, Move, Outcome, PassedOver, RebalanceEnded, ReplicasReleased, RetireReason,
+};
 use schemas::id::ReplicaId;
 
 /// One line: position, time, writer, what happened, and who asked for it if that was another.
@@ -97,6 +99,22 @@ pub(crate) fn count(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
+/// A move, and what is gained by it.
+pub(crate) fn moved(one: &Move) -> String {
+    format!("{} is to move from {} to {}: {}", one.replica, one.from, one.to, one.gain)
+}
+
+/// What came of moves.
+pub(crate) fn moves_ended(e: &RebalanceEnded) -> String {
+    let stayed = u64::try_from(e.stayed.len()).unwrap_or(u64::MAX);
+    let moved = count(e.planned.saturating_sub(stayed), "replica");
+    let but = match e.stayed.as_slice() {
+        [] => String::new(),
+        stayed => format!("; {} stayed, as no other came up in time", list(stayed)),
+    };
+    format!("{moved} moved, and nothing is gained by another move{but}")
+}
+
 /// Why nodes did not fit, in words.
 pub(crate) fn passed_over(over: &PassedOver) -> String {
     format!("{} ({})", count(over.nodes, "node"), over.reason)
@@ -146,6 +164,23 @@ pub(crate) fn words(event: &Event) -> String {
             let names: Vec<_> = e.spec.workloads.keys().collect();
             format!("{} declared, revision {}: {}", e.app, e.revision, list(&names))
         }
+        Event::RebalanceStarted(e) => {
+            let of = e.app.as_ref().map(|app| format!(" of {app}")).unwrap_or_default();
+            let why = match e.nodes.as_slice() {
+                [] => String::new(),
+                nodes => format!(": {} came and stayed", list(nodes)),
+            };
+            format!("replicas{of} are moved to where that gains something{why}")
+        }
+        Event::RebalanceSet(e) if e.on => {
+            "replicas are moved by themselves once a node has come and stayed".to_owned()
+        }
+        Event::RebalanceSet(_) => "replicas are not moved by themselves".to_owned(),
+        Event::MovesPlanned(e) => {
+            let moves = e.moves.iter().map(moved);
+            moves.collect::<Vec<_>>().join("; ")
+        }
+        Event::RebalanceEnded(e) => moves_ended(e),
         Event::AppConverged(e) => {
             let jobs = e.failed.iter().map(|f| format!("; {} failed: {}", f.workload, f.reason));
             let jobs: String = jobs.collect();

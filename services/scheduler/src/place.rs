@@ -4,6 +4,8 @@
 //! after each placement only the chosen node moves in the order. Cost grows with nodes plus
 //! replicas, not with their product.
 
+mod moves;
+
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -16,6 +18,8 @@ use schemas::id::{AppKey, NodeName, ReplicaId, Tenant, WorkloadName};
 use schemas::spec::{Strategy, WorkloadSpec};
 
 use crate::filter::{Candidate, Obstacle, Wanted, explain, obstacles, passed_over};
+
+pub use moves::{MOVES_AT_ONCE, Stays, moves, on_the_way, stays};
 
 /// What a round decided.
 #[derive(Debug, Default)]
@@ -120,12 +124,21 @@ fn replaced_on<'a>(state: &'a State, replica: &Replica) -> Option<&'a NodeName> 
     replaced.node.as_ref().filter(|_| replaced.retired.is_none())
 }
 
+/// The node that another replica's move leads to, for the one that is to take its place.
+fn moves_to<'a>(state: &'a State, replica: &Replica) -> Option<&'a NodeName> {
+    replaced_on(state, replica)?;
+    let moving = state.cluster.rebalance.moving(replica.replaces.as_ref()?)?;
+    Some(&moving.to)
+}
+
 /// Replicas that are alike: of one workload and spec, for the same node if they are for one, and with
 /// those they replace on the same node if it is counted how many are on one.
 struct Group<'a> {
     app: &'a AppKey,
     workload: &'a WorkloadName,
     instead_on: Option<&'a NodeName>,
+    /// The node that a move was planned to.
+    moves_to: Option<&'a NodeName>,
     replicas: Vec<(&'a ReplicaId, &'a Replica)>,
     /// The position that the first of them was requested at.
     first: u64,
@@ -139,8 +152,10 @@ fn groups(state: &State, max: usize) -> Vec<Group<'_>> {
         let Replica { app, workload, spec, only_node, .. } = replica;
         let counted = state.spec_of(replica).is_some_and(|s| s.placement.max_per_node.is_some());
         let instead_on = replaced_on(state, replica).filter(|_| counted);
-        let new = || Group { app, workload, instead_on, replicas: Vec::new(), first: u64::MAX };
-        let alike = (app, workload, spec, only_node, instead_on);
+        let moves_to = moves_to(state, replica);
+        let (replicas, first) = (Vec::new(), u64::MAX);
+        let new = || Group { app, workload, instead_on, moves_to, replicas, first };
+        let alike = (app, workload, spec, only_node, instead_on, moves_to);
         let group = groups.entry(alike).or_insert_with(new);
         group.replicas.push((id, replica));
         group.first = group.first.min(replica.cause.position);
@@ -195,7 +210,7 @@ impl<'a> Placing<'a> {
             app: known,
             spec,
             need: &first.need,
-            only_node: first.only_node.as_ref(),
+            only_node: group.moves_to.or(first.only_node.as_ref()),
             lacking: declared.map(|workload| &workload.lacking),
             now_ms: self.now_ms,
         };
@@ -211,7 +226,10 @@ impl<'a> Placing<'a> {
                 continue;
             };
             let (fit, nodes) = (order.len() + 1, self.spots.len());
-            let chosen = format!("{fit} of {nodes} nodes fit; {}", crowd.why(score));
+            let chosen = match group.moves_to {
+                None => format!("{fit} of {nodes} nodes fit; {}", crowd.why(score)),
+                Some(_) => "the one whose place it takes was to move here".to_owned(),
+            };
             self.spots[at].load.to_mut().add(&replica.need);
             let replaces = replaced_on(state, replica) == Some(self.spots[at].name);
             crowd.add(at, self.spots[at].node, replaces);
@@ -332,7 +350,7 @@ impl<'a> Crowd<'a> {
         let value = self
             .label
             .map_or(0, |label| self.by_value.get(&at.node.label(label)).copied().unwrap_or(0));
-        let full = fullness_permille(at);
+        let full = fullness_permille(at.node, at.load);
         match self.strategy {
             Strategy::Spread => (value, at.of_workload, full, at.load.replicas),
             Strategy::BinPack => (value, 1_000 - full.min(1_000), u64::MAX - at.load.replicas, 0),
@@ -356,10 +374,10 @@ impl<'a> Crowd<'a> {
 }
 
 /// How full the node's scarcer resource is.
-fn fullness_permille(at: &Candidate<'_>) -> u64 {
-    let has = &at.node.description;
+fn fullness_permille(node: &Node, load: &Load) -> u64 {
+    let has = &node.description;
     let part = |used: u64, of: u64| used.saturating_mul(1_000).checked_div(of).unwrap_or(1_000);
-    part(at.load.cpu_millis, has.cpu_millis).max(part(at.load.memory_bytes, has.memory_bytes))
+    part(load.cpu_millis, has.cpu_millis).max(part(load.memory_bytes, has.memory_bytes))
 }
 
 #[cfg(test)]

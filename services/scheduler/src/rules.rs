@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::State;
 use decider::{Decision, Now, Rules, draft};
-use schemas::event::{ENTRIES_MAX, ReplicasPlaced, ReplicasUnplaced, Unfit};
+use schemas::event::{ENTRIES_MAX, RebalanceEnded, ReplicasPlaced, ReplicasUnplaced, Unfit};
 use schemas::id::{NodeName, ReplicaId, Writer};
 use schemas::place::Place;
 use schemas::report::Heartbeat;
 
 use crate::documents::{Documents, Write};
-use crate::place::{Placed, Round, round};
+use crate::place::{Placed, Round, moves, on_the_way, round};
 
 /// How many replicas one round places: 500 bytes each at most, well below what a batch may hold.
 const REPLICAS_PER_ROUND: usize = 2_000;
@@ -51,6 +51,9 @@ impl Rules for Scheduler {
             // With something in flight the state will change, and what is left is looked at again.
             state.touched.room = !decision.events.is_empty();
         }
+        if decision.events.is_empty() {
+            rebalance(state, now, &mut decision);
+        }
         if let Some(at) = self.try_again_ms {
             decision.wake_at(now.mono_ms + at.saturating_sub(now.utc_ms).max(1));
         }
@@ -67,6 +70,32 @@ impl Rules for Scheduler {
     fn lead(&mut self, _: &State, _: Now) {
         self.try_again_ms = None;
         self.documents.clear();
+    }
+}
+
+/// Plans the next moves once those before are over, or says that there are none.
+fn rebalance(state: &State, now: Now, decision: &mut Decision) {
+    let Some(of) = &state.cluster.rebalance.now else { return };
+    let actor = Writer::Scheduler.to_string();
+    let until = on_the_way(state, of);
+    if let Some(at) = until.filter(|at| now.utc_ms < *at) {
+        decision.wake_at(now.mono_ms + at.saturating_sub(now.utc_ms).max(1));
+        return;
+    }
+    // What had its time and is still on its way is given up, and all else with it.
+    let next = if until.is_none() { moves(state, of, now.utc_ms) } else { Vec::new() };
+    for event in next {
+        let tenant = event.app.tenant.clone();
+        decision.events.push(draft(event, Some(&tenant), &actor, &of.cause, now));
+    }
+    if decision.events.is_empty() {
+        let late = of
+            .moves
+            .keys()
+            .filter(|id| state.replicas.get(*id).is_some_and(|replica| replica.retired.is_none()));
+        let stayed = of.stayed.iter().chain(late).take(ENTRIES_MAX).cloned().collect();
+        let event = RebalanceEnded { planned: of.planned, stayed };
+        decision.events.push(draft(event, None, &actor, &of.cause, now));
     }
 }
 

@@ -35,6 +35,12 @@ impl Node {
             == constraint.equal
     }
 
+    /// The value of a label.
+    pub(crate) fn label(&self, key: &str) -> Option<String> {
+        let value = self.given.get(key).or_else(|| self.has.labels.get(key)).cloned();
+        value.filter(|value| !value.is_empty())
+    }
+
     /// It is found, or lost.
     pub(super) fn turn(&mut self, found: bool, at: u64) {
         (self.heard, self.lost, self.since) = (found, !found, at);

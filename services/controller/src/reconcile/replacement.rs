@@ -2,7 +2,7 @@
 
 use cluster::state::{Admission, Cause, Node, Phase, Replica, is_bound, volumes_of};
 use schemas::event::RetireReason;
-use schemas::id::NodeName;
+use schemas::id::{NodeName, ReplicaId};
 use schemas::spec::Overlap;
 
 use super::floor::Floor;
@@ -20,6 +20,8 @@ pub(super) enum Why {
     Drained,
     /// It is of another spec or generation than declared.
     Outdated,
+    /// Another node is better for it.
+    Misplaced,
 }
 
 impl Why {
@@ -29,12 +31,17 @@ impl Why {
             Self::NoImage => RetireReason::NoImage,
             Self::Drained => RetireReason::Drained,
             Self::Outdated => RetireReason::Replaced,
+            Self::Misplaced => RetireReason::Rebalanced,
         }
     }
 }
 
 /// Whether a replica must be replaced, and what that follows from.
-pub(super) fn needed(subject: &Subject<'_>, replica: &Replica) -> Option<(Why, Cause)> {
+pub(super) fn needed(
+    subject: &Subject<'_>,
+    id: &ReplicaId,
+    replica: &Replica,
+) -> Option<(Why, Cause)> {
     let node = replica.node.as_ref().and_then(|node| subject.state.nodes.get(node));
     if let Some(node) = node.filter(|_| !is_bound(subject.spec, replica)) {
         if subject.state.is_unknown(replica) {
@@ -49,7 +56,11 @@ pub(super) fn needed(subject: &Subject<'_>, replica: &Replica) -> Option<(Why, C
             return Some((Why::Drained, carried(&node.cause, replica)));
         }
     }
-    (!subject.is_current(replica)).then(|| (Why::Outdated, subject.workload.cause.clone()))
+    if !subject.is_current(replica) {
+        return Some((Why::Outdated, subject.workload.cause.clone()));
+    }
+    let moving = subject.state.cluster.rebalance.moving(id)?;
+    Some((Why::Misplaced, carried(&moving.cause, replica)))
 }
 
 /// Whether its node cannot get its image while some other might, and has room. Where none has, it
@@ -125,6 +136,22 @@ pub(super) fn ending(subject: &Subject<'_>, of: impl Fn(&Replica) -> bool) -> u6
     u64::try_from(replicas.filter(|(_, replica)| waits_for(replica)).count()).unwrap_or(u64::MAX)
 }
 
+/// Whether a move is given up: the other one fits there no more, or does not get ready in its time.
+fn comes_to_nothing(subject: &Subject<'_>, why: Why, new: &Replica, plan: &mut Plan) -> bool {
+    if why != Why::Misplaced || new.phase == Phase::Ready {
+        return false;
+    }
+    if new.node.is_none() && !subject.workload.unplaced.is_empty() {
+        return true;
+    }
+    let at = new.requested_ms.saturating_add(subject.workload.conduct.update.deadline_ms);
+    if subject.now_ms < at {
+        plan.again_at(at);
+        return false;
+    }
+    true
+}
+
 /// What to do about a member that has a replacement. Says whether it is still on its way.
 pub(super) fn pursue(
     subject: &Subject<'_>,
@@ -133,9 +160,12 @@ pub(super) fn pursue(
     plan: &mut Plan,
 ) -> bool {
     let Some((new_id, new)) = member.replacement else { return false };
-    let needed = needed(subject, member.replica);
-    let of_use = subject.is_current(new) && self::needed(subject, new).is_none();
-    let no_need = needed.is_none() && member.replica.phase == Phase::Ready;
+    let needed = needed(subject, member.id, member.replica);
+    let of_use = subject.is_current(new) && self::needed(subject, new_id, new).is_none();
+    let no_need = match &needed {
+        None => member.replica.phase == Phase::Ready,
+        Some((why, _)) => comes_to_nothing(subject, *why, new, plan),
+    };
     if !of_use || no_need {
         let cause = if of_use { &member.replica.cause } else { &subject.workload.cause };
         if floor.may_end(subject, new) {
@@ -146,7 +176,9 @@ pub(super) fn pursue(
     let Some((why, _)) = needed else { return true };
     let Some(ready_at) = new.ready_ms.filter(|_| new.phase == Phase::Ready) else { return true };
     let outdated = why == Why::Outdated;
-    let healthy_for = if outdated { subject.workload.conduct.update.healthy_for_ms } else { 0 };
+    // What must go from where it is does not wait for longer.
+    let waits = outdated || why == Why::Misplaced;
+    let healthy_for = if waits { subject.workload.conduct.update.healthy_for_ms } else { 0 };
     if subject.now_ms < ready_at + healthy_for {
         plan.again_at(ready_at + healthy_for);
         return true;

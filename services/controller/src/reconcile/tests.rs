@@ -15,6 +15,7 @@ use schemas::spec::{AppSpec, Condition, Overlap, Port};
 use super::*;
 
 mod floors;
+mod moves;
 mod rollouts;
 mod tasks;
 mod waiting;
@@ -89,7 +90,11 @@ impl World {
         }
         let pending: Vec<ReplicaId> = self.state().index.pending.iter().cloned().collect();
         for id in pending {
-            let only = self.state().replicas.get(&id).and_then(|replica| replica.only_node.clone());
+            let replica = self.state().replicas.get(&id);
+            let rebalance = &self.state().cluster.rebalance;
+            let moving = replica.and_then(|r| rebalance.moving(r.replaces.as_ref()?));
+            let only = replica.and_then(|replica| replica.only_node.clone());
+            let only = moving.map(|moving| moving.to.clone()).or(only);
             let lacking = |name: &NodeName| {
                 let app = self.state().apps.get(&app("shop"));
                 app.is_some_and(|a| a.workloads.values().any(|w| w.lacking.contains_key(name)))

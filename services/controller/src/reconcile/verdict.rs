@@ -81,7 +81,7 @@ impl Subject<'_> {
                 }
                 continue;
             };
-            if replacement::needed(self, replica).is_some() {
+            if replacement::needed(self, id, replica).is_some() {
                 continue;
             }
             let at = self.since(replica) + IMAGE_MS;

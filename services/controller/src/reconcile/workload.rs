@@ -112,7 +112,7 @@ pub(super) fn replace(
             (on_the_way, beside) = (on_the_way + pursued, beside + pursued);
             continue;
         }
-        match replacement::needed(subject, member.replica) {
+        match replacement::needed(subject, member.id, member.replica) {
             Some((Why::Outdated, _)) if paused => {}
             Some((Why::Outdated, _)) if member.replica.phase == Phase::Pending => {
                 never_began.push(member.id.clone());
@@ -143,6 +143,10 @@ fn begin(
     for (member, why, cause) in waiting {
         if on_the_way >= at_once {
             break;
+        }
+        // Nothing ends for a move before another one is there.
+        if *why == Why::Misplaced && (exclusive || beside >= most_beside) {
+            continue;
         }
         let first = exclusive || (replacement::stop_first(subject) && *why == Why::Outdated);
         if !first && beside < most_beside {

@@ -7,6 +7,7 @@
 mod app;
 mod command;
 mod node;
+mod rebalance;
 mod replica;
 mod rollout;
 
@@ -81,6 +82,10 @@ pub(crate) fn apply(state: &mut State, at: &At<'_>, event: &Event) {
         Event::CommandRejected(e) => {
             state.receipt(at, &e.command, e.sequence, Some(e.problem.clone()));
         }
+        Event::RebalanceSet(e) => state.rebalance_set(at, e),
+        Event::RebalanceStarted(e) => state.rebalance_started(at, e),
+        Event::MovesPlanned(e) => state.moves_planned(at, e),
+        Event::RebalanceEnded(_) => state.rebalance_ended(at),
         Event::ConfigStored(e) => {
             state.configs.insert(e.digest.clone(), e.content_base64.clone());
         }

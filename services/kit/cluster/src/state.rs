@@ -5,6 +5,7 @@
 mod conduct;
 mod index;
 mod numbers;
+mod rebalance;
 mod rollout;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::section::{Section, hash_of};
 pub use conduct::Conduct;
 pub use index::{Index, Load};
 pub use numbers::Numbers;
+pub use rebalance::{Moving, Rebalance, Rebalancing};
 pub use rollout::{Good, Held, RolledBack, Rollout, Symptom};
 
 /// How many receipts the state holds; older ones are in the log only.
@@ -68,6 +70,9 @@ pub struct Cluster {
     /// The disk for lack of which commands that ask for more are refused.
     #[serde(default)]
     pub intake_closed: Option<IntakeClosed>,
+    /// What is moved to better nodes, and whether that begins by itself.
+    #[serde(default)]
+    pub rebalance: Rebalance,
     /// How many impossible events were met.
     pub anomalies: u64,
     /// The first of them.
@@ -119,6 +124,12 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// When its description last changed.
     pub described_at: u64,
+    /// When it joined, came back after it was lost, or was opened.
+    #[serde(default)]
+    pub came_ms: u64,
+    /// Since when it takes replicas, if it does.
+    #[serde(default)]
+    pub open_ms: u64,
     /// What last changed its status or admission.
     pub cause: Cause,
 }

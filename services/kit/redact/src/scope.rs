@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use schemas::envelope::Header;
 use schemas::event::{
     AppConverged, AppDeleteStarted, AppDeleted, AppDeployed, AppStalled, CommandAccepted,
-    CommandRejected, Event, ExecStarted, ImageResolved, ReplicaEnded, ReplicaReady, ReplicaUnready,
-    ReplicasReleased, ReplicasRequested, ReplicasRetired, ReplicasUnplaced, RolloutFailed,
-    RolloutPaused, RolloutPromoted, RolloutResumed, RolloutStepped, RunEnded, RunFailed,
-    RunStarted, WorkloadRestarted, WorkloadScaled, app_entity,
+    CommandRejected, Event, ExecStarted, ImageResolved, MovesPlanned, ReplicaEnded, ReplicaReady,
+    ReplicaUnready, ReplicasReleased, ReplicasRequested, ReplicasRetired, ReplicasUnplaced,
+    RolloutFailed, RolloutPaused, RolloutPromoted, RolloutResumed, RolloutStepped, RunEnded,
+    RunFailed, RunStarted, WorkloadRestarted, WorkloadScaled, app_entity,
 };
 use schemas::id::{AppKey, CommandId, Digest, ReplicaId};
 
@@ -159,6 +159,7 @@ fn concerns(event: &Event) -> Concerns<'_> {
         | Event::ReplicasRetired(ReplicasRetired { app, .. })
         | Event::ReplicasReleased(ReplicasReleased { app, .. })
         | Event::ReplicasUnplaced(ReplicasUnplaced { app, .. })
+        | Event::MovesPlanned(MovesPlanned { app, .. })
         | Event::ImageResolved(ImageResolved { app, .. }) => Concerns::App(app),
         Event::RunFailed(RunFailed { replica, .. })
         | Event::RunStarted(RunStarted { replica, .. })
@@ -171,6 +172,9 @@ fn concerns(event: &Event) -> Concerns<'_> {
         | Event::CommandRejected(_)
         | Event::ConfigStored(_)
         | Event::NoteAdded(_)
+        | Event::RebalanceStarted(_)
+        | Event::RebalanceSet(_)
+        | Event::RebalanceEnded(_)
         | Event::ReplicasPlaced(_)
         | Event::StrayRemoved(_)
         | Event::SequencerTaken(_)

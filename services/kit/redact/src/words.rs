@@ -47,6 +47,9 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
         Event::AppConverged(e) => {
             e.failed.iter_mut().for_each(|failed| each(Word::Told, &mut failed.reason));
         }
+        Event::MovesPlanned(e) => {
+            e.moves.iter_mut().for_each(|one| each(Word::Told, &mut one.gain));
+        }
         Event::WorkloadScaled(e) => e.reason.iter_mut().for_each(|text| each(Word::Remark, text)),
         Event::NoteAdded(e) => {
             each(Word::Remark, &mut e.text);
@@ -97,6 +100,9 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
         | Event::ReplicasRequested(_)
         | Event::ReplicasRetired(_)
         | Event::ReplicasReleased(_)
+        | Event::RebalanceStarted(_)
+        | Event::RebalanceSet(_)
+        | Event::RebalanceEnded(_)
         | Event::ConfigStored(_)
         | Event::NodeCordoned(_)
         | Event::NodeUncordoned(_)

@@ -8,6 +8,13 @@ use schemas::spec::Strategy;
 use super::when::{When, when};
 use super::{Format, Patience};
 
+/// Whether something is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
 pub(super) const UNDO: &str = "\
 Sends the commands that bring every app back to what was declared at that moment, one after the other, and
 waits for each; with --detach only for apps to end, whose ports others may want. What no command brings back is listed first: data that was written since, and images that
@@ -44,6 +51,17 @@ Examples:
   muster fork --at r184 --into incident
   muster dev --fork incident";
 
+pub(super) const REBALANCE: &str = "\
+Folds the cluster's history here and lets the real controller and the real scheduler decide over that copy,
+so that it can say what moves before anything does. Then each replica ends after another one on the better
+node is ready; min_ready holds. What is gained is room and spread: how near callers are is not looked at.
+Ctrl-C stops waiting and nothing else.
+
+Examples:
+  muster rebalance --dry-run
+  muster rebalance --app shop --reason 'n4 is new'
+  muster rebalance --continuous on";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Undo {
     /// The moment to go back to: r184, -10m, 14:03, 'yesterday 14:03', 2026-11-23T14:03:00Z
@@ -58,6 +76,25 @@ pub(crate) struct Undo {
     #[command(flatten)]
     pub(crate) patience: Patience,
     /// How to print what would be sent
+    #[arg(short, long, value_enum, default_value_t = Format::Table, requires = "dry_run")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rebalance {
+    /// Only replicas of this app: NAME or TENANT/NAME
+    #[arg(long, value_name = "APP", value_parser = AppKey::parse)]
+    pub(crate) app: Option<AppKey>,
+    /// Say what would move; send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Whether replicas move by themselves once a node has joined, come back or been opened, and stayed
+    /// for a minute
+    #[arg(long, value_enum, conflicts_with_all = ["app", "dry_run", "output"])]
+    pub(crate) continuous: Option<Switch>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+    /// How to print what would move
     #[arg(short, long, value_enum, default_value_t = Format::Table, requires = "dry_run")]
     pub(crate) output: Format,
 }

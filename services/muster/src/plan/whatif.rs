@@ -31,8 +31,8 @@ struct Answer {
 }
 
 /// How full a node is, and would be.
-#[derive(Serialize)]
-struct NodeLoad {
+#[derive(Debug, Serialize)]
+pub(super) struct NodeLoad {
     node: NodeName,
     state: String,
     replicas: Change<u64>,
@@ -159,7 +159,7 @@ fn edit(
 }
 
 /// Every node that there is, or would be.
-fn loads(before: &State, after: &State) -> Vec<NodeLoad> {
+pub(super) fn loads(before: &State, after: &State) -> Vec<NodeLoad> {
     let load = |state: &State, name: &NodeName| state.index.loads.get(name).cloned();
     after
         .nodes
@@ -178,6 +178,25 @@ fn loads(before: &State, after: &State) -> Vec<NodeLoad> {
         .collect()
 }
 
+/// How full nodes are and would be, for people.
+pub(super) fn told(nodes: &[NodeLoad]) -> String {
+    let arrow = |change: &Change<u64>, say: fn(u64) -> String| match change {
+        Change { from, to } if from == to => say(*to),
+        Change { from, to } => format!("{} → {}", say(*from), say(*to)),
+    };
+    let row = |node: &NodeLoad| {
+        vec![
+            node.node.to_string(),
+            crate::colour::state(&node.state),
+            arrow(&node.replicas, |n| n.to_string()),
+            arrow(&node.cpu_milli, |n| format!("{n}m")),
+            arrow(&node.memory_bytes, bytes),
+        ]
+    };
+    let rows: Vec<_> = nodes.iter().map(row).collect();
+    table(&["NODE", "STATUS", "REPLICAS", "CPU", "MEMORY"], &rows)
+}
+
 impl Answer {
     /// For people.
     fn told(&self) -> String {
@@ -188,22 +207,8 @@ impl Answer {
         if self.items.is_empty() {
             text.push_str("No app would change.\n");
         }
-        let arrow = |change: &Change<u64>, say: fn(u64) -> String| match change {
-            Change { from, to } if from == to => say(*to),
-            Change { from, to } => format!("{} → {}", say(*from), say(*to)),
-        };
-        let row = |node: &NodeLoad| {
-            vec![
-                node.node.to_string(),
-                crate::colour::state(&node.state),
-                arrow(&node.replicas, |n| n.to_string()),
-                arrow(&node.cpu_milli, |n| format!("{n}m")),
-                arrow(&node.memory_bytes, bytes),
-            ]
-        };
-        let rows: Vec<_> = self.nodes.iter().map(row).collect();
         text.push('\n');
-        text.push_str(&table(&["NODE", "STATUS", "REPLICAS", "CPU", "MEMORY"], &rows));
+        text.push_str(&told(&self.nodes));
         text.push_str(&format!("\nAs of r{}. Nothing was written.\n", self.at.position));
         text
     }

@@ -103,6 +103,10 @@ impl World {
 
     /// Whether every app has got where it goes.
     fn is_settled(&self) -> bool {
+        // Where one app is looked after, what others would do for a move does not happen here.
+        if self.only.is_none() && self.ledger.fold.state().cluster.rebalance.now.is_some() {
+            return false;
+        }
         let mut apps = self.ledger.fold.state().apps.iter().filter(|(key, _)| self.cares_for(key));
         apps.all(|(_, app)| matches!(app.status, AppStatus::Converged | AppStatus::Stalled { .. }))
     }

@@ -408,7 +408,7 @@ fn plainly(state: &State, max: usize) -> BTreeMap<ReplicaId, NodeName> {
                 let at = Candidate { name, node, load, of_workload, replaced };
                 let alike = of.iter().filter(|other| value(other) == value(name)).count();
                 let alike = if spec.placement.spread_over.is_some() { alike } else { 0 };
-                let full = fullness_permille(&at);
+                let full = fullness_permille(node, load);
                 let score = match spec.placement.strategy {
                     Strategy::Spread => (alike, of_workload, full, load.replicas),
                     Strategy::BinPack => (alike, 1_000 - full, u64::MAX - load.replicas, 0),

@@ -1,6 +1,6 @@
 //! Whatever comes together, no decision leaves fewer ready replicas than `min_ready`.
 
-use schemas::event::{NodeSuspected, NodeUncordoned, ReplicaUnready};
+use schemas::event::{NodeSuspected, NodeUncordoned, RebalanceStarted, ReplicaUnready};
 use schemas::spec::{Step, Update, UpdateStrategy};
 
 use super::*;
@@ -79,7 +79,23 @@ fn happen(world: &mut World, dice: &mut Dice) {
     let name = if dice.below(2) == 0 { node("n1") } else { node("n2") };
     let status = world.state().nodes.get(&name).map(|node| node.status);
     let lost = status == Some(cluster::state::NodeStatus::Lost);
-    match dice.below(10) {
+    match dice.below(12) {
+        10 | 11 => {
+            let rebalance = &world.state().cluster.rebalance;
+            let ready = world
+                .state()
+                .replicas
+                .iter()
+                .find(|(id, r)| is_serving(world.state(), r) && rebalance.moving(id).is_none());
+            let ready = ready.and_then(|(id, r)| Some((id.clone(), r.node.clone()?)));
+            if rebalance.now.is_none() {
+                let event = RebalanceStarted { app: None, nodes: Vec::new() };
+                world.history.add(&Writer::Controller, event);
+            }
+            if let Some((id, from)) = ready {
+                super::moves::plan(world, &id, from, name);
+            }
+        }
         0..=2 => {
             let spec = spec(dice);
             world.deploy(&[spec]);
@@ -112,7 +128,7 @@ fn happen(world: &mut World, dice: &mut Dice) {
 }
 
 #[test]
-fn drains_rollouts_and_losses_together_leave_enough() {
+fn drains_rollouts_moves_and_losses_together_leave_enough() {
     let mut ended = 0;
     for seed in 0..150 {
         let mut dice = Dice(seed);

@@ -60,6 +60,7 @@ impl State {
             workload.number = self.index.numbers.take(&e.app, name);
         }
         self.apps.insert(e.app.clone(), app);
+        self.all_stay(&e.app);
         self.drop_unused(&e.app);
         self.touched.apps.insert(e.app.clone());
     }
@@ -153,6 +154,7 @@ impl State {
         name: &WorkloadName,
         change: impl FnOnce(&mut Workload),
     ) {
+        self.all_stay(key);
         let done = self.apps.update(key, |app| {
             app.status = AppStatus::Converging;
             app.since_ms = at.recorded_ms;

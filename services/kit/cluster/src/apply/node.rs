@@ -19,6 +19,8 @@ impl State {
                 admission: Admission::Open,
                 labels: Default::default(),
                 described_at: at.position,
+                came_ms: at.recorded_ms,
+                open_ms: at.recorded_ms,
                 cause: cause(at),
             };
             self.nodes.insert(e.node.clone(), node);
@@ -77,7 +79,13 @@ impl State {
     /// Lawful for a node that has been removed meanwhile: nothing is left to change.
     fn change_node(&mut self, at: &At<'_>, name: &NodeName, change: impl FnOnce(&mut Node)) {
         self.nodes.update(name, |node| {
+            let (took, was_silent) = (node.takes_replicas(), node.status == NodeStatus::Suspected);
             change(node);
+            if node.takes_replicas() && !took {
+                node.open_ms = at.recorded_ms;
+                // One that was only not heard for a moment never went.
+                node.came_ms = if was_silent { node.came_ms } else { at.recorded_ms };
+            }
             node.cause = cause(at);
         });
         self.touched.nodes.insert(name.clone());

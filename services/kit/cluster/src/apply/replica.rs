@@ -150,6 +150,9 @@ impl State {
                     replica.cause = cause_of(at, replica);
                 }
             });
+            if let Some(replaced) = self.replicas.get(id).and_then(|r| r.replaces.clone()) {
+                self.stays(&replaced);
+            }
         }
         self.touched.apps.insert(e.app.clone());
     }
@@ -339,6 +342,7 @@ impl State {
     pub(crate) fn forget_replica(&mut self, id: &ReplicaId) {
         let Some(replica) = self.replicas.remove(id) else { return };
         self.index.remove(id, &replica);
+        self.move_is_over(id, &replica);
         self.touched.nodes.extend(replica.node.clone());
         self.touched.room = true;
         self.clear_unplaced(&replica.app, &replica.workload);

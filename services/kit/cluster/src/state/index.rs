@@ -53,7 +53,8 @@ impl Load {
         self.host_ports.extend(need.host_ports.iter().copied());
     }
 
-    fn remove(&mut self, need: &Need) {
+    /// One replica less.
+    pub fn remove(&mut self, need: &Need) {
         self.cpu_millis = self.cpu_millis.saturating_sub(need.cpu_millis);
         self.memory_bytes = self.memory_bytes.saturating_sub(need.memory_bytes);
         self.disk_bytes = self.disk_bytes.saturating_sub(need.disk_bytes);

@@ -110,6 +110,7 @@ fn ends(event: &Envelope) -> bool {
         Event::NodeCordoned(_) | Event::NodeUncordoned(_) | Event::NodeLabelled(_) => true,
         Event::NodeRemoved(_) | Event::NodeDeclaredLost(_) => true,
         Event::NoteAdded(_) | Event::ConfigStored(_) => true,
+        Event::RebalanceSet(_) | Event::RebalanceEnded(_) => true,
         _ => false,
     }
 }

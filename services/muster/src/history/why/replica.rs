@@ -2,7 +2,7 @@
 
 use schemas::envelope::Envelope;
 use schemas::event::{
-    Event, Outcome, ReplicaEnded, ReplicasPlaced, ReplicasReleased, ReplicasRequested,
+    Event, Move, Outcome, ReplicaEnded, ReplicasPlaced, ReplicasReleased, ReplicasRequested,
     ReplicasRetired, RequestedReplica, node_entity, replica_entity, workload_entity,
 };
 use schemas::id::ReplicaId;
@@ -217,6 +217,10 @@ impl<'a> Life<'a> {
             Some(Event::NodeLost(e)) => format!("its node {} was lost", e.node),
             Some(Event::NodeDeclaredLost(e)) => format!("its node {} was declared lost", e.node),
             Some(Event::NodeCordoned(e)) if e.drain => format!("its node {} is drained", e.node),
+            Some(Event::MovesPlanned(e)) => {
+                let mut mine = requested_moves(requested, &e.moves);
+                mine.next().map_or_else(|| "it moves to another node".to_owned(), tell::moved)
+            }
             Some(Event::AppDeployed(e)) => format!("revision {} declares it otherwise", e.revision),
             Some(Event::WorkloadRestarted(_)) => "its workload is restarted".to_owned(),
             Some(Event::ReplicasPlaced(e)) => format!("{} cannot get its image", e.node),
@@ -412,6 +416,18 @@ impl<'a> Life<'a> {
         let reasons = vec![format!("{} takes its place: {}", new.id, self.why_replaced(event)?)];
         self.case.part("Why it was replaced", reasons, event, Some(self.id)).map(Some)
     }
+}
+
+/// Of these moves those that a request is for.
+fn requested_moves<'a>(
+    requested: &'a Envelope,
+    moves: &'a [Move],
+) -> impl Iterator<Item = &'a Move> {
+    let replicas = match &requested.event {
+        Event::ReplicasRequested(e) => e.replicas.as_slice(),
+        _ => &[],
+    };
+    moves.iter().filter(|one| replicas.iter().any(|r| r.replaces.as_ref() == Some(&one.replica)))
 }
 
 /// How a replica ended, in words.

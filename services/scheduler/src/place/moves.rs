@@ -1,0 +1,162 @@
+//! Which replicas another node is better for: where one more would go by the rules of a round, and
+//! whether anything is gained by having it there.
+//!
+//! What a move may change is, in this order: how a workload is spread over a label, how over nodes, how
+//! evenly nodes are full, and how many replicas they have, each as a sum of squares. A move makes the
+//! first of these that it changes smaller. So no placement ever comes again, and moving ends.
+
+mod gain;
+mod stays;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use cluster::State;
+use cluster::state::{Admission, App, Load, NodeStatus, Phase, Rebalancing, Replica, Workload};
+use schemas::event::{Move, MovesPlanned};
+use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
+
+use super::{Crowd, Placing, Round, spots};
+use crate::filter::Wanted;
+
+pub use stays::{Stays, stays};
+
+/// How many replicas are moved at a time; of a workload it is one.
+pub const MOVES_AT_ONCE: usize = 4;
+
+/// For how long a move may take beyond what its workload says of it, in ms.
+const PATIENCE_MS: u64 = 60_000;
+
+/// What should be moved next: none when nothing is gained by any move.
+#[must_use]
+pub fn moves(state: &State, of: &Rebalancing, now_ms: u64) -> Vec<MovesPlanned> {
+    let mut plan = Plan::new(state, of, now_ms);
+    for (key, app) in state.apps.iter().filter(|(key, _)| is_meant(of.app.as_ref(), key)) {
+        for (name, workload) in &app.workloads {
+            if plan.moves.len() < MOVES_AT_ONCE {
+                plan.consider(key, app, name, workload);
+            }
+        }
+    }
+    plan.moves
+}
+
+fn is_meant(only: Option<&AppKey>, key: &AppKey) -> bool {
+    only.is_none_or(|only| only == key)
+}
+
+/// Until when what was planned may be on its way, in ms since 1970; none when nothing is.
+#[must_use]
+pub fn on_the_way(state: &State, of: &Rebalancing) -> Option<u64> {
+    let known = of.moves.iter().filter_map(|(id, moving)| Some((state.replicas.get(id)?, moving)));
+    let known = known.filter(|(replica, _)| !state.is_unknown(replica));
+    let ends = known.map(|(replica, moving)| {
+        let workload =
+            state.apps.get(&replica.app).and_then(|a| a.workloads.get(&replica.workload));
+        let conduct = workload.map(|workload| &workload.conduct);
+        let may = conduct.map_or(0, |conduct| {
+            let update = &conduct.update;
+            let comes = update.deadline_ms.saturating_add(update.healthy_for_ms);
+            comes.saturating_add(conduct.drain_ms)
+        });
+        moving.since_ms.saturating_add(may).saturating_add(PATIENCE_MS)
+    });
+    ends.max()
+}
+
+/// A plan in the making.
+struct Plan<'a> {
+    state: &'a State,
+    of: &'a Rebalancing,
+    /// Nodes as the replicas that are to come will find them.
+    placing: Placing<'a>,
+    /// Nodes as they will be when all is over.
+    after: Vec<Load>,
+    moves: Vec<MovesPlanned>,
+}
+
+/// A replica that may be moved, of those that are alike on its node.
+type Source<'a> = (&'a ReplicaId, &'a Replica);
+
+impl<'a> Plan<'a> {
+    fn new(state: &'a State, of: &'a Rebalancing, now_ms: u64) -> Self {
+        let placing = Placing {
+            state,
+            now_ms,
+            spots: spots(state),
+            placed: BTreeMap::new(),
+            of_workload: BTreeMap::new(),
+            round: Round::default(),
+        };
+        let after = placing.spots.iter().map(|spot| spot.load.clone().into_owned()).collect();
+        Self { state, of, placing, after, moves: Vec::new() }
+    }
+
+    /// Plans the move of a workload that gains most, if any gains anything.
+    fn consider(&mut self, key: &'a AppKey, app: &'a App, name: &'a WorkloadName, w: &'a Workload) {
+        let Some(spec) = app.specs.get(&w.spec).filter(|_| w.declared) else { return };
+        if stays::why(self.state, key, app, name, w).is_some() {
+            return;
+        }
+        let Some(sources) = self.sources(key, name) else { return };
+        let Some((_, first)) = sources.values().next() else { return };
+        let wanted = Wanted {
+            app,
+            spec,
+            need: &first.need,
+            only_node: None,
+            lacking: Some(&w.lacking),
+            now_ms: self.placing.now_ms,
+        };
+        let crowd = Crowd::of(&self.placing, key, name, spec);
+        let nodes = 0..self.placing.spots.len();
+        let best = self.placing.fitting(nodes, &wanted, &crowd, &mut Vec::new()).pop();
+        let Some(Reverse((_, to))) = best else { return };
+        let gains = sources.iter().filter_map(|(from, source)| {
+            Some((self.gain(&crowd, &source.1.need, *from, to)?, *from, *source))
+        });
+        // Of two that gain the same, the first node's.
+        let most = gains.max_by(|a, b| (a.0.by, Reverse(a.1)).cmp(&(b.0.by, Reverse(b.1))));
+        let Some((gain, from, (id, replica))) = most else { return };
+        self.placing.spots[to].load.to_mut().add(&replica.need);
+        self.after[to].add(&replica.need);
+        self.after[from].remove(&replica.need);
+        let one = Move {
+            replica: id.clone(),
+            from: self.placing.spots[from].name.clone(),
+            to: self.placing.spots[to].name.clone(),
+            gain: gain.told,
+            pulls: !self.has_image(self.placing.spots[to].name, &spec.image),
+        };
+        let (app, workload) = (key.clone(), name.clone());
+        self.moves.push(MovesPlanned { app, workload, moves: vec![one] });
+    }
+
+    /// One replica of each node that it may be moved from. None when a move of the workload has come
+    /// to nothing already.
+    fn sources(&self, key: &AppKey, name: &WorkloadName) -> Option<BTreeMap<usize, Source<'a>>> {
+        let mut sources = BTreeMap::new();
+        for (id, replica) in self.state.replicas_of(key, name).filter(|(_, r)| r.retired.is_none())
+        {
+            if self.of.stayed.contains(id) {
+                return None;
+            }
+            let at = self.placing.at(replica.node.as_ref()?)?;
+            let node = self.placing.spots[at].node;
+            // A drain takes it away from there by itself.
+            let stands = node.status == NodeStatus::Ready && node.admission != Admission::Draining;
+            if stands && replica.phase == Phase::Ready {
+                sources.entry(at).or_insert((id, replica));
+            }
+        }
+        Some(sources)
+    }
+
+    fn has_image(&self, node: &NodeName, image: &str) -> bool {
+        let mut there = self.state.replicas_on(node);
+        there.any(|(_, r)| self.state.spec_of(r).is_some_and(|spec| spec.image == image))
+    }
+}
+
+#[cfg(test)]
+mod tests;
