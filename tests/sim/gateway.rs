@@ -12,7 +12,7 @@ use gateway::table::{Endpoint, Table};
 use node_agent::engine::container_name;
 use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
-use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn};
+use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn, Standing};
 
 use crate::dice::Dice;
 
@@ -150,7 +150,8 @@ impl Gateway {
         }
         serving.told = Some((now_ms, place, open.clone()));
         serving.reports_since_ms.get_or_insert(now_ms);
-        Some(GatewayReport { node, instance, place, open })
+        let standing = Standing::default();
+        Some(GatewayReport { node, instance, standing, place, open })
     }
 
     /// It is heard no more for a while.

@@ -41,6 +41,9 @@ pub struct Config {
     /// when they change.
     #[arg(long, env = "MUSTER_CERTIFICATES", value_name = "DIR")]
     pub certificates: Option<PathBuf>,
+    /// How long what is open may go on when another gateway has taken over, in ms.
+    #[arg(long, env = "MUSTER_DRAIN_MS", default_value_t = 60_000)]
+    pub drain_ms: u64,
     /// Writes a line about every request of HTTP.
     #[arg(long, env = "MUSTER_ACCESS_LOG")]
     pub access_log: bool,

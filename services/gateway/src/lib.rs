@@ -7,6 +7,9 @@
 //! under way on each replica, [`numbers`] what went there. [`inside`] serves workloads by name to the
 //! containers of its machine.
 //!
+//! [`handover`] lets the next process take over without a gap, and `last` keeps what was known for one
+//! that starts alone.
+//!
 //! [`report`] says which table is served by, and what is under way where it does not lead any more.
 //!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
@@ -14,6 +17,7 @@
 pub mod balance;
 pub mod config;
 pub mod follow;
+pub mod handover;
 pub mod inside;
 pub mod numbers;
 pub mod open;
@@ -25,6 +29,7 @@ pub mod table;
 mod certificates;
 mod detect;
 mod http;
+mod last;
 mod pool;
 mod proxy;
 mod site;
@@ -36,4 +41,4 @@ mod web;
 
 pub use config::Config;
 pub use pool::Shared;
-pub use service::run;
+pub use service::{run, run_in_turn};

@@ -15,6 +15,7 @@ use schemas::spec::{AppProtocol, Balance};
 use tokio::sync::watch;
 
 use crate::balance::{Balancer, How, mark};
+use crate::handover::Handover;
 use crate::http::stick::{self, Who};
 use crate::numbers::Tally;
 use crate::open::{Held, Open};
@@ -44,14 +45,18 @@ pub struct Shared {
     pub requests: Arc<AtomicU64>,
     /// Whether a line is written about every request.
     pub access_log: bool,
+    /// What is listened on, for the next process.
+    pub handover: Handover,
+    /// How long what is open may go on when that has taken over, in ms.
+    pub drain_ms: u64,
 }
 
 impl Shared {
     /// What the ports of a node share, before anything was counted.
     #[must_use]
-    pub fn of(node: NodeName, access_log: bool) -> Self {
+    pub fn of(node: NodeName, access_log: bool, handover: Handover, drain_ms: u64) -> Self {
         let (open, tally) = (Open::default(), Tally::default());
-        Self { node, open, tally, requests: Arc::default(), access_log }
+        Self { node, open, tally, requests: Arc::default(), access_log, handover, drain_ms }
     }
 }
 

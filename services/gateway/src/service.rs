@@ -4,15 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
+use cluster::Fold;
 use runtime::tasks::Tasks;
-use runtime::{Admin, Failure, Shutdown, history, reader};
+use runtime::{Admin, Failure, Shutdown, history, process, reader};
 use schemas::id::NodeName;
+use schemas::place::Place;
 use schemas::registry::Role;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::follow::{Follower, Need};
+use crate::handover::offer::Offer;
+use crate::handover::take::Before;
+use crate::handover::{self, Handover};
 use crate::inside::Inside;
+use crate::last::Last;
 use crate::pool::Shared;
 use crate::ports::Doors;
 use crate::table::Table;
@@ -30,21 +36,47 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long to wait before history is read again from its beginning.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Runs a gateway until it is asked to stop.
+/// How long a table of now is waited for before the last one that was known is served by.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// The same while the gateway before us still serves.
+const RELIEF: Duration = Duration::from_secs(5);
+
+/// Runs a gateway until it is asked to stop, or another one has taken over and what was open has ended.
 ///
 /// # Errors
 ///
 /// When the bus will not do.
 pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(), Failure> {
+    run_in_turn(config, Handover::default(), admin, shutdown).await
+}
+
+/// The same, for one who wants to know when another one takes over.
+///
+/// # Errors
+///
+/// When the bus will not do.
+pub async fn run_in_turn(
+    config: Config,
+    handover: Handover,
+    admin: Admin,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let role = Role::Gateway(config.node.clone());
     let name = role.user();
     admin.readiness.set(&name, Some("NATS".to_owned()));
-    let shared = Shared::of(config.node.clone(), config.access_log);
+    let range = (!config.no_names).then_some(config.service_range);
+    let path = handover::path(&config.settings.state_dir, &config.node);
+    let before = handover.ask(&path, config.listen, range).await;
+    let shared =
+        Shared::of(config.node.clone(), config.access_log, handover.clone(), config.drain_ms);
     let (tables, seen) = watch::channel(Table::default());
     let (served, serving) = watch::channel(Table::default());
     let inside = Arc::new(Inside::new(config.service_range, shared.clone()));
     let mut tasks = Tasks::default();
-    if !config.no_names {
+    if config.no_names {
+        inside.settled.send_replace(true);
+    } else {
         let (resolvers, stop) = (config.resolvers.clone(), shutdown.clone());
         let names = inside.clone().serve(name.clone(), resolvers, admin.clone(), stop);
         tasks.spawn("inside", names);
@@ -57,36 +89,118 @@ pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(),
         certificates: config.certificates.clone(),
     };
     let (to_serve, stop) = (shared.clone(), shutdown.clone());
-    tasks.spawn("ports", ports::serve(doors, to_serve, inside, seen, served, admin.clone(), stop));
-    let on_the_bus = async move {
-        let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
+    let serve = ports::serve(doors, to_serve, inside.clone(), seen, served, admin.clone(), stop);
+    tasks.spawn("ports", serve);
+    // What follows history and reports goes on until the last of what is open has ended.
+    let (stopper, done) = Shutdown::new();
+    let mut others = Tasks::default();
+    let last = Last::of(&config.settings.state_dir, &config.node);
+    let patience = if before.is_some() { RELIEF } else { FRESH };
+    let in_turn = take_turn(handover.clone(), before, serving.clone(), inside);
+    let offer = Offer { handover, path, listen: config.listen, range };
+    let stop = done.clone();
+    others.spawn("hand-over", async move {
+        tokio::select! {
+            () = stop.requested() => return Ok(()),
+            () = in_turn => {}
+        }
+        offer.run(stop).await
+    });
+    let known = last.read();
+    let known_table =
+        known.clone().and_then(|fold| Follower::new(fold, config.node.clone()).last_known());
+    let (late, stop) = (tables.clone(), done.clone());
+    others.spawn("what was known last", async move {
+        tokio::select! {
+            () = stop.requested() => return Ok(()),
+            () = tokio::time::sleep(patience) => {}
+        }
+        serve_last_known(known_table, &late);
+        Ok(())
+    });
+    others.spawn("history and reports", async move {
+        let Some(bus) = config.settings.connect(&role, &done).await? else { return Ok(()) };
         tokio::try_join!(
-            follow(&bus, &role, &config.node, &tables, &admin, &shutdown),
-            report::tell(&bus, &config.node, serving, shared.open.clone(), &admin, &shutdown),
-            report::traffic(&bus, &shared, &shutdown),
+            follow(&bus, &role, &config.node, (known, last), &shared, &tables, &admin, &done),
+            report::tell(&bus, &config.node, serving, &shared, &admin, &done),
+            report::traffic(&bus, &shared, &done),
         )
         .map(|_| ())
-    };
-    tasks.spawn("history and reports", on_the_bus);
-    tasks.all().await
+    });
+    loop {
+        tokio::select! {
+            ended = tasks.ended() => match ended {
+                Some((name, ended)) => ended.map_err(|error| named(&name, error.as_ref()))?,
+                None => break,
+            },
+            Some((name, ended)) = others.ended() => {
+                ended.map_err(|error| named(&name, error.as_ref()))?;
+            }
+        }
+    }
+    stopper.stop();
+    others.all().await
+}
+
+fn named(task: &str, error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    format!("{task}: {}", process::chain(error))
+}
+
+/// Has the gateway before us let go as soon as we serve.
+async fn take_turn(
+    handover: Handover,
+    before: Option<Before>,
+    mut serving: watch::Receiver<Table>,
+    inside: Arc<Inside>,
+) {
+    let Some(mut before) = before else { return };
+    let mut settled = inside.settled.subscribe();
+    // Neither ends before there is one who serves.
+    let _ = serving.wait_for(|table| table.place != Place::START).await;
+    let _ = settled.wait_for(|settled| *settled).await;
+    handover.let_go(&mut before).await;
+}
+
+/// Serves by the last table that was known, if there is none of now.
+fn serve_last_known(known: Option<Table>, tables: &watch::Sender<Table>) {
+    let Some(known) = known else { return };
+    let place = known.place;
+    let served = tables.send_if_modified(|table| {
+        let none = table.place == Place::START;
+        if none {
+            *table = known;
+        }
+        none
+    });
+    if served {
+        tracing::warn!(%place, "history is not heard: serving by what was known last");
+    }
 }
 
 /// Follows history for as long as it takes. The last table stays while there is no newer one.
+#[expect(clippy::too_many_arguments, reason = "it is the wiring")]
 async fn follow(
     bus: &Bus,
     role: &Role,
     node: &NodeName,
+    (mut known, mut last): (Option<Fold>, Last),
+    shared: &Shared,
     tables: &watch::Sender<Table>,
     admin: &Admin,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
     let name = role.user();
     loop {
-        let fold = history::snapshot(bus).await.unwrap_or_default();
+        let fold = match known.take() {
+            Some(known) => known,
+            None => history::snapshot(bus).await.unwrap_or_default(),
+        };
         let reading = Reading {
             name: &name,
             bus,
             follower: Follower::new(fold, node.clone()),
+            last: &mut last,
+            over: shared.handover.over(),
             tables,
             admin,
             heard: reader::Heard::default(),
@@ -109,6 +223,9 @@ struct Reading<'a> {
     name: &'a str,
     bus: &'a Bus,
     follower: Follower,
+    last: &'a mut Last,
+    /// The next one keeps what is known.
+    over: Shutdown,
     tables: &'a watch::Sender<Table>,
     admin: &'a Admin,
     heard: reader::Heard,
@@ -150,6 +267,10 @@ impl Reading<'_> {
                     *last = table;
                     differs
                 });
+                self.last.changed();
+            }
+            if !self.over.is_requested() {
+                self.last.keep(self.follower.fold()).await;
             }
             self.tell();
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,6 +13,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::{Failure, Metrics, Shutdown};
+
+/// How long to wait before an address is tried again that another process has.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What a process waits for, by the thing that waits. Ready when nothing waits. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +88,32 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// The same, and waits for the address as long as another process has it.
+    ///
+    /// # Errors
+    ///
+    /// When the address is not loopback, or cannot be had for another reason.
+    pub async fn serve_in_turn(
+        self,
+        address: SocketAddr,
+        shutdown: Shutdown,
+    ) -> Result<(), Failure> {
+        let mut told = false;
+        while let Err(error) = std::net::TcpListener::bind(address)
+            && error.kind() == std::io::ErrorKind::AddrInUse
+        {
+            if !told {
+                tracing::info!(%address, "the health page waits: another process has its address");
+            }
+            told = true;
+            tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+        self.serve(address, shutdown).await
+    }
+
     /// Serves the page until asked to stop.
     ///
     /// # Errors
