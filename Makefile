@@ -14,7 +14,7 @@ WEB := tests/web/main.rs
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## install what is missing on this machine, and start the container engine (as root)
@@ -65,10 +65,16 @@ bench: images ## measure speed and size, each figure beside its yardstick; ARGS=
 	cargo build --workspace --release
 	@target/release/muster-bench $(ARGS)
 
+.PHONY: bench-gateway
+bench-gateway: setup ## measure the gateway beside HAProxy and nginx on one core (as root; needs two cores)
+	@infra/rivals.sh
+	cargo build --release -p gateway -p bench
+	@target/release/muster-bench --only gateway $(ARGS)
+
 .PHONY: torture
-torture: setup ## kill, cut the power, fill disks, and see what holds (as root); ARGS='--list' shows which
-	cargo build --workspace
-	@target/debug/muster-torture $(ARGS)
+torture: images ## kill, cut the power, fill disks, and see what holds (as root); ARGS='--list' shows which
+	cargo build --workspace --release
+	@target/release/muster-torture $(ARGS)
 
 .PHONY: clean
 clean: ## delete what cargo built (.tools/ stays)

@@ -2,7 +2,7 @@
 # Makes the images that the tests and the demonstration run: tests/web/main.rs as one static binary, imported into the
 # engine that DOCKER_HOST names (no registry is needed). An image that is up to date is left alone and keeps its id.
 #
-#   infra/image.sh [NAME:TAG ...]   default: muster/web:1 muster/web:2 muster/web:3, which differ in their VERSION only
+#   infra/image.sh [NAME:TAG ...]   default: muster/web:1 to muster/web:4, which differ in their VERSION only
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -42,7 +42,7 @@ import() {
   say "$name imported"
 }
 
-(($#)) || set -- muster/web:1 muster/web:2 muster/web:3
+(($#)) || set -- muster/web:{1..4}
 for name; do
   [[ $name =~ ^[a-z0-9./_-]+:[A-Za-z0-9._-]+$ ]] || die "'$name' is not a NAME:TAG, like muster/web:1"
 done

@@ -27,6 +27,9 @@ nftables         command -v nft
 util-linux       command -v nsenter
 procps           command -v ps
 busybox-static   command -v busybox
+pebble           command -v pebble
+curl             command -v curl
+openssl          command -v openssl
 gcc              command -v cc
 libc6-dev        test -e /usr/lib/$(uname -m)-linux-gnu/libc.a
 python3-venv     /usr/bin/python3 -c "import ensurepip, venv"

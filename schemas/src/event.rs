@@ -25,7 +25,7 @@ pub use about::{
 };
 pub use parts::{
     Endpoint, Evidence, Measured, NodeDescription, Outcome, PassedOver, RequestedReplica,
-    RetireReason, Unfit,
+    RetireReason, TaskFailed, Unfit,
 };
 
 /// The most entries in one event; a larger decision is split.
@@ -179,6 +179,9 @@ events! {
         app: AppKey,
         /// The revision that runs.
         revision: u64,
+        /// Jobs of its rollout that failed after all else was as declared, and let it be.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        failed: Vec<TaskFailed>,
     }
     /// An app does not get to what was declared.
     AppStalled by By::Controller => {

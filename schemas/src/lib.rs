@@ -26,3 +26,4 @@ pub mod read;
 pub mod registry;
 pub mod stream;
 pub mod subject;
+pub mod tls;

@@ -194,6 +194,9 @@ pub struct WorkloadView {
     pub ready: u64,
     /// How many completed, for a job.
     pub completed: u64,
+    /// Of whose rollouts it is a job, and how far: `before web: done`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     /// Why replicas fit nowhere, when they do not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unplaced: Vec<String>,

@@ -118,6 +118,9 @@ pub fn permissions(role: &Role) -> Permissions {
                 &format!("muster.v1.rpt.traffic.{node}"),
             ]);
             read(&stream::EVENTS, &mut may.publish);
+            // Gateways trust each other with what they order; keys are sealed all the same.
+            may.publish(&["muster.v1.tls.>"]);
+            read(&stream::TLS, &mut may.publish);
         }
         Role::User(name) => {
             may.publish(&["muster.v1.cmd.*.*", "muster.v1.api.>", "muster.v1.log.>", "$SRV.>"]);
@@ -127,6 +130,11 @@ pub fn permissions(role: &Role) -> Permissions {
             }
             // Not to read it: to see that its settings are right.
             may.publish(&[&format!("$JS.API.STREAM.INFO.{}", stream::APPEND.name)]);
+            // How orders go, and neither certificates nor accounts.
+            may.publish(&[
+                &format!("$JS.API.STREAM.INFO.{}", stream::TLS.name),
+                &format!("$JS.API.DIRECT.GET.{}.muster.v1.tls.order.>", stream::TLS.name),
+            ]);
             let listen = ["muster.v1.evt.>", "muster.v1.cmd.>", "muster.v1.rpt.>"];
             may.subscribe.extend(listen.map(str::to_owned));
         }
@@ -223,7 +231,7 @@ pub fn messages() -> Vec<Message> {
         readers,
     };
     let (nodes, reports) = (Some(stream::NODES.name), Some(stream::REPORTS.name));
-    let append = Some(stream::APPEND.name);
+    let (append, tls) = (Some(stream::APPEND.name), Some(stream::TLS.name));
     let rest = [
         other(
             "Request",
@@ -305,6 +313,17 @@ pub fn messages() -> Vec<Message> {
             "its service",
             "its other instances",
         ),
+        other("Challenge", "tls", "muster.v1.tls.challenge.<host>", tls, "a gateway", "gateways"),
+        other("Order", "tls", "muster.v1.tls.order.<host>", tls, "a gateway", "gateways, anyone"),
+        other(
+            "Certificate",
+            "tls",
+            "muster.v1.tls.certificate.<host>",
+            tls,
+            "a gateway",
+            "gateways",
+        ),
+        other("Account", "tls", "muster.v1.tls.account.<digest>", tls, "a gateway", "gateways"),
         other("Ask", "live", "muster.v1.log.<node>.<replica>", None, "anyone", "the node's agent"),
         other("Ask", "live", "muster.v1.exec.<node>.<replica>", None, "anyone", "the node's agent"),
         other("Part", "live", "the reply subject of an Ask", None, "the node's agent", "its asker"),
@@ -373,6 +392,12 @@ mod tests {
         assert!(may_publish(&gateway, "$JS.API.CONSUMER.CREATE.MUSTER_EVENTS.x"));
         assert!(may_publish(&gateway, "muster.v1.rpt.gateway.n1"));
         assert!(!may_publish(&gateway, "muster.v1.rpt.gateway.n2"));
+        let sealed = "$JS.API.DIRECT.GET.MUSTER_TLS.muster.v1.tls.certificate.shop.example";
+        assert!(may_publish(&gateway, "muster.v1.tls.order.shop.example"));
+        for role in others.iter().filter(|role| !matches!(role, Role::Gateway(_))) {
+            assert!(!may_publish(role, "muster.v1.tls.order.shop.example"), "{role:?}");
+            assert!(!may_publish(role, sealed), "{role:?}");
+        }
         for subject in ["muster.v1.append.agent.n1", "muster.v1.cmd.app.deploy", "muster.v1.rpt.x"]
         {
             assert!(!may_publish(&gateway, subject), "{subject}");

@@ -5,6 +5,7 @@
 
 mod autoscale;
 mod port;
+mod task;
 mod traffic;
 mod update;
 
@@ -17,6 +18,7 @@ use crate::id::{AppName, Digest, VolumeName, WorkloadName};
 
 pub use autoscale::Autoscale;
 pub use port::{AppProtocol, Port, Protocol};
+pub use task::{Task, When};
 pub use traffic::{Balance, Open, Route, Tls};
 pub use update::{Step, Strategy as UpdateStrategy, Update};
 
@@ -118,6 +120,9 @@ pub struct WorkloadSpec {
     /// Which other apps reach it by its name. Default: none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub open: Open,
+    /// Makes a job a part of the rollouts of another workload. Default: it is one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
     /// When to pull the image.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pull: Pull,
@@ -192,6 +197,7 @@ impl WorkloadSpec {
             routes: Vec::new(),
             balance: Balance::default(),
             open: Open::default(),
+            task: None,
             pull: Pull::default(),
             autoscale: None,
             overlap: Overlap::default(),
@@ -212,6 +218,7 @@ impl WorkloadSpec {
             routes: Vec::new(),
             balance: Balance::default(),
             open: Open::default(),
+            task: None,
             autoscale: None,
             overlap: Overlap::default(),
             priority: 0,

@@ -134,5 +134,23 @@ pub const REPORTS: StreamSpec = StreamSpec {
     why: "only the newest observation of a thing is worth keeping",
 };
 
+/// Certificates that gateways ordered, sealed, and how orders go: the newest of each.
+pub const TLS: StreamSpec = StreamSpec {
+    name: "MUSTER_TLS",
+    subjects: &["muster.v1.tls.>"],
+    storage: Storage::File,
+    discard_new: false,
+    max_age_s: 0,
+    max_bytes: 256 * MIB,
+    max_messages: -1,
+    max_messages_per_subject: 1,
+    max_message_bytes: 256 * 1024,
+    max_consumers: 1_000,
+    allow_direct: true,
+    republish: None,
+    deny_delete: false,
+    why: "private keys are for gateways and no part of history; what is lost is ordered again",
+};
+
 /// Every stream.
-pub const ALL: [&StreamSpec; 5] = [&COMMANDS, &APPEND, &EVENTS, &NODES, &REPORTS];
+pub const ALL: [&StreamSpec; 6] = [&COMMANDS, &APPEND, &EVENTS, &NODES, &REPORTS, &TLS];

@@ -2,13 +2,16 @@
 //!
 //! Without them these tests fail, and say to run `make setup`; they never skip.
 
+mod acme;
 mod agent;
 mod autoscale;
+mod autoscale_traffic;
 mod back;
 mod bad_input;
 mod bundle;
 mod cli;
 mod compose;
+mod compose_hosts;
 mod dev;
 mod drain;
 mod fork;
@@ -16,6 +19,7 @@ mod history;
 mod http;
 mod inside;
 mod inside_hosts;
+mod jobs;
 mod leaving;
 mod life;
 mod metrics;
@@ -27,5 +31,6 @@ mod python;
 mod registry;
 mod rollouts;
 mod runbooks;
+mod streams;
 mod takeover;
 mod terminal;

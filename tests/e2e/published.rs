@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tests::cluster::{Cluster, free_port, get, text};
+use tests::load::{Load, Mix};
 
-/// How often what is asked again and again is asked.
-const PAUSE: Duration = Duration::from_millis(2);
+/// How many requests there are at least while something is done.
+const LEAST: u64 = 200;
 
 /// The web app with its port published.
 fn shop(cluster: &Cluster, port: u16) -> String {
@@ -45,49 +42,6 @@ fn alive(cluster: &Cluster) -> BTreeSet<String> {
     addresses.filter_map(|at| Some(get(at, "/").ok()?.1.trim().to_owned())).collect()
 }
 
-/// Clients that ask again and again, each time on a new connection.
-struct Load {
-    over: Arc<AtomicBool>,
-    asked: Arc<AtomicU32>,
-    clients: Vec<JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    fn start(port: u16) -> Self {
-        let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-        let client = || {
-            let (over, asked) = (over.clone(), asked.clone());
-            std::thread::spawn(move || {
-                let mut failures = Vec::new();
-                while !over.load(Ordering::Relaxed) {
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    failures.extend(who(port).err().map(|error| error.to_string()));
-                    std::thread::sleep(PAUSE);
-                }
-                failures
-            })
-        };
-        let clients = (0..4).map(|_| client()).collect();
-        Self { over, asked, clients }
-    }
-
-    /// Ends it: how many requests there were, and how those that failed did.
-    fn end(self) -> (u32, Vec<String>) {
-        self.over.store(true, Ordering::Relaxed);
-        let ended = self.clients.into_iter().map(|client| client.join().expect("it ends"));
-        let failures = ended.flatten().collect();
-        (self.asked.load(Ordering::Relaxed), failures)
-    }
-}
-
-/// None may fail: an app here ends at once on SIGTERM, but none is asked to before the gateway has let go
-/// of it.
-fn none(what: &str, (asked, failures): (u32, Vec<String>)) {
-    println!("{what}: {} of {asked} requests failed: {failures:?}", failures.len());
-    assert!(asked > 200, "{what}: only {asked} requests");
-    assert!(failures.is_empty(), "{what}: {} of {asked} failed: {failures:?}", failures.len());
-}
-
 #[test]
 fn requests_reach_the_replicas_there_are_while_they_change() {
     let cluster = Cluster::start(2);
@@ -98,31 +52,31 @@ fn requests_reach_the_replicas_there_are_while_they_change() {
         found.len() == 3 && found == alive(cluster)
     });
 
-    let load = Load::start(port);
+    let load = Load::on(port, Mix::GetsAndPosts);
     for count in ["web=5", "web=1", "web=3"] {
         let _ = cluster.ok(&["scale", cluster.app(), count]);
     }
-    none("scaling", load.end());
+    load.end_after(LEAST).is_all_well("scaling", LEAST);
     cluster.until("only those that live answer", |cluster| {
         let found = everyone(port, 60);
         found.len() == 3 && found == alive(cluster)
     });
 
-    let load = Load::start(port);
+    let load = Load::on(port, Mix::GetsAndPosts);
     deployed(&cluster, &shop(&cluster, port).replace("web:1", "web:2"));
-    none("a start-first update", load.end());
+    load.end_after(LEAST).is_all_well("a start-first update", LEAST);
     cluster.until("only the new revision answers", |cluster| {
         let found = everyone(port, 60);
         found.iter().all(|who| who.contains("version=2")) && found == alive(cluster)
     });
 
-    let load = Load::start(port);
+    let load = Load::on(port, Mix::GetsAndPosts);
     let node = cluster.nodes()[1].to_string();
     let _ = cluster.ok(&["drain", &node]);
     cluster.until("the drained node is empty", |cluster| {
         !cluster.ok(&["ps", cluster.app()]).contains(&node)
     });
-    none("a drain", load.end());
+    load.end_after(LEAST).is_all_well("a drain", LEAST);
 
     let _ = cluster.ok(&["delete", cluster.app()]);
     cluster.until("nobody listens any more", |_| {

@@ -105,9 +105,10 @@ impl Log {
         self.machine.as_ref().is_some_and(Sequencer::follows)
     }
 
-    /// Whether all that is stored is published.
-    pub(crate) fn is_level(&self) -> bool {
-        self.machine.as_ref().is_some_and(|machine| machine.backlog() == 0)
+    /// Whether all that is stored is published, and all that was published is stored.
+    pub(crate) fn is_level(&self, seen: Place) -> bool {
+        let level = |machine: &Sequencer<_, _>| machine.backlog() == 0 && machine.stored() == seen;
+        self.machine.as_ref().is_some_and(level)
     }
 
     /// Whether it has what is in the stream at a position.

@@ -15,6 +15,7 @@ use schemas::spec::{AppSpec, MountSource, Protocol, RestartPolicy, WorkloadSpec}
 pub(crate) use node::Node;
 
 use crate::rollouts::{Held, Way};
+use crate::tasks::Turn;
 
 /// Everything the checks know.
 #[derive(Debug, Default)]
@@ -67,6 +68,7 @@ pub(crate) struct Workload {
     pub(crate) completed: u64,
     pub(crate) unplaced: Vec<Unfit>,
     pub(crate) held: Held,
+    pub(crate) turn: Turn,
 }
 
 /// A replica that has not ended.
@@ -201,7 +203,10 @@ impl Model {
             Event::AppStalled(e) => {
                 self.app(&e.app).stalled = Some(e.workload.clone());
             }
-            Event::AppConverged(e) => self.converged(&e.app),
+            Event::AppConverged(e) => {
+                self.check_turns(e)?;
+                self.converged(&e.app);
+            }
             Event::RolloutFailed(e) => self.app(&e.app).way.failed = true,
             Event::RolloutStepped(e) => return self.held(&e.app, &e.workload, Held::step(e.step)),
             Event::RolloutPromoted(e) => {
@@ -235,6 +240,7 @@ impl Model {
                 if let Some(workload) = app.workloads.get_mut(&e.workload) {
                     workload.generation = e.generation;
                     workload.completed = 0;
+                    workload.turn.again(workload.spec.task.is_some());
                 }
             }
             Event::ReplicasUnplaced(e) => {
@@ -309,6 +315,7 @@ impl Model {
                 completed: 0,
                 unplaced: Vec::new(),
                 held: Held::default(),
+                turn: Turn::default(),
             });
             if workload.digest != digest {
                 workload.completed = 0;
@@ -319,10 +326,12 @@ impl Model {
                 let promoted = !serving.contains(name);
                 workload.held = Held { rolls, promoted, ..Held::default() };
             }
+            workload.turn.declared(changed);
             workload.spec = spec.clone();
             workload.digest = digest;
             workload.replicas = u64::from(spec.replicas);
         }
+        app.begin_turns();
     }
 
     fn requested(&mut self, at: &Header, e: &schemas::event::ReplicasRequested) -> Judged {
@@ -330,6 +339,7 @@ impl Model {
         let Some(spec) = spec else {
             return wrong("declared-first", format!("{}/{} at {}", e.app, e.workload, at.position));
         };
+        self.check_jobs(at, e)?;
         let basis = at.basis.map_or(0, |basis| basis.position);
         let workload = self.apps.get_mut(&e.app).and_then(|app| app.workloads.get_mut(&e.workload));
         if let Some(workload) = workload {
@@ -533,6 +543,7 @@ impl Model {
         {
             workload.completed += u64::from(*outcome == Outcome::Completed);
         }
+        self.ended_turn(&app, &name, id, outcome)?;
         self.ended_at.insert(of, at.position);
         self.forget(id);
         Ok(())

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster::state::volumes_of;
 use schemas::envelope::Header;
 use schemas::event::{ReplicasRetired, RetireReason};
 use schemas::id::{AppKey, Digest, NodeName, ReplicaId, WorkloadName};
-use schemas::spec::{AppSpec, Mode, UpdateStrategy};
+use schemas::spec::{AppSpec, Mode, Overlap, UpdateStrategy};
 
 use crate::model::{Judged, Model, Replica, Workload, wrong};
 
@@ -19,11 +20,18 @@ pub(crate) struct Way {
     proven: bool,
     /// Whether the present one was just said to have failed.
     pub(crate) failed: bool,
+    /// Whether the present one takes a failed one back.
+    pub(crate) back: bool,
     /// What is declared.
     present: BTreeMap<WorkloadName, Digest>,
 }
 
 impl Way {
+    /// Whether the present declaration has converged.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
     /// Another declaration comes: right behind a failure, exactly the good one.
     pub(crate) fn check(&mut self, spec: &AppSpec) -> Judged {
         let specs = spec.workloads.iter().map(|(name, spec)| (name.clone(), spec.digest()));
@@ -31,7 +39,8 @@ impl Way {
         if self.proven {
             self.good = Some(std::mem::take(&mut self.present));
         }
-        if std::mem::take(&mut self.failed) && self.good.as_ref() != Some(&declared) {
+        self.back = std::mem::take(&mut self.failed);
+        if self.back && self.good.as_ref() != Some(&declared) {
             let what = format!("{} went back to {declared:?}, not {:?}", spec.name, self.good);
             return wrong("goes-back", what);
         }
@@ -78,6 +87,20 @@ impl Workload {
         }
     }
 
+    /// Whether an old one ends before a new one begins, so that fewer are ready in between.
+    fn ends_first(&self) -> bool {
+        self.spec.update.max_surge == Some(0)
+            || self.spec.overlap == Overlap::Never
+            || self.spec.ports.iter().any(|port| port.host.is_some())
+            || volumes_of(&self.spec).next().is_some()
+    }
+
+    /// Whether all of the new spec stand there that should while somebody has to say that it goes
+    /// on. The old ones are kept at their number meanwhile, and may have to wait for room.
+    pub(crate) fn is_held_with(&self, current: usize) -> bool {
+        self.waits_with().is_some_and(|beside| u64::try_from(current) == Ok(beside))
+    }
+
     /// Whether it is as it should be while somebody has to say that it goes on.
     pub(crate) fn waits(&self, of_it: &[&Replica], current: &[&&Replica]) -> bool {
         let ready = |n: usize, wanted: u64| u64::try_from(n).unwrap_or(u64::MAX) == wanted;
@@ -100,6 +123,7 @@ impl Model {
         (app.way.proven, app.way.good) = (true, None);
         for workload in app.workloads.values_mut() {
             workload.held = Held::default();
+            workload.turn.due = false;
         }
     }
 
@@ -185,9 +209,11 @@ impl Model {
         let Some(floor) = workload.spec.min_ready.map(u64::from).filter(|_| !moved) else {
             return Ok(());
         };
+        // Scaled to its floor, what must end before another begins could never be replaced.
+        let one_less = u64::from(workload.ends_first());
         let floor = match workload.spec.mode {
             Mode::Global => floor,
-            Mode::Replicated | Mode::Job => floor.min(workload.replicas),
+            Mode::Replicated | Mode::Job => floor.min(workload.replicas.saturating_sub(one_less)),
         };
         let heard = |node: &Option<NodeName>| {
             node.as_ref().and_then(|node| self.nodes.get(node)).is_some_and(|node| node.heard)

@@ -48,7 +48,7 @@ impl Scenario {
     fn command(&mut self, dice: &mut Dice) -> (&'static str, Value) {
         let app = *dice.pick(&APPS);
         let node = dice.pick(&self.nodes).clone();
-        let workload = *dice.pick(&["web", "web", "db", "job", "each"]);
+        let workload = *dice.pick(&["web", "web", "db", "job", "each", "before"]);
         match dice.below(if self.sent < 2 { 1 } else { 26 }) {
             0..=7 => ("app.deploy", json!({ "app": self.app(app, dice) })),
             8..=10 => (
@@ -89,6 +89,11 @@ impl Scenario {
         }
         if each {
             has("each", self.each(dice));
+        }
+        for when in ["before", "after"] {
+            if dice.once_in(4) {
+                has(when, self.task(when, dice));
+            }
         }
         has("web", self.web(name, db, job, dice));
         json!({ "name": name, "workloads": workloads })
@@ -187,6 +192,19 @@ impl Scenario {
             spec["depends_on"] = json!({ "db": dice.pick(&["started", "healthy"]) });
         }
         spec
+    }
+
+    /// A job of the rollouts of `web`.
+    fn task(&self, when: &str, dice: &mut Dice) -> Value {
+        let rollback = when == "after" && dice.once_in(2);
+        json!({
+            "image": self.image(dice),
+            "mode": "job",
+            "task": { "of": "web", "when": when, "rollback": rollback },
+            "restart": restart(dice),
+            "update": update(dice),
+            "stop_grace_ms": 500,
+        })
     }
 
     fn each(&self, dice: &mut Dice) -> Value {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use event_log::testing::audit;
 use node_agent::engine::container_name;
 use schemas::id::{AppKey, NodeName, WorkloadName};
-use schemas::spec::{Condition, Mode, WorkloadSpec};
+use schemas::spec::{Condition, Mode, When, WorkloadSpec};
 
 use crate::checks::{Failure, failure};
 use crate::engine::HOPELESS;
@@ -130,6 +130,7 @@ impl World {
         let there = u64::try_from(ready).unwrap_or(u64::MAX);
         let is_declared = match workload.spec.mode {
             Mode::Replicated => there == workload.replicas && of_it.len() == ready,
+            Mode::Job if workload.spec.task.is_some() => !workload.turn.due && of_it.is_empty(),
             Mode::Job => workload.completed >= workload.replicas && of_it.is_empty(),
             Mode::Global => {
                 let wanted = self.wanted_on(&workload.spec);
@@ -137,7 +138,7 @@ impl World {
                 wanted.is_subset(&has) && of_it.len() == ready
             }
         };
-        if is_declared || self.is_explained(app, workload, &of_it, &current) {
+        if is_declared || self.is_explained(app, (name, workload), &of_it, &current) {
             return Ok(());
         }
         let what = format!(
@@ -164,32 +165,54 @@ impl World {
     fn is_explained(
         &self,
         app: &App,
-        workload: &Workload,
+        (name, workload): (&WorkloadName, &Workload),
         of_it: &[&Replica],
         current: &[&&Replica],
     ) -> bool {
         let model = &self.checks.model;
-        if workload.waits(of_it, current) {
+        // What should take an old one's place meanwhile, and fits nowhere, changes nothing of that.
+        let fits = |replica: &Replica| model.nodes.keys().any(|node| model.fits(replica, node));
+        let stuck = |r: &Replica| {
+            let beside = r.replaces.as_ref().is_some_and(|old| model.replicas.contains_key(old));
+            let told = !workload.unplaced.is_empty();
+            beside && told && r.node.is_none() && r.digest != workload.digest && !fits(r)
+        };
+        let there: Vec<&Replica> = of_it.iter().copied().filter(|r| !stuck(r)).collect();
+        if workload.waits(&there, current) {
             return true;
         }
         if workload.spec.image.starts_with(HOPELESS) {
-            return app.stalled.is_some();
+            // Where no node took a global one the app converged without it, and converged it stays:
+            // of a node that comes later its agent says what is wrong.
+            let came_later = workload.spec.mode == Mode::Global && app.way.is_proven();
+            return app.stalled.is_some() || came_later;
         }
         let hopeless = |r: &Replica| r.spec.image.starts_with(HOPELESS);
         let rest = of_it.iter().all(|r| r.ready || r.node.is_none() || hopeless(r));
-        let waiting: Vec<_> = current.iter().filter(|r| r.node.is_none()).collect();
+        // While a rollout is held the old ones are wanted as well.
+        let both = workload.is_held_with(current.len());
+        let awaited = |r: &&&Replica| {
+            r.node.is_none()
+                && (both || r.digest == workload.digest && r.generation == workload.generation)
+        };
+        let waiting: Vec<_> = of_it.iter().filter(awaited).collect();
         if !waiting.is_empty() {
             let reasons: u64 = workload.unplaced.iter().map(|unfit| unfit.nodes).sum();
             let nodes = u64::try_from(model.nodes.len()).unwrap_or(u64::MAX);
-            let fits =
-                |replica: &&Replica| model.nodes.keys().any(|node| model.fits(replica, node));
             return reasons >= nodes && !waiting.iter().any(|r| fits(r)) && rest;
         }
         // What comes first is not there: that one has its own explanation.
         let held = workload.spec.depends_on.iter().any(|(name, condition)| {
             app.workloads.get(name).is_none_or(|first| !self.has_come(name, first, *condition))
         });
-        held && rest
+        let waits = match &workload.spec.task {
+            None => app.first(name).next().is_some(),
+            // What runs after the others has waited for them, or failed, which is told.
+            Some(task) => {
+                app.stalled.is_some() || (task.when == When::After && workload.turn.waits())
+            }
+        };
+        (held || waits) && rest
     }
 
     fn has_come(&self, name: &WorkloadName, first: &Workload, condition: Condition) -> bool {

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use bus::Connect;
 use bus::testing::Server;
 use runtime::inside::Range;
 use schemas::id::NodeName;
@@ -49,6 +50,12 @@ pub struct Cluster {
     /// Who answers for names outside.
     resolver: SocketAddr,
     running: BTreeMap<String, Child>,
+    /// What services are given besides, from their next start on.
+    given: BTreeMap<String, Vec<String>>,
+    /// Where its programs are; none for those that cargo built.
+    programs: Option<PathBuf>,
+    /// Whether each service that may stand by has one that does.
+    pairs: bool,
 }
 
 /// A range that no other cluster of this run has, and that no engine uses by itself.
@@ -60,6 +67,13 @@ fn own_range(count: u32) -> Range {
 /// What there is one of: event-log, the deciding services, and the gateway of the first node.
 pub const SERVICES: [&str; 6] =
     ["event-log", "controller", "scheduler", "autoscaler", "health", "gateway"];
+
+/// The second ones of a cluster of pairs, which stand by.
+pub const STANDBYS: [&str; 5] =
+    ["event-log-2", "controller-2", "scheduler-2", "autoscaler-2", "health-2"];
+
+/// How many users there are who may append as nodes that have no agent, in a cluster of pairs.
+const WRITERS: usize = 5;
 
 /// A program of the workspace, as cargo built it.
 ///
@@ -96,20 +110,32 @@ fn with_viewer(users: &str) -> String {
     format!("{rest}{viewer}")
 }
 
+fn outside(nodes: &[NodeName], number: usize) -> NodeName {
+    let first = nodes.first().expect("there is a node");
+    NodeName::new(&format!("{first}-outside{number}")).expect("a name")
+}
+
 impl Cluster {
     /// Starts one with so many nodes, and waits until all are there.
     #[must_use]
     pub fn start(nodes: usize) -> Self {
-        Self::begin(nodes, Vec::new())
+        Self::begin(nodes, Vec::new(), None)
     }
 
     /// Starts one with a node on each of these hosts, and waits until all are there.
     #[must_use]
     pub fn start_on(hosts: &[Host]) -> Self {
-        Self::begin(hosts.len(), hosts.to_vec())
+        Self::begin(hosts.len(), hosts.to_vec(), None)
     }
 
-    fn begin(nodes: usize, hosts: Vec<Host>) -> Self {
+    /// Starts one of the programs in a folder, those of another release, with two of each service that
+    /// may stand by.
+    #[must_use]
+    pub fn start_from(programs: &Path, nodes: usize) -> Self {
+        Self::begin(nodes, Vec::new(), Some(programs.to_owned()))
+    }
+
+    fn begin(nodes: usize, hosts: Vec<Host>, programs: Option<PathBuf>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let tag = format!("{}-{count}", std::process::id());
@@ -119,6 +145,10 @@ impl Cluster {
         roles.extend(Role::DECIDERS.map(Role::Decider));
         roles.extend(nodes.iter().cloned().map(Role::Agent));
         roles.extend(nodes.iter().cloned().map(Role::Gateway));
+        let pairs = programs.is_some();
+        if pairs {
+            roles.extend((1..=WRITERS).map(|number| Role::Agent(outside(&nodes, number))));
+        }
         let users: Vec<_> = roles.into_iter().map(|role| (role, PASSWORD.to_owned())).collect();
         let folder = std::env::temp_dir().join(format!("muster-cluster-{tag}"));
         std::fs::create_dir_all(&folder).expect("the temporary folder takes folders");
@@ -126,10 +156,24 @@ impl Cluster {
         let server = Server::start_on(listen, &with_viewer(&nats_users(&users)));
         let app = format!("shop{tag}");
         let (range, resolver) = (own_range(count), resolver::start(listen));
-        let running = BTreeMap::new();
-        let mut cluster = Self { server, folder, app, nodes, hosts, range, resolver, running };
+        let mut cluster = Self {
+            server,
+            folder,
+            app,
+            nodes,
+            hosts,
+            range,
+            resolver,
+            running: BTreeMap::new(),
+            given: BTreeMap::new(),
+            programs,
+            pairs,
+        };
         for service in SERVICES {
             cluster.run(service);
+        }
+        for standby in STANDBYS.iter().filter(|_| pairs) {
+            cluster.run(standby);
         }
         for gateway in cluster.gateways().into_iter().skip(1) {
             cluster.run(&gateway);
@@ -204,19 +248,19 @@ impl Cluster {
         let service = match (node, gateway) {
             (Some(_), _) => "node-agent",
             (_, Some(_)) => "gateway",
-            _ => name,
+            _ => name.strip_suffix("-2").unwrap_or(name),
         };
         let log = self.folder.join(format!("{name}.log"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log);
         let log = log.expect("the folder takes files");
-        let program = program(&format!("muster-{service}"));
+        let program = self.program(&format!("muster-{service}"));
         let mut command = match host {
             Some(host) => host.command(&program),
-            None => Command::new(program),
+            None => Command::new(&program),
         };
         command
             .args(["--nats-url", &self.server.url(), "--nats-password", PASSWORD])
-            .args(["--state-dir", &self.folder.display().to_string()])
+            .args(["--state-dir", &self.state(name).display().to_string()])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log);
@@ -225,17 +269,99 @@ impl Cluster {
             // None of this machine's own credentials.
             command.env("DOCKER_CONFIG", self.folder.join("docker"));
         }
-        if node.or(gateway).is_some() {
+        if self.pairs && service == "event-log" {
+            command.arg("--one-of-several").args((name == service).then_some("--begin"));
+        }
+        if node.or(gateway).is_some() && self.knows(&program, "--service-range") {
             command.args(["--service-range", &self.range.to_string()]);
         }
         if let Some(gateway) = gateway {
-            command.args(["--node", self.nodes[gateway].as_str(), "--listen", "127.0.0.1"]);
-            command.args(["--resolver", &self.resolver.to_string()]);
+            let listen = host.map_or("127.0.0.1", |host| &host.address);
+            command.args(["--node", self.nodes[gateway].as_str(), "--listen", listen]);
+            if self.knows(&program, "--resolver") {
+                command.args(["--resolver", &self.resolver.to_string()]);
+            }
         }
         if let Some(host) = host.filter(|_| node.is_some()) {
             command.args(["--docker-host", &host.engine, "--address", &host.address]);
         }
+        command.args(self.given.get(name).into_iter().flatten());
         self.running.insert(name.to_owned(), command.spawn().expect("it starts"));
+    }
+
+    /// Gives a service more arguments, from its next start on.
+    pub fn give(&mut self, name: &str, arguments: &[&str]) {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self.given.insert(name.to_owned(), arguments);
+    }
+
+    /// Starts another gateway on this machine, under a name of its own, as that of a node.
+    pub fn run_gateway(&mut self, name: &str, node: usize) {
+        let log = std::fs::File::create(self.folder.join(format!("{name}.log")));
+        let log = log.expect("the folder takes files");
+        let mut command = Command::new(program("muster-gateway"));
+        command
+            .args(["--nats-url", &self.server.url(), "--nats-password", PASSWORD])
+            .args(["--state-dir", &self.folder.display().to_string(), "--no-names"])
+            .args(["--node", self.nodes[node].as_str(), "--listen", "127.0.0.1"])
+            .args(self.given.get(name).into_iter().flatten())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be shared"))
+            .stderr(log);
+        self.running.insert(name.to_owned(), command.spawn().expect("it starts"));
+    }
+
+    /// Who answers for names outside.
+    #[must_use]
+    pub fn resolver(&self) -> SocketAddr {
+        self.resolver
+    }
+
+    /// Where a service keeps its state.
+    #[must_use]
+    pub fn state(&self, name: &str) -> PathBuf {
+        match STANDBYS.contains(&name) {
+            true => self.folder.join("second"),
+            false => self.folder.clone(),
+        }
+    }
+
+    fn program(&self, name: &str) -> PathBuf {
+        self.programs.as_ref().map_or_else(|| program(name), |folder| folder.join(name))
+    }
+
+    /// Whether a program has an option: one of another release may not.
+    fn knows(&self, program: &Path, option: &str) -> bool {
+        self.programs.is_none() || {
+            let help = Command::new(program).arg("--help").stdin(Stdio::null()).output();
+            text(&help.expect("it starts").stdout).contains(option)
+        }
+    }
+
+    /// From now on, what is started is of the workspace, as cargo built it.
+    pub fn upgrade(&mut self) {
+        self.programs = None;
+    }
+
+    /// Asks a service to end, as an operator does, and waits until it has.
+    pub fn end(&mut self, name: &str) {
+        self.signal(name, "TERM");
+        let mut child = self.running.remove(name).expect("it runs");
+        let status = child.wait().expect("it ends");
+        assert!(status.success(), "{name} ended with {status}{}", self.logs());
+    }
+
+    /// A node without an agent, in whose name somebody may append: of a cluster of pairs.
+    #[must_use]
+    pub fn outside(&self, number: usize) -> NodeName {
+        outside(&self.nodes, number)
+    }
+
+    /// A connection as a role.
+    #[must_use]
+    pub fn connect_as(&self, role: &Role) -> Connect {
+        let (name, credentials) = (role.user(), Some((role.user(), PASSWORD.to_owned())));
+        Connect { url: self.server.url(), name, credentials, inbox_prefix: role.inbox_prefix() }
     }
 
     /// Kills a service without warning.
@@ -268,7 +394,7 @@ impl Cluster {
     /// The command line as a user, ready to run.
     #[must_use]
     pub fn command(&self, user: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(program("muster"));
+        let mut command = Command::new(self.program("muster"));
         command
             .args(args)
             .env("MUSTER_NATS_URL", self.server.url())
@@ -323,11 +449,15 @@ impl Cluster {
     /// What a service's health page says: its status and its text.
     #[must_use]
     pub fn page(&self, service: &str, path: &str) -> (u16, String) {
-        let log = std::fs::read_to_string(self.folder.join(format!("{service}.log")));
-        let log = log.unwrap_or_default();
+        self.page_of(service, path).unwrap_or_else(|| panic!("{service} does not show {path}"))
+    }
+
+    /// The same, if it has one just now.
+    #[must_use]
+    pub fn page_of(&self, service: &str, path: &str) -> Option<(u16, String)> {
+        let log = std::fs::read_to_string(self.folder.join(format!("{service}.log"))).ok()?;
         let address = log.lines().rev().find_map(|line| line.split_once("health page address="));
-        let (_, address) = address.unwrap_or_else(|| panic!("{service} has no health page"));
-        get(address.trim(), path).unwrap_or_else(|error| panic!("{service}{path}: {error}"))
+        get(address?.1.trim(), path).ok()
     }
 
     /// Its containers, by name: the engine's id.
@@ -348,6 +478,13 @@ impl Cluster {
             (name.to_owned(), id.to_owned())
         };
         listed.lines().map(pair).collect()
+    }
+
+    /// Kills a container of a node without warning.
+    pub fn kill_container(&self, node: &str, name: &str) {
+        let node = NodeName::new(node).expect("a name");
+        let killed = docker_at(self.engine_of(&node), &["kill", "--signal", "KILL", name]);
+        assert_eq!(killed.trim(), name, "it was there to be killed");
     }
 
     fn engine_of(&self, node: &NodeName) -> &str {

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::cluster::{docker, docker_at, text};
 
@@ -53,7 +54,10 @@ impl Engines {
     /// When they cannot be started: they need root.
     #[must_use]
     pub fn up(count: usize) -> Self {
-        let name = format!("muster-engines-{}", std::process::id());
+        // Tests of one process run side by side.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("muster-engines-{}-{number}", std::process::id());
         let mut engines = Self { folder: std::env::temp_dir().join(name), hosts: Vec::new() };
         let listed = engines.script(&["up", &count.to_string()]);
         engines.hosts = listed.lines().map(host).collect();

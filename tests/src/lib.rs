@@ -5,10 +5,12 @@ pub mod bitflip;
 pub mod cluster;
 pub mod engines;
 pub mod live_log;
+pub mod load;
 pub mod repair;
 pub mod resolver;
 pub mod takeover;
 pub mod transcript;
+pub mod under_load;
 
 use std::path::{Path, PathBuf};
 

@@ -1,11 +1,14 @@
-//! A resolver of names outside, for gateways under test: it knows one name, and asks nobody.
+//! A resolver of names outside, for gateways and CAs under test: it knows two names, and asks nobody.
 
 use std::net::{SocketAddr, UdpSocket};
 
-/// The name that it knows, and its address.
+/// A name that it knows, and its address.
 pub const NAME: &str = "outside.test";
 /// See [`NAME`].
 pub const ADDRESS: [u8; 4] = [192, 0, 2, 77];
+
+/// The name of a site on this machine.
+pub const SITE: &str = "shop.test";
 
 /// Starts one on an address, for as long as the process lives.
 ///
@@ -39,15 +42,21 @@ fn answer(asked: &[u8]) -> Option<Vec<u8>> {
         at += 1 + length;
     }
     let question = asked.get(12..at + 5)?;
-    let (known, wants_address) = (labels.join(".") == NAME, asked.get(at + 1..at + 3)? == [0, 1]);
-    let answers = u8::from(known && wants_address);
+    let address = match labels.join(".").as_str() {
+        NAME => Some(ADDRESS),
+        SITE => Some([127, 0, 0, 1]),
+        _ => None,
+    };
+    let (known, wants_address) = (address.is_some(), asked.get(at + 1..at + 3)? == [0, 1]);
+    let address = address.filter(|_| wants_address);
+    let answers = u8::from(address.is_some());
     let mut answer = asked.get(..2)?.to_vec();
     let code = if known { 0 } else { 3 };
     answer.extend([0x81, 0x80 | code, 0, 1, 0, answers, 0, 0, 0, 0]);
     answer.extend(question);
-    if answers == 1 {
+    if let Some(address) = address {
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
-        answer.extend(ADDRESS);
+        answer.extend(address);
     }
     Some(answer)
 }

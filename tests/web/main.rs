@@ -25,14 +25,18 @@
 //! /ask?at=A&say=S          the line that HOST:PORT answers to a line; with &by=udp, datagrams
 //! /next                    the same as /fetch, of the URL in NEXT
 //! /count                   counts, in the store at STORE
+//! /echo                    WebSocket: every message is said back
+//! HTTP/2                   gRPC: see grpc.rs
 //!
 //! PORT        8080         where to listen
 //! GREETING    hello        the first word of /
 //! VERSION     none         set by the image
 //! READY_MS    0            /healthz says 503 for so long after the start
 //! TERM_MS     0            how long to go on serving after SIGTERM before ending
+//! STATUS      200          with what / is answered
 //! NEXT                     a URL for /next
 //! STORE                    the HOST:PORT of a store for /count
+//! DATA                     the folder that a store keeps its values in; without one they end with it
 //! ```
 
 // The workspace's rules on clocks, environment and exits are for services, which a simulator must be able to replay.
@@ -53,7 +57,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod clients;
+mod grpc;
 mod store;
+mod websocket;
 
 /// The most of a file that is shown, of a request line or header that is read, and of a request body that is skipped.
 const MOST: u64 = 64 * 1024;
@@ -82,7 +88,7 @@ fn main() {
             Ok(status) => fail(1, format_args!("{url} answered {status}")),
             Err(error) => fail(1, format_args!("{url}: {error}")),
         },
-        ["store"] => store::serve(server.port),
+        ["store"] => store::serve(server.port, env::var("DATA").ok()),
         _ => fail(2, "usage: web [sleep [SECONDS] | exit CODE [MS] | probe URL | store]"),
     }
 }
@@ -105,12 +111,13 @@ struct Server {
     port: u16,
     ready: Duration,
     linger: Duration,
-    /// What `/` answers.
+    /// What `/` answers, and with which status.
     banner: String,
+    status: u16,
     started: Instant,
     unhealthy: AtomicBool,
     stopping: AtomicBool,
-    answering: AtomicUsize,
+    answering: Arc<AtomicUsize>,
     kept: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -128,10 +135,11 @@ impl Server {
             ready: Duration::from_millis(number("READY_MS", &setting("READY_MS", "0"))),
             linger: Duration::from_millis(number("TERM_MS", &setting("TERM_MS", "0"))),
             banner,
+            status: number("STATUS", &setting("STATUS", "200")),
             started: Instant::now(),
             unhealthy: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            answering: AtomicUsize::new(0),
+            answering: Arc::default(),
             kept: Mutex::new(Vec::new()),
         }
     }
@@ -159,7 +167,14 @@ impl Server {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut writer = stream;
         while let Some(request) = Request::read(&mut reader)? {
+            if request.method == "PRI" {
+                let on = || Counted::one_more(&self.answering);
+                return grpc::serve(&mut reader, writer, self.banner.trim_end().to_owned(), on);
+            }
             let _answering = Counted::one_more(&self.answering);
+            if let Some(key) = request.key.as_ref().filter(|_| request.path == "/echo") {
+                return websocket::serve(key, &mut reader, &mut writer);
+            }
             let (status, body) = self.answer(&request);
             let close = request.close || self.stopping.load(SeqCst);
             let reason = if status < 400 { "OK" } else { "Error" };
@@ -180,7 +195,7 @@ impl Server {
 
     fn answer(&self, request: &Request) -> (u16, Vec<u8>) {
         let answer = match request.path.as_str() {
-            "/" => Ok(self.banner.clone()),
+            "/" => return (self.status, self.banner.clone().into_bytes()),
             "/healthz" => {
                 if self.unhealthy.load(SeqCst) || self.started.elapsed() < self.ready {
                     return (503, b"unhealthy\n".to_vec());
@@ -247,16 +262,16 @@ impl Server {
 }
 
 /// Counts itself for as long as it lives.
-struct Counted<'a>(&'a AtomicUsize);
+struct Counted(Arc<AtomicUsize>);
 
-impl<'a> Counted<'a> {
-    fn one_more(counter: &'a AtomicUsize) -> Self {
+impl Counted {
+    fn one_more(counter: &Arc<AtomicUsize>) -> Self {
         counter.fetch_add(1, SeqCst);
-        Self(counter)
+        Self(counter.clone())
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
@@ -268,6 +283,8 @@ struct Request {
     query: BTreeMap<String, String>,
     /// The client wants no further answer on this connection.
     close: bool,
+    /// What it says to begin with WebSocket.
+    key: Option<String>,
 }
 
 impl Request {
@@ -281,7 +298,7 @@ impl Request {
             return Ok(None);
         };
         let mut close = version != "HTTP/1.1";
-        let mut length = 0;
+        let (mut length, mut key) = (0, None);
         loop {
             let header = line(reader)?;
             let Some((name, value)) = header.split_once(':') else {
@@ -289,6 +306,7 @@ impl Request {
             };
             match name.to_ascii_lowercase().as_str() {
                 "connection" => close = value.trim().eq_ignore_ascii_case("close"),
+                "sec-websocket-key" => key = Some(value.trim().to_owned()),
                 "content-length" => length = value.trim().parse().unwrap_or(0),
                 _ => {}
             }
@@ -303,7 +321,7 @@ impl Request {
             (unescaped(name), unescaped(value))
         };
         let query = query.split('&').map(pair).collect();
-        Ok(Some(Self { method: method.to_owned(), path: path.to_owned(), query, close }))
+        Ok(Some(Self { method: method.to_owned(), path: path.to_owned(), query, close, key }))
     }
 
     fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{NodeName, ReplicaId};
+use crate::id::{NodeName, ReplicaId, WorkloadName};
 use crate::spec::Protocol;
 
 /// A replica that must exist.
@@ -56,6 +56,15 @@ pub struct Measured {
     pub old_requests: u64,
     /// Those of them that failed.
     pub old_failed: u64,
+}
+
+/// A job of a rollout that failed, and let the revision be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct TaskFailed {
+    /// The job.
+    pub workload: WorkloadName,
+    /// Why.
+    pub reason: String,
 }
 
 /// How a replica ended.

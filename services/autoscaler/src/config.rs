@@ -2,7 +2,7 @@
 
 use runtime::Settings;
 
-/// Autoscaler: decides how many replicas there should be as their use of cpu and memory changes.
+/// Autoscaler: decides how many replicas there should be as their use of cpu and memory, or their traffic, changes.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "muster-autoscaler", version)]
 pub struct Config {

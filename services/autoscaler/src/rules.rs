@@ -1,5 +1,6 @@
 //! The rules of target tracking: measure, keep what was wanted, ask for what was wanted all the time.
 
+mod gateways;
 mod request;
 mod samples;
 mod target;
@@ -8,17 +9,18 @@ mod window;
 use std::collections::BTreeMap;
 
 use cluster::State;
-use cluster::state::{Touched, Workload};
+use cluster::state::{Replica, Touched, Workload};
 use decider::{Decision, Now, Rules};
 use schemas::id::{AppKey, Digest, ReplicaId, WorkloadName, Writer};
 use schemas::place::Place;
-use schemas::report::UsageReport;
+use schemas::report::{TrafficReport, UsageReport};
 use schemas::spec::Autoscale;
 
+use gateways::Gateways;
 pub use request::Request;
 use request::Step;
 use samples::{Samples, is_ready};
-use target::{Measured, Resource};
+use target::{Measured, Signal};
 use window::Window;
 
 /// How often workloads are looked at, in ms.
@@ -40,10 +42,20 @@ const AGAIN_MS_MAX: u64 = 60_000;
 /// The most that a step up multiplies the number by: new replicas take load before more are asked for.
 const STEP_UP: u32 = 2;
 
+/// What was heard on the bus.
+#[derive(Debug)]
+pub enum Heard {
+    /// What replicas of a node use.
+    Usage(UsageReport),
+    /// What went through a gateway.
+    Traffic(TrafficReport),
+}
+
 /// The autoscaler's rules.
 #[derive(Debug, Default)]
 pub struct Autoscaler {
     samples: Samples,
+    gateways: Gateways,
     /// Since when the replicas of autoscaled workloads are ready, as this leader saw it.
     ready_since_ms: BTreeMap<ReplicaId, u64>,
     /// What this leader has seen wanted, by workload.
@@ -153,8 +165,7 @@ impl Autoscaler {
             .collect()
     }
 
-    /// What the ready replicas use of each resource that has a target. Nothing when too few were
-    /// heard of: half a picture is none.
+    /// What each target asks to track, measured of the ready replicas.
     fn measure(
         &self,
         state: &State,
@@ -163,32 +174,70 @@ impl Autoscaler {
         autoscale: &Autoscale,
         now_ms: u64,
     ) -> Vec<Measured> {
-        let targets =
-            [(Resource::Cpu, autoscale.cpu_percent), (Resource::Memory, autoscale.memory_percent)];
-        let targets =
-            targets.into_iter().filter_map(|(resource, percent)| Some((resource, percent?)));
+        let targets = [
+            (Signal::Cpu, autoscale.cpu_percent),
+            (Signal::Memory, autoscale.memory_percent),
+            (Signal::Requests, autoscale.requests_per_second),
+            (Signal::P95, autoscale.p95_ms),
+            (Signal::InFlight, autoscale.in_flight),
+        ];
+        let targets = targets.into_iter().filter_map(|(signal, target)| Some((signal, target?)));
         let mut measured: Vec<Measured> =
-            targets.map(|(resource, percent)| Measured::new(resource, percent)).collect();
-        let (mut ready, mut heard) = (0_u32, 0_u32);
-        for (id, replica) in state.replicas_of(key, name).filter(|(_, r)| is_ready(state, r)) {
-            ready += 1;
-            let Some(sample) = self.samples.of(id, replica, now_ms) else { continue };
-            heard += 1;
-            let since = self.ready_since_ms.get(id).copied().unwrap_or(now_ms);
-            if sample.heard_ms < since.saturating_add(WARM_MS) {
-                continue;
-            }
-            for one in &mut measured {
-                match one.resource {
-                    Resource::Cpu => one.add(sample.cpu_millis, replica.need.cpu_millis),
-                    Resource::Memory => one.add(sample.memory_bytes, replica.need.memory_bytes),
+            targets.map(|(signal, target)| Measured::new(signal, target)).collect();
+        let ready: Vec<_> =
+            state.replicas_of(key, name).filter(|(_, replica)| is_ready(state, replica)).collect();
+        for one in &mut measured {
+            match one.signal {
+                Signal::Cpu | Signal::Memory => self.measure_use(one, &ready, now_ms),
+                Signal::P95 => self.measure_answers(one, &ready, now_ms),
+                Signal::Requests | Signal::InFlight => {
+                    let load = self.gateways.load(key, name, now_ms);
+                    let Some(load) = load else { continue };
+                    let requests = one.signal == Signal::Requests;
+                    let milli = if requests { load.requests_milli } else { load.in_flight_milli };
+                    one.set(milli, u32::try_from(ready.len()).unwrap_or(u32::MAX));
                 }
             }
-        }
-        if heard * 2 < ready {
-            measured.clear();
+            if autoscale.needs_traffic() && !self.gateways.all_heard(now_ms) {
+                one.is_in_part();
+            }
         }
         measured
+    }
+
+    /// What ready replicas use of what they reserve. Nothing when too few were heard of: half a
+    /// picture is none.
+    fn measure_use(&self, one: &mut Measured, ready: &[(&ReplicaId, &Replica)], now_ms: u64) {
+        let mut heard = 0;
+        for (id, replica) in ready {
+            let Some(sample) = self.samples.of(id, replica, now_ms) else { continue };
+            heard += 1;
+            if !self.is_warm(id, sample.heard_ms, now_ms) {
+                continue;
+            }
+            match one.signal {
+                Signal::Memory => one.add_share(sample.memory_bytes, replica.need.memory_bytes),
+                _ => one.add_share(sample.cpu_millis, replica.need.cpu_millis),
+            }
+        }
+        if heard * 2 < ready.len() {
+            one.forget();
+        }
+    }
+
+    /// How long answers of ready replicas take.
+    fn measure_answers(&self, one: &mut Measured, ready: &[(&ReplicaId, &Replica)], now_ms: u64) {
+        for (id, _) in ready.iter().filter(|(id, _)| self.is_warm(id, now_ms, now_ms)) {
+            if let Some(us) = self.gateways.p95_us(id, now_ms) {
+                one.add(us);
+            }
+        }
+    }
+
+    /// Whether what was heard of a replica then is of its work, and not of its start.
+    fn is_warm(&self, id: &ReplicaId, heard_ms: u64, now_ms: u64) -> bool {
+        let since = self.ready_since_ms.get(id).copied().unwrap_or(now_ms);
+        heard_ms >= since.saturating_add(WARM_MS)
     }
 }
 
@@ -198,8 +247,10 @@ impl Watched {
         let (from, autoscale) = (workload.replicas, self.subject.autoscale);
         let asks = measured.iter().filter_map(|one| Some((one.wanted(from)?, one)));
         let most = asks.reduce(|most, one| if one.0 > most.0 { one } else { most });
-        // Nothing measured wants what is there.
         let nearest = most.map_or(from, |(wanted, _)| autoscale.nearest(wanted));
+        // What is not measured wants what is there: that nothing is heard of a load says nothing of it.
+        let heard = measured.iter().all(|one| one.counted > 0);
+        let nearest = if heard { nearest } else { nearest.max(from) };
         let keep_ms = autoscale.up_window_ms.max(autoscale.down_window_ms);
         self.window.note(now_ms, nearest, keep_ms);
         let up = self.window.least(now_ms, autoscale.up_window_ms).filter(|least| *least > from);
@@ -218,15 +269,18 @@ impl Watched {
 }
 
 impl Rules for Autoscaler {
-    type Input = UsageReport;
+    type Input = Heard;
     type Output = Request;
 
     fn writer(&self) -> Writer {
         Writer::Autoscaler
     }
 
-    fn input(&mut self, report: UsageReport, _: &State, now: Now) {
-        self.samples.take(report, now.mono_ms);
+    fn input(&mut self, heard: Heard, state: &State, now: Now) {
+        match heard {
+            Heard::Usage(report) => self.samples.take(report, now.mono_ms),
+            Heard::Traffic(report) => self.gateways.take(report, state, now.mono_ms),
+        }
     }
 
     /// Nothing is recorded under its own name: what it decides it asks the controller for.
@@ -247,6 +301,7 @@ impl Rules for Autoscaler {
         }
         self.looked_ms = Some(now.mono_ms);
         self.samples.forget(state);
+        self.gateways.forget(now.mono_ms);
         let mut requests = self.follow_up(state, now.mono_ms);
         requests.extend(self.look(state, now.mono_ms));
         requests

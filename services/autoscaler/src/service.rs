@@ -1,4 +1,4 @@
-//! Wiring: usage reports in, commands out.
+//! Wiring: reports of use and of traffic in, commands out.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use runtime::{Admin, Failure, Shutdown};
 use schemas::command::Command;
 use schemas::id::Writer;
 use schemas::registry::Role;
-use schemas::report::UsageReport;
+use schemas::report::{TrafficReport, UsageReport};
 use schemas::subject;
 
-use crate::rules::Request;
+use crate::rules::{Heard, Request};
 use crate::{Autoscaler, Config};
 
 /// The header with a command's id.
@@ -42,20 +42,15 @@ impl Service for Wiring {
         queue: Queue<Autoscaler>,
         _: u64,
     ) -> Result<(), Failure> {
-        let mut usages = bus.subscribe(subject::USAGES).await?;
-        while let Some(message) = usages.next().await {
-            // What does not decode is no sample: what is not sampled is held.
-            let Ok(report) = serde_json::from_slice::<UsageReport>(&message.payload) else {
-                tracing::warn!(subject = message.subject, "a usage report that does not decode");
-                continue;
-            };
-            if message.subject == subject::usage(&report.node)
-                && queue.send(Input::Rules(report)).await.is_err()
-            {
-                break;
-            }
-        }
-        Ok(())
+        let usages = read(&bus, subject::USAGES, &queue, |payload| {
+            let report: UsageReport = serde_json::from_slice(payload).ok()?;
+            Some((subject::usage(&report.node), Heard::Usage(report)))
+        });
+        let traffic = read(&bus, subject::TRAFFICS, &queue, |payload| {
+            let report: TrafficReport = serde_json::from_slice(payload).ok()?;
+            Some((subject::traffic(&report.node), Heard::Traffic(report)))
+        });
+        tokio::try_join!(usages, traffic).map(|_| ())
     }
 
     /// Under the subject on which the broker proves who sends. Whether it arrived, the receipt
@@ -72,4 +67,25 @@ impl Service for Wiring {
             tracing::warn!(%error, %app, %workload, "the command was not sent");
         }
     }
+}
+
+/// Hands on what is reported, each report under the subject that its sender may use.
+async fn read(
+    bus: &Bus,
+    subjects: &str,
+    queue: &Queue<Autoscaler>,
+    decode: impl Fn(&[u8]) -> Option<(String, Heard)>,
+) -> Result<(), Failure> {
+    let mut reports = bus.subscribe(subjects).await?;
+    while let Some(message) = reports.next().await {
+        // What does not decode is no sample: what is not sampled is held.
+        let Some((subject, heard)) = decode(&message.payload) else {
+            tracing::warn!(subject = message.subject, "a report that does not decode");
+            continue;
+        };
+        if message.subject == subject && queue.send(Input::Rules(heard)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
 }

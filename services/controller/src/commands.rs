@@ -9,6 +9,7 @@ mod node;
 mod ports;
 mod rollout;
 mod routes;
+mod task;
 
 use cluster::State;
 use cluster::state::Cause;
@@ -299,6 +300,10 @@ fn scale(
     let workload = known_workload(app, name)?;
     if app.specs.get(&workload.spec).is_some_and(|spec| spec.mode == Mode::Global) {
         let valid = "a replicated workload or a job; a global one has a replica on every node";
+        return Err(Problem::new("not_scalable", "workload", name.as_str(), valid));
+    }
+    if workload.conduct.task.is_some() {
+        let valid = "a workload of its own; a job of a rollout runs once";
         return Err(Problem::new("not_scalable", "workload", name.as_str(), valid));
     }
     deploy::check_replicas("replicas", to)?;

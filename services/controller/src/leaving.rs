@@ -1,15 +1,17 @@
 //! When replicas that are leaving are released: gateways have let go of them, or there was time enough.
 //!
 //! Kept here is what each gateway said last, and since when each replica is seen to leave, by this
-//! process's own forward-going clock: whoever begins to decide, begins to wait anew. So a controller
-//! that was away makes ends later, and none too early.
+//! process's own forward-going clock. Whoever begins to decide begins to wait for gateways anew. The
+//! time that what is under way has goes on: how much of it was over by then follows from the history,
+//! whose clock is one. So a controller that was away makes no end too early, and none later than the
+//! limit by more than it was away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::State;
 use cluster::state::{Cause, NodeStatus, Replica};
 use schemas::event::{ENTRIES_MAX, ReplicasReleased};
-use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
+use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName, Writer};
 use schemas::place::Place;
 use schemas::report::{GATEWAY_MS, GatewayReport, Standing};
 
@@ -32,8 +34,24 @@ pub struct Leaving {
     epoch: u64,
     /// When this process was last seen to be awake.
     awake_ms: u64,
-    /// The replicas that are leaving, and when that was first seen.
-    seen_ms: BTreeMap<AppKey, BTreeMap<ReplicaId, u64>>,
+    /// The replicas that are leaving, and since when.
+    seen: BTreeMap<AppKey, BTreeMap<ReplicaId, Since>>,
+}
+
+/// Since when a replica leaves.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    /// When that was first seen, by the forward-going clock.
+    seen_ms: u64,
+    /// How long it had been leaving when this leadership began.
+    before_ms: u64,
+}
+
+impl Since {
+    /// When it has been leaving for so long.
+    fn for_ms(self, ms: u64) -> u64 {
+        self.seen_ms.saturating_add(ms.saturating_sub(self.before_ms))
+    }
 }
 
 /// A node, and an instance of its gateway: while one takes over from another, there are two.
@@ -109,27 +127,32 @@ impl Leaving {
 
     /// Forgets which replicas are leaving: whoever begins to decide looks at all apps.
     pub fn begin(&mut self) {
-        self.seen_ms.clear();
+        self.seen.clear();
     }
 
     /// Looks which replicas of an app are leaving.
     pub fn look(&mut self, state: &State, key: &AppKey, now_ms: u64) {
-        let before = self.seen_ms.remove(key).unwrap_or_default();
+        let before = self.seen.remove(key).unwrap_or_default();
         let Some(app) = state.apps.get(key) else { return };
+        let led_ms = state.leaders.get(&Writer::Controller).map_or(0, |leader| leader.since_ms);
+        let since = |replica: &Replica| Since {
+            seen_ms: now_ms,
+            before_ms: led_ms.saturating_sub(replica.since_ms),
+        };
         let replicas = app.workloads.keys().flat_map(|name| state.replicas_of(key, name));
-        let leaving: BTreeMap<ReplicaId, u64> = replicas
+        let leaving: BTreeMap<ReplicaId, Since> = replicas
             .filter(|(_, replica)| replica.leaving)
-            .map(|(id, _)| (id.clone(), before.get(id).copied().unwrap_or(now_ms)))
+            .map(|(id, r)| (id.clone(), before.get(id).copied().unwrap_or_else(|| since(r))))
             .collect();
         if !leaving.is_empty() {
-            self.seen_ms.insert(key.clone(), leaving);
+            self.seen.insert(key.clone(), leaving);
         }
     }
 
     /// How many replicas are leaving.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.seen_ms.values().map(BTreeMap::len).sum()
+        self.seen.values().map(BTreeMap::len).sum()
     }
 
     /// How many gateways are known.
@@ -143,17 +166,16 @@ impl Leaving {
         self.awake(now_ms);
         self.gateways.retain(|_, gateway| now_ms < gateway.heard_ms + FORGOTTEN_MS);
         let mut plan = Plan::default();
-        if self.seen_ms.is_empty() {
+        if self.seen.is_empty() {
             return plan;
         }
         let view = View::of(self, state, now_ms);
         let mut groups: BTreeMap<Retirement<'_>, Vec<(&ReplicaId, &Replica)>> = BTreeMap::new();
-        let leaving =
-            self.seen_ms.iter().flat_map(|(key, ids)| ids.iter().map(move |id| (key, id)));
-        for (key, (id, seen_ms)) in leaving {
+        let leaving = self.seen.iter().flat_map(|(key, ids)| ids.iter().map(move |id| (key, id)));
+        for (key, (id, since)) in leaving {
             // What was released since an app was looked at is in the state, and looked at again.
             let Some(replica) = state.replicas.get(id).filter(|r| r.leaving) else { continue };
-            match view.waits_until(state, id, replica, *seen_ms) {
+            match view.waits_until(state, id, replica, *since) {
                 Some(at_ms) => {
                     plan.again_at_ms = Some(plan.again_at_ms.map_or(at_ms, |e| e.min(at_ms)));
                 }
@@ -231,7 +253,7 @@ impl<'a> View<'a> {
         state: &State,
         id: &ReplicaId,
         replica: &Replica,
-        seen_ms: u64,
+        since: Since,
     ) -> Option<u64> {
         if state.is_unknown(replica) {
             return None;
@@ -239,8 +261,8 @@ impl<'a> View<'a> {
         let app = state.apps.get(&replica.app);
         let workload = app.and_then(|app| app.workloads.get(&replica.workload));
         let drain_ms = workload.map_or(0, |workload| workload.conduct.drain_ms);
-        let drained_ms = seen_ms.saturating_add(drain_ms);
-        let known_ms = drained_ms.max(seen_ms.saturating_add(SILENT_MS));
+        let drained_ms = since.for_ms(drain_ms);
+        let known_ms = drained_ms.max(since.seen_ms.saturating_add(SILENT_MS));
         let silence_ms = self.next_silence_ms;
         let until_ms = if self.now_ms < self.all_heard_ms {
             known_ms.min(self.all_heard_ms)

@@ -9,7 +9,9 @@ mod global;
 mod held;
 mod replacement;
 mod roster;
+mod task;
 mod verdict;
+mod waiting;
 mod workload;
 
 use cluster::State;
@@ -155,7 +157,8 @@ fn judge(state: &State, key: &AppKey, app: &App, now_ms: u64, plan: &mut Plan) {
         }
     }
     if all_done && app.status != AppStatus::Converged {
-        let converged = AppConverged { app: key.clone(), revision: app.revision };
+        let failed = task::failed(app);
+        let converged = AppConverged { app: key.clone(), revision: app.revision, failed };
         plan.say(converged, &app.cause);
     }
 }
@@ -215,6 +218,9 @@ impl<'a> Subject<'a> {
         let mut proven =
             || !changed || roster.members.iter().all(|m| workload::proven(self, m, plan));
         match self.spec.mode {
+            Mode::Job if self.workload.conduct.task.is_some() => {
+                task::is_over(self) && roster.members.is_empty()
+            }
             Mode::Job => self.workload.completed >= declared && roster.members.is_empty(),
             Mode::Global => settled && proven(),
             Mode::Replicated => settled && roster.len() == declared && proven(),

@@ -27,6 +27,16 @@ pub(crate) fn streamed(message: Message) -> Streamed {
     Streamed { sequence, subject, bytes }
 }
 
+/// What a read of the events stream up to a sequence found. That nothing came says that nothing is
+/// there only at the stream's end.
+pub(crate) fn part(batch: Vec<Streamed>, at_end: bool, to: u64) -> Result<Input, String> {
+    if batch.is_empty() && !at_end {
+        return Err("the server does not say what the events stream holds".to_owned());
+    }
+    let wanted = batch.into_iter().filter(|message| message.sequence <= to);
+    Ok(Input::Messages(wanted.collect()))
+}
+
 /// Hands in the events stream from a sequence on, until that is not to be had.
 pub(crate) async fn follow(bus: Bus, queue: Sender<Input>, from: u64) {
     let mut follow = bus.follow(stream::EVENTS.name, from, None);
@@ -135,4 +145,30 @@ pub(crate) async fn fetch(bus: Bus, from: u64, to: u64) -> Result<Input, String>
     let messages: Result<Vec<Streamed>, String> =
         page.events.into_iter().zip(from..).map(entry).collect();
     messages.map(Input::Messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(sequence: u64) -> Streamed {
+        Streamed { sequence, subject: String::new(), bytes: Bytes::new() }
+    }
+
+    fn sequences(read: Result<Input, String>) -> Result<Vec<u64>, String> {
+        match read? {
+            Input::Messages(messages) => Ok(messages.iter().map(|m| m.sequence).collect()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_there_only_when_the_server_says_so() {
+        assert_eq!(sequences(part(Vec::new(), true, 9)), Ok(Vec::new()));
+        assert!(sequences(part(Vec::new(), false, 9)).is_err());
+        // What comes lies behind what was asked for: that is gone.
+        assert_eq!(sequences(part(vec![message(10)], false, 9)), Ok(Vec::new()));
+        let messages = vec![message(8), message(9), message(10)];
+        assert_eq!(sequences(part(messages, false, 9)), Ok(vec![8, 9]));
+    }
 }

@@ -32,8 +32,8 @@ impl Disks {
         Self { watched, close, stop: config.disk_stop_mib.saturating_mul(mib).min(close) }
     }
 
-    /// Looks at all of them, and tells `each` how many bytes are free. The worst decides. None where
-    /// nothing changes: between the first mark and a little above it, or when nothing can be known.
+    /// Looks at all of them, and tells `each` how many bytes are free. The worst decides. None when
+    /// nothing can be known.
     pub(crate) fn look(&self, each: &mut dyn FnMut(&'static str, u64)) -> Option<Room> {
         let free = |(name, folder): &(&'static str, PathBuf)| Some((*name, free(folder)?));
         let found: Vec<_> = self.watched.iter().filter_map(free).collect();
@@ -42,13 +42,12 @@ impl Disks {
         }
         let (disk, free) = found.into_iter().min_by_key(|(_, free)| *free)?;
         let short = Short { disk, free_bytes: free, needed_bytes: self.close + self.close / SLACK };
-        if free < self.stop {
-            Some(Room::None(short))
-        } else if free < self.close {
-            Some(Room::Little(short))
-        } else {
-            (free >= short.needed_bytes).then_some(Room::Enough(short))
-        }
+        Some(match free {
+            free if free < self.stop => Room::None(short),
+            free if free < self.close => Room::Little(short),
+            free if free < short.needed_bytes => Room::Between,
+            _ => Room::Enough(short),
+        })
     }
 }
 
@@ -73,6 +72,14 @@ mod tests {
         let Some(Room::None(short)) = look(u64::MAX / 2, u64::MAX / 2) else { panic!("no room") };
         assert_eq!(short.disk, "log");
         assert!(short.needed_bytes > u64::MAX / 2);
+    }
+
+    #[test]
+    fn a_little_above_the_first_mark_something_is_said_too() {
+        let free = runtime::files::free_bytes(&std::env::temp_dir()).expect("it is there");
+        // Enough for the mark with room to spare for what others write meanwhile; not for the slack.
+        let room = disks(free - free / (2 * SLACK), 0).look(&mut |_, _| {});
+        assert_eq!(room, Some(Room::Between));
     }
 
     #[test]

@@ -78,8 +78,19 @@ pub enum Sought {
 /// How the stream compares to the log where both have something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compared {
-    /// Equal, from where they were compared to the end of the shorter one.
-    Equal,
+    /// Equal, as far as the stream has what was to be compared.
+    Equal {
+        /// Whether it has any of it, so that the two are known to be of one history.
+        proven: bool,
+    },
+    /// Equal up to here, and above the published head the stream had more when it was looked at: it
+    /// has let go of that since, and what stood there is not known.
+    Gone {
+        /// The first position of it.
+        at: u64,
+        /// Whether an equal message was met before it.
+        proven: bool,
+    },
     /// They differ from here on.
     Differs {
         /// The first position at which they do.
@@ -314,11 +325,12 @@ fn of_several(facts: &Facts, action: Action) -> Action {
     // Where the stream begins behind what I know to be published, it says nothing of what lies before:
     // even a message of mine there may have been voided, by an instance that can tell.
     let begins_behind = stream.messages > 0 && stream.first > published.position + 1;
-    let differs_behind = matches!(
-        facts.compared,
-        Some(Compared::Differs { at, proven: false, .. }) if at > published.position
-    );
-    if log.position > published.position && (begins_behind || differs_behind) {
+    let unknown_behind = match facts.compared {
+        Some(Compared::Differs { at, proven: false, .. }) => at > published.position,
+        Some(Compared::Gone { .. }) => true,
+        _ => false,
+    };
+    if log.position > published.position && (begins_behind || unknown_behind) {
         return Action::SetAside { from: published.position + 1 };
     }
     match action {
@@ -401,7 +413,10 @@ fn filled(facts: &Facts) -> Action {
             Action::SetAside { from: at }
         }
         _ if stream.last > log.position => {
-            let proven = compared.is_some();
+            let proven = matches!(
+                compared,
+                Some(Compared::Equal { proven: true } | Compared::Gone { proven: true, .. })
+            );
             Action::CatchUp { from: log.position + 1, proven }
         }
         _ => behind_or_equal(facts),

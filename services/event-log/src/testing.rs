@@ -111,6 +111,16 @@ impl Bindings for Shown {
     }
 }
 
+/// Keeps the snapshots that a service which had served this log all along would have kept.
+///
+/// # Errors
+///
+/// When the log cannot be read, or the disk takes no snapshot.
+pub fn keep_snapshots(store: &impl Store) -> Result<(), String> {
+    let head = store.head().map_err(|error| error.to_string())?;
+    view::travel(store, &mut Fold::new(), head.position).map_err(|error| error.to_string())
+}
+
 /// Whether a log is whole: the chain and the batches hold, every row says where it stands, no number
 /// of a series is used twice, nothing impossible is in it, and the indexes are as it says.
 ///

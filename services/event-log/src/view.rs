@@ -22,7 +22,7 @@ const OTHERS_KEPT: usize = 1;
 
 /// Of the older ones, one in so many events is kept: no moment is then much farther from a snapshot,
 /// and its state is a fold of at most that many events away.
-const SNAPSHOT_STRIDE: u64 = 30_000;
+const SNAPSHOT_STRIDE: u64 = 10_000;
 
 /// What the kept snapshots may take, before the store compresses them. Past that, every second of
 /// the older ones goes, and the moments between take twice as long.

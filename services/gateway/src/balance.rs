@@ -1,10 +1,10 @@
 //! Which endpoint a connection or a request goes to.
 //!
-//! Two are drawn, each as often as its weight says, and the one that is less busy and answers faster gets
-//! it; of two that are about as good, the one on this node. An endpoint that is new gets its share little
-//! by little. One that could not be reached is put aside for a growing time: it is tried when nothing
-//! else is left, and then by one at a time. One that answers badly several times in a row is put aside
-//! as well, but never more than half of them.
+//! Two are drawn, each as often as its weight says, and the one that is less busy and answers faster
+//! gets it; of two that are about as good, the one on this node. An endpoint that is new gets its share
+//! little by little. One that could not be reached is put aside for a growing time: it is tried when
+//! nothing else is left, and then by one at a time, or by whoever looks after it. One that answers
+//! badly several times in a row is put aside as well, but never more than half of them.
 
 use schemas::id::NodeName;
 
@@ -134,6 +134,32 @@ impl<T: Clone> Balancer<T> {
         if let Some(slot) = self.slot(id) {
             slot.failed(now_ms);
         }
+    }
+
+    /// The machine of a picked endpoint says nothing: whether the others there can be reached is to be
+    /// found out before one of them is picked. Says which of them were thought to be.
+    pub fn doubted(&mut self, id: u64, now_ms: u64) -> Vec<u64> {
+        let Some(silent) = self.slots.iter().position(|slot| slot.id == id) else {
+            return Vec::new();
+        };
+        let beside =
+            (0..self.slots.len()).filter(|i| self.slots[*i].is_beside(&self.slots[silent]));
+        let beside: Vec<usize> = beside.collect();
+        let doubted = beside.into_iter().filter(|i| self.slots[*i].doubted(now_ms));
+        let doubted: Vec<usize> = doubted.collect();
+        doubted.into_iter().map(|i| self.slots[i].id).collect()
+    }
+
+    /// From now on somebody finds out whether an endpoint that failed can be reached again: it is not
+    /// picked before that is known, unless nothing else is left. Says whether nobody did before.
+    pub fn look_after(&mut self, id: u64) -> bool {
+        self.slot(id).is_some_and(Slot::look_after)
+    }
+
+    /// How long whoever looks after an endpoint waits with the next look, in ms. None once it was reached,
+    /// or is none any more: that was the last one.
+    pub fn next_look(&mut self, id: u64, now_ms: u64) -> Option<u64> {
+        self.slot(id)?.next_look(now_ms)
     }
 
     /// A picked endpoint answered well, after so long.

@@ -7,7 +7,11 @@ use runtime::Settings;
 use runtime::inside::Range;
 use schemas::id::NodeName;
 
-/// The gateway: serves published ports, and forwards them to the replicas that are ready.
+use crate::acme::Acme;
+
+/// The gateway: serves published ports, and forwards them to the replicas that are ready. A second one with
+/// the same --state-dir, --node and --listen takes over from the one that runs, which then ends: no
+/// connection is refused meanwhile.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "muster-gateway", version)]
 pub struct Config {
@@ -35,7 +39,7 @@ pub struct Config {
     #[arg(long, env = "MUSTER_HTTP_PORT", value_name = "PORT")]
     pub http_port: Option<u16>,
     /// The port that serves HTTPS for all workloads.
-    #[arg(long, env = "MUSTER_HTTPS_PORT", value_name = "PORT", requires = "certificates")]
+    #[arg(long, env = "MUSTER_HTTPS_PORT", value_name = "PORT")]
     pub https_port: Option<u16>,
     /// The folder of certificates: `<name>.crt` (the chain) and `<name>.key`, as PEM. They are read again
     /// when they change.
@@ -44,7 +48,17 @@ pub struct Config {
     /// How long what is open may go on when another gateway has taken over, in ms.
     #[arg(long, env = "MUSTER_DRAIN_MS", default_value_t = 60_000)]
     pub drain_ms: u64,
+    /// Certificates that are ordered.
+    #[command(flatten)]
+    pub acme: Acme,
     /// Writes a line about every request of HTTP.
     #[arg(long, env = "MUSTER_ACCESS_LOG")]
     pub access_log: bool,
+}
+
+impl Config {
+    /// Where it serves workloads by name, if it does.
+    pub(crate) fn range(&self) -> Option<Range> {
+        (!self.no_names).then_some(self.service_range)
+    }
 }

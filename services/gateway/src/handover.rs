@@ -3,13 +3,18 @@
 //! The running one keeps each socket that it listens on in a list ([`Handover::keep`]) and answers at a
 //! socket in its folder ([`offer`]). The next one gets the very same sockets ([`take`]), so that there is
 //! no moment in which nobody listens; it serves, says so, and only then the running one takes nothing new.
-//! That one lets what is open finish, and ends. Nobody else's word is needed for any of it.
+//! That one lets what is open finish, and ends. Nobody else's word is needed for any of it: should either of
+//! them end or hang before that, the other one serves.
 //!
 //! Not here: what is done with a socket, and what is reported meanwhile.
 
 pub(crate) mod offer;
+mod page;
 pub(crate) mod take;
 mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,6 +29,8 @@ use schemas::id::NodeName;
 use schemas::spec::Protocol;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+use crate::config::Config;
 
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,12 +50,14 @@ pub(crate) enum Socket {
     NamesUdp,
     /// A UDP port of the workload that has a number.
     Datagrams { number: u16, port: u16 },
+    /// The health page, where its port is a fixed one.
+    Page,
 }
 
 impl Socket {
     /// Whether it is of the inside.
     fn is_inside(self) -> bool {
-        !matches!(self, Self::Published { .. } | Self::Web { .. })
+        !matches!(self, Self::Published { .. } | Self::Web { .. } | Self::Page)
     }
 }
 
@@ -158,6 +167,23 @@ impl Handover {
             // Never an error: the sender is ours.
             let _ = changed.changed().await;
         }
+    }
+}
+
+/// A process that is about to serve: nobody did before it, or one that gave it its sockets.
+#[derive(Debug)]
+pub struct Turn {
+    pub(crate) handover: Handover,
+    pub(crate) before: Option<take::Before>,
+}
+
+impl Turn {
+    /// Asks the gateway that runs with these settings, if one does, for its sockets.
+    pub async fn ask(config: &Config) -> Self {
+        let handover = Handover::default();
+        let path = path(&config.settings.state_dir, &config.node);
+        let before = handover.ask(&path, config.listen, config.range()).await;
+        Self { handover, before }
     }
 }
 

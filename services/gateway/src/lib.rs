@@ -8,12 +8,13 @@
 //! containers of its machine.
 //!
 //! [`handover`] lets the next process take over without a gap, and `last` keeps what was known for one
-//! that starts alone.
+//! that starts alone. [`acme`] orders certificates.
 //!
 //! [`report`] says which table is served by, and what is under way where it does not lead any more.
 //!
 //! Not here: any decision, and any event. With the bus away the last table is served on.
 
+pub mod acme;
 pub mod balance;
 pub mod config;
 pub mod follow;
@@ -32,6 +33,7 @@ mod http;
 mod last;
 mod pool;
 mod proxy;
+mod relay;
 mod site;
 mod stream;
 mod tcp;

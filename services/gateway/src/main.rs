@@ -3,26 +3,19 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use gateway::handover::Handover;
+use gateway::handover::Turn;
 use runtime::{Admin, process, tasks::Tasks};
 
 fn main() -> ExitCode {
     let config = gateway::Config::parse();
     process::main("gateway", |shutdown| async move {
         let admin = Admin::default();
+        let turn = Turn::ask(&config).await;
+        // Before anything is taken over: should that fail, nothing has happened.
+        let page = turn.page(config.settings.admin_address).await?;
         let mut tasks = Tasks::default();
-        let address = config.settings.admin_address;
-        let handover = Handover::default();
-        let (page, stop, over) = (admin.clone(), shutdown.clone(), handover.over());
-        tasks.spawn("health page", async move {
-            tokio::select! {
-                ended = page.serve_in_turn(address, stop) => ended,
-                // The next one may want the same port.
-                () = over.requested(), if address.port() != 0 => Ok(()),
-            }
-        });
-        let gateway = gateway::run_in_turn(config, handover, admin, shutdown);
-        tasks.spawn("gateway", gateway);
+        tasks.spawn("health page", page.serve(admin.clone(), shutdown.clone()));
+        tasks.spawn("gateway", gateway::run_in_turn(config, turn, admin, shutdown));
         // The page ends with the gateway, which ends when another one has taken over.
         while let Some((name, outcome)) = tasks.ended().await {
             outcome.map_err(|error| format!("{name}: {}", process::chain(error.as_ref())))?;

@@ -4,22 +4,25 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use runtime::tasks::Crew;
 use runtime::{Metrics, clock};
 use schemas::id::NodeName;
 use schemas::spec::{AppProtocol, Balance};
 use tokio::sync::watch;
 
+use crate::acme::shelf::Shelf;
 use crate::balance::{Balancer, How, mark};
 use crate::handover::Handover;
 use crate::http::stick::{self, Who};
 use crate::numbers::Tally;
 use crate::open::{Held, Open};
-use crate::site::Site;
+use crate::relay::Pipes;
+use crate::site::{self, Site};
 use crate::table::{Endpoint, Route};
 use crate::traffic::Traffic;
 
@@ -49,6 +52,10 @@ pub struct Shared {
     pub handover: Handover,
     /// How long what is open may go on when that has taken over, in ms.
     pub drain_ms: u64,
+    /// What much of TCP goes through.
+    pub(crate) pipes: Pipes,
+    /// What is known of certificates by ACME.
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 impl Shared {
@@ -56,7 +63,8 @@ impl Shared {
     #[must_use]
     pub fn of(node: NodeName, access_log: bool, handover: Handover, drain_ms: u64) -> Self {
         let (open, tally) = (Open::default(), Tally::default());
-        Self { node, open, tally, requests: Arc::default(), access_log, handover, drain_ms }
+        let (requests, pipes, shelf) = (Arc::default(), Pipes::default(), Arc::default());
+        Self { node, open, tally, requests, access_log, handover, drain_ms, pipes, shelf }
     }
 }
 
@@ -69,6 +77,8 @@ pub(crate) struct Pool {
     pub(crate) shared: Shared,
     way: Mutex<Way>,
     led: watch::Sender<()>,
+    /// Those who look after endpoints that were not reached.
+    looks: Crew,
     pub(crate) traffic: Traffic,
 }
 
@@ -120,7 +130,28 @@ impl Picked {
         self.pool.way().balancer.has(self.id)
     }
 
-    /// It could not be reached, or not any more.
+    /// It could not be reached, or its machine says nothing any more. No client tries it again as long as
+    /// there are others: it is found out here whether it can be reached. Where it is the machine that says
+    /// nothing, so it is for all that are there.
+    pub(crate) fn unreached(&self, why: &io::Error) {
+        self.failed(why);
+        let mut way = self.pool.way();
+        let mut ids = vec![self.id];
+        if site::is_silence(why.kind()) {
+            ids.extend(way.balancer.doubted(self.id, clock::mono_ms()));
+        }
+        let sites = way.balancer.sites().filter(|(id, _)| ids.contains(id));
+        let sites: Vec<_> = sites.map(|(id, site)| (id, site.clone())).collect();
+        for (id, site) in sites {
+            site.lanes.forget();
+            if way.balancer.look_after(id) {
+                let look = look_after(Arc::downgrade(&self.pool), id, site);
+                self.pool.looks.hand().spawn(look);
+            }
+        }
+    }
+
+    /// It did not take something, and the next client may try it in a while.
     pub(crate) fn failed(&self, why: &io::Error) {
         self.pool.way().balancer.failed(self.id, clock::mono_ms());
         self.pool.traffic.failed();
@@ -188,6 +219,7 @@ impl Pool {
             shared: shared.clone(),
             way: Mutex::new(way),
             led: watch::Sender::default(),
+            looks: Crew::default(),
             traffic: Traffic::default(),
         };
         pool.lead(route);
@@ -274,9 +306,19 @@ impl Pool {
         tried: &mut Vec<u64>,
         until_ms: u64,
     ) -> Option<Picked> {
-        if let Some(picked) = self.pick(who, tried) {
-            return Some(picked);
+        match self.pick(who, tried) {
+            Some(picked) => Some(picked),
+            // Apart, so that whoever need not wait has no room to carry for it.
+            None => Box::pin(self.wait_for_one(who, tried, until_ms)).await,
         }
+    }
+
+    async fn wait_for_one(
+        self: &Arc<Self>,
+        who: Who<'_>,
+        tried: &mut Vec<u64>,
+        until_ms: u64,
+    ) -> Option<Picked> {
         let mut led = self.led.subscribe();
         loop {
             if let Some(picked) = self.pick(who, tried) {
@@ -313,8 +355,8 @@ impl Pool {
                     picked.connected();
                     return Some((reached, picked));
                 }
-                Ok(Err(error)) => picked.failed(&error),
-                Err(late) => picked.failed(&late.into()),
+                Ok(Err(error)) => picked.unreached(&error),
+                Err(late) => picked.unreached(&late.into()),
             }
             tried.push(picked.id);
         }
@@ -349,6 +391,25 @@ impl Pool {
         self.traffic.tell(metrics, &labels);
         for site in sites {
             site.lanes.sweep(now_ms);
+        }
+    }
+}
+
+/// Connects to an endpoint from time to time until that succeeds, or it is none any more.
+async fn look_after(pool: Weak<Pool>, id: u64, site: Arc<Site>) {
+    let next = |pool: &Pool| pool.way().balancer.next_look(id, clock::mono_ms());
+    while let Some(wait_ms) = pool.upgrade().and_then(|pool| next(&pool)) {
+        if wait_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            // It may be none any more by now.
+            continue;
+        }
+        let connected = tokio::time::timeout(REACH, site.connect()).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut way = pool.way();
+        match connected {
+            Ok(Ok(_)) => way.balancer.reached(id),
+            Ok(Err(_)) | Err(_) => way.balancer.failed(id, clock::mono_ms()),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bus::Bus;
 use cluster::Fold;
 use runtime::tasks::Tasks;
-use runtime::{Admin, Failure, Shutdown, history, process, reader};
+use runtime::{Admin, Failure, Shutdown, clock, history, process, reader};
 use schemas::id::NodeName;
 use schemas::place::Place;
 use schemas::registry::Role;
@@ -14,15 +14,14 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::follow::{Follower, Need};
-use crate::handover::offer::Offer;
-use crate::handover::take::Before;
-use crate::handover::{self, Handover};
+use crate::handover::offer::{Offer, SERVING};
+use crate::handover::{self, Turn};
 use crate::inside::Inside;
-use crate::last::Last;
+use crate::last::{Known, Last};
 use crate::pool::Shared;
 use crate::ports::Doors;
 use crate::table::Table;
-use crate::{ports, report};
+use crate::{acme, ports, report};
 
 /// How many entries may wait.
 const QUEUE: usize = 8_192;
@@ -36,144 +35,228 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long to wait before history is read again from its beginning.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// How long a table of now is waited for before the last one that was known is served by.
-const FRESH: Duration = Duration::from_millis(500);
+/// How long history may say nothing, where NATS is reached, until the last table that was known is served by.
+const SILENT: Duration = Duration::from_secs(5);
 
-/// The same while the gateway before us still serves.
-const RELIEF: Duration = Duration::from_secs(5);
+/// How long certificates from the bus are waited for before we say that we serve.
+const CERTIFICATES: Duration = Duration::from_secs(2);
 
-/// Runs a gateway until it is asked to stop, or another one has taken over and what was open has ended.
+/// How often it is told how old the table is.
+const TELL: Duration = Duration::from_secs(1);
+
+/// The task in which one gateway takes over from another.
+const TURN: &str = "taking over";
+
+/// Runs a gateway until it is asked to stop, or another one has taken over and what was open has ended. It
+/// takes over from one that runs with the same settings.
 ///
 /// # Errors
 ///
-/// When the bus will not do.
+/// When the bus will not do, or the one that runs serves on.
 pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(), Failure> {
-    run_in_turn(config, Handover::default(), admin, shutdown).await
+    let turn = Turn::ask(&config).await;
+    run_in_turn(config, turn, admin, shutdown).await
 }
 
-/// The same, for one who wants to know when another one takes over.
+/// What is known of history so far, by whoever waits for it.
+#[derive(Debug, Default)]
+struct News {
+    /// NATS was not reached.
+    unreached: watch::Sender<bool>,
+    /// There is a table of now.
+    heard: watch::Sender<bool>,
+    /// Nobody serves but us.
+    alone: watch::Sender<bool>,
+}
+
+/// The same, for one that has asked already whose turn it is.
 ///
 /// # Errors
 ///
-/// When the bus will not do.
+/// When the bus will not do, or the one that runs serves on.
 pub async fn run_in_turn(
     config: Config,
-    handover: Handover,
+    turn: Turn,
     admin: Admin,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
+    let Turn { handover, before } = turn;
     let role = Role::Gateway(config.node.clone());
     let name = role.user();
     admin.readiness.set(&name, Some("NATS".to_owned()));
-    let range = (!config.no_names).then_some(config.service_range);
-    let path = handover::path(&config.settings.state_dir, &config.node);
-    let before = handover.ask(&path, config.listen, range).await;
     let shared =
         Shared::of(config.node.clone(), config.access_log, handover.clone(), config.drain_ms);
     let (tables, seen) = watch::channel(Table::default());
     let (served, serving) = watch::channel(Table::default());
     let inside = Arc::new(Inside::new(config.service_range, shared.clone()));
+    let news = Arc::new(News::default());
+    // What takes connections ends when we are asked to, or are not the one whose turn it is.
+    let (end, ends) = Shutdown::new();
     let mut tasks = Tasks::default();
     if config.no_names {
         inside.settled.send_replace(true);
     } else {
-        let (resolvers, stop) = (config.resolvers.clone(), shutdown.clone());
+        let (resolvers, stop) = (config.resolvers.clone(), ends.clone());
         let names = inside.clone().serve(name.clone(), resolvers, admin.clone(), stop);
         tasks.spawn("inside", names);
     }
     let doors = Doors {
-        name,
+        name: name.clone(),
         listen: config.listen,
         http: config.http_port,
         https: config.https_port,
         certificates: config.certificates.clone(),
     };
-    let (to_serve, stop) = (shared.clone(), shutdown.clone());
+    let (to_serve, stop) = (shared.clone(), ends.clone());
     let serve = ports::serve(doors, to_serve, inside.clone(), seen, served, admin.clone(), stop);
     tasks.spawn("ports", serve);
     // What follows history and reports goes on until the last of what is open has ended.
-    let (stopper, done) = Shutdown::new();
+    let (finish, done) = Shutdown::new();
     let mut others = Tasks::default();
+    let (ready, to_tell) = (ready(serving.clone(), inside, shared.clone()), news.clone());
+    let (taking, over) = (handover.clone(), handover.over());
+    others.spawn(TURN, async move { taking.take_turn(before, ready, &to_tell.alone).await });
+    let path = handover::path(&config.settings.state_dir, &config.node);
+    let (listen, range, within) = (config.listen, config.range(), SERVING);
+    let offer = Offer { handover, path, listen, range, within };
+    let (alone, stop, ending) = (news.alone.subscribe(), done.clone(), ends.clone());
+    others.spawn("handing over", async move {
+        if is_so(alone, &stop).await { offer.run(ending, stop).await } else { Ok(()) }
+    });
     let last = Last::of(&config.settings.state_dir, &config.node);
-    let patience = if before.is_some() { RELIEF } else { FRESH };
-    let in_turn = take_turn(handover.clone(), before, serving.clone(), inside);
-    let offer = Offer { handover, path, listen: config.listen, range };
-    let stop = done.clone();
-    others.spawn("hand-over", async move {
-        tokio::select! {
-            () = stop.requested() => return Ok(()),
-            () = in_turn => {}
-        }
-        offer.run(stop).await
-    });
     let known = last.read();
-    let known_table =
-        known.clone().and_then(|fold| Follower::new(fold, config.node.clone()).last_known());
-    let (late, stop) = (tables.clone(), done.clone());
-    others.spawn("what was known last", async move {
-        tokio::select! {
-            () = stop.requested() => return Ok(()),
-            () = tokio::time::sleep(patience) => {}
-        }
-        serve_last_known(known_table, &late);
-        Ok(())
-    });
+    let meanwhile = Meanwhile {
+        check: format!("{name}, table"),
+        known: known.clone(),
+        node: config.node.clone(),
+        tables: tables.clone(),
+        news: news.clone(),
+        admin: admin.clone(),
+    };
+    others.spawn("what was known last", meanwhile.serve(done.clone()));
+    // Orders of certificates are those of whoever serves next.
+    let (end_orders, no_orders) = Shutdown::new();
+    let (no_more_orders, stop) = (no_orders.clone(), done.clone());
     others.spawn("history and reports", async move {
-        let Some(bus) = config.settings.connect(&role, &done).await? else { return Ok(()) };
+        let unreached = || {
+            news.unreached.send_replace(true);
+        };
+        let Some(bus) = config.settings.connect_or(&role, unreached, &stop).await? else {
+            return Ok(());
+        };
+        let from = (known.map(|known| known.fold), last);
+        let Shared { shelf, .. } = &shared;
         tokio::try_join!(
-            follow(&bus, &role, &config.node, (known, last), &shared, &tables, &admin, &done),
-            report::tell(&bus, &config.node, serving, &shared, &admin, &done),
-            report::traffic(&bus, &shared, &done),
+            follow(&bus, &role, &config.node, from, &shared, &tables, &news, &admin, &stop),
+            report::tell(&bus, &config.node, serving, &shared, &admin, &stop),
+            report::traffic(&bus, &shared, &stop),
+            acme::serve::serve(&bus, &config.node, &config.acme, shelf, &no_more_orders, &stop),
         )
         .map(|_| ())
     });
+    let mut refused = None;
     loop {
         tokio::select! {
+            () = shutdown.requested(), if !ends.is_requested() => end.stop(),
+            () = ends.requested(), if !no_orders.is_requested() => end_orders.stop(),
+            () = over.requested(), if !no_orders.is_requested() => end_orders.stop(),
             ended = tasks.ended() => match ended {
                 Some((name, ended)) => ended.map_err(|error| named(&name, error.as_ref()))?,
                 None => break,
             },
-            Some((name, ended)) = others.ended() => {
-                ended.map_err(|error| named(&name, error.as_ref()))?;
-            }
+            Some((name, ended)) = others.ended() => match ended {
+                Err(error) if name == TURN => {
+                    tracing::error!(error = process::chain(error.as_ref()), "not taking over: ending");
+                    refused = Some(error);
+                    end.stop();
+                }
+                ended => ended.map_err(|error| named(&name, error.as_ref()))?,
+            },
         }
     }
-    stopper.stop();
-    others.all().await
+    finish.stop();
+    others.all().await?;
+    refused.map_or(Ok(()), Err)
 }
 
 fn named(task: &str, error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     format!("{task}: {}", process::chain(error))
 }
 
-/// Has the gateway before us let go as soon as we serve.
-async fn take_turn(
-    handover: Handover,
-    before: Option<Before>,
-    mut serving: watch::Receiver<Table>,
-    inside: Arc<Inside>,
-) {
-    let Some(mut before) = before else { return };
-    let mut settled = inside.settled.subscribe();
-    // Neither ends before there is one who serves.
-    let _ = serving.wait_for(|table| table.place != Place::START).await;
-    let _ = settled.wait_for(|settled| *settled).await;
-    handover.let_go(&mut before).await;
+/// Waits until something is so. No: asked to stop before.
+async fn is_so(mut what: watch::Receiver<bool>, stop: &Shutdown) -> bool {
+    tokio::select! {
+        () = stop.requested() => false,
+        // Never an error: whoever says it is there as long as this.
+        so = what.wait_for(|so| *so) => so.is_ok(),
+    }
 }
 
-/// Serves by the last table that was known, if there is none of now.
-fn serve_last_known(known: Option<Table>, tables: &watch::Sender<Table>) {
-    let Some(known) = known else { return };
-    let place = known.place;
-    let served = tables.send_if_modified(|table| {
-        let none = table.place == Place::START;
-        if none {
-            *table = known;
+/// Waits until everything is served that the gateway before us serves.
+async fn ready(mut serving: watch::Receiver<Table>, inside: Arc<Inside>, shared: Shared) {
+    let mut settled = inside.settled.subscribe();
+    // None of these ends before there is one who serves.
+    let _ = serving.wait_for(|table| table.place != Place::START).await;
+    let _ = settled.wait_for(|settled| *settled).await;
+    let mut read = shared.shelf.is_read();
+    let _ = tokio::time::timeout(CERTIFICATES, read.wait_for(|read| *read)).await;
+}
+
+/// What is served as long as history is not heard.
+struct Meanwhile {
+    /// The name under which it is told.
+    check: String,
+    known: Option<Known>,
+    node: NodeName,
+    tables: watch::Sender<Table>,
+    news: Arc<News>,
+    admin: Admin,
+}
+
+impl Meanwhile {
+    /// Serves by what was known last as soon as NATS is found away, or history says nothing for a while; but not
+    /// while the gateway before us is there, which knows better.
+    async fn serve(self, stop: Shutdown) -> Result<(), Failure> {
+        let mut heard = self.news.heard.subscribe();
+        let away = async {
+            if !is_so(self.news.alone.subscribe(), &stop).await {
+                return false;
+            }
+            let unreached = is_so(self.news.unreached.subscribe(), &stop);
+            tokio::time::timeout(SILENT, unreached).await.unwrap_or(true)
+        };
+        let away = tokio::select! {
+            _ = heard.wait_for(|heard| *heard) => false,
+            away = away => away,
+        };
+        let Some(Known { fold, since_ms }) = self.known.filter(|_| away) else { return Ok(()) };
+        let Some(table) = Follower::new(fold, self.node).last_known() else { return Ok(()) };
+        let place = table.place;
+        let served = self.tables.send_if_modified(|now| {
+            let none = now.place == Place::START;
+            if none {
+                *now = table;
+            }
+            none
+        });
+        if !served {
+            return Ok(());
         }
-        none
-    });
-    if served {
-        tracing::warn!(%place, "history is not heard: serving by what was known last");
+        let age_s = || clock::utc_ms().saturating_sub(since_ms) / 1_000;
+        tracing::warn!(%place, age_s = age_s(), "history is not heard: serving by what was known last");
+        loop {
+            let trouble =
+                format!("serves by what was known {} s ago, until history is heard", age_s());
+            self.admin.readiness.troubles(&self.check, vec![trouble]);
+            tokio::select! {
+                () = stop.requested() => return Ok(()),
+                _ = heard.wait_for(|heard| *heard) => break,
+                () = tokio::time::sleep(TELL) => {}
+            }
+        }
+        tracing::info!("history is heard again");
+        self.admin.readiness.troubles(&self.check, Vec::new());
+        Ok(())
     }
 }
 
@@ -186,6 +269,7 @@ async fn follow(
     (mut known, mut last): (Option<Fold>, Last),
     shared: &Shared,
     tables: &watch::Sender<Table>,
+    news: &News,
     admin: &Admin,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
@@ -202,8 +286,10 @@ async fn follow(
             last: &mut last,
             over: shared.handover.over(),
             tables,
+            news,
             admin,
             heard: reader::Heard::default(),
+            connected_ms: clock::mono_ms(),
         };
         let Some(why) = reading.run(shutdown).await? else { return Ok(()) };
         tracing::error!(
@@ -227,8 +313,11 @@ struct Reading<'a> {
     /// The next one keeps what is known.
     over: Shutdown,
     tables: &'a watch::Sender<Table>,
+    news: &'a News,
     admin: &'a Admin,
     heard: reader::Heard,
+    /// When NATS was seen connected last.
+    connected_ms: u64,
 }
 
 impl Reading<'_> {
@@ -246,7 +335,12 @@ impl Reading<'_> {
             }
             let mut read = Vec::new();
             tokio::select! {
-                () = shutdown.requested() => return Ok(None),
+                () = shutdown.requested() => {
+                    if !self.over.is_requested() {
+                        self.last.end(self.follower.fold()).await;
+                    }
+                    return Ok(None);
+                }
                 _ = arrived.recv_many(&mut read, AT_ONCE) => {}
                 Some((_, ended)) = reader.ended() => ended?,
                 () = tokio::time::sleep(LOOK) => {}
@@ -268,20 +362,25 @@ impl Reading<'_> {
                     differs
                 });
                 self.last.changed();
+                self.news.heard.send_replace(true);
             }
             if !self.over.is_requested() {
-                self.last.keep(self.follower.fold()).await;
+                let newest = self.bus.connected() && self.follower.waits_for().is_none();
+                self.last.keep(self.follower.fold(), newest).await;
             }
             self.tell();
         }
     }
 
     /// What the health page shows.
-    fn tell(&self) {
+    fn tell(&mut self) {
+        let now_ms = clock::mono_ms();
         let missing = if self.bus.connected() {
+            self.connected_ms = now_ms;
             self.follower.waits_for()
         } else {
-            Some("NATS, and serves what it last knew".to_owned())
+            let ago_s = (now_ms - self.connected_ms) / 1_000;
+            Some(format!("NATS, and serves what it last knew {ago_s} s ago"))
         };
         self.admin.readiness.set(self.name, missing);
         self.heard.tell(&self.admin.metrics, self.name, self.follower.fold().place());

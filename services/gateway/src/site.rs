@@ -1,14 +1,52 @@
-//! What a port keeps for one of its endpoints.
+//! What a port keeps for one of its endpoints, and how its machine is watched while something is under way.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use crate::http::lanes::Lanes;
 use crate::numbers::Numbers;
 use crate::open::OnReplica;
 use crate::table::Endpoint;
+
+/// For how long a machine may say nothing before a connection to it is given up. The systems at both ends
+/// see to it: however long a replica takes to answer, its machine acknowledges.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
+    /// With nothing under way for so long, it is asked whether it is there, and again as often.
+    ask: Duration,
+    /// For so long it may acknowledge nothing.
+    give_up: Duration,
+}
+
+impl Watch {
+    /// Of requests: they can be answered by another replica while the client still waits.
+    pub(crate) const REQUESTS: Self =
+        Self { ask: Duration::from_secs(1), give_up: Duration::from_secs(3) };
+
+    /// Of bytes that can only go on there: a link that fails for a moment does not end them.
+    pub(crate) const BYTES: Self =
+        Self { ask: Duration::from_secs(10), give_up: Duration::from_secs(40) };
+
+    /// Has a connection be watched like this.
+    pub(crate) fn over(self, stream: &TcpStream) -> std::io::Result<()> {
+        let socket = SockRef::from(stream);
+        let ask = TcpKeepalive::new().with_time(self.ask).with_interval(self.ask);
+        socket.set_tcp_keepalive(&ask)?;
+        socket.set_tcp_user_timeout(Some(self.give_up))
+    }
+}
+
+/// Whether it is the other machine that says nothing, rather than that nobody listens there. The system
+/// says what it heard last of the way there, if anything.
+pub(crate) fn is_silence(kind: ErrorKind) -> bool {
+    use ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(kind, TimedOut | HostUnreachable | NetworkUnreachable)
+}
 
 /// An endpoint, with what is open on it and what was counted.
 #[derive(Debug)]
@@ -39,7 +77,8 @@ impl Site {
         let stream = match self.address {
             Some(address) => TcpStream::connect(address).await?,
             None => {
-                TcpStream::connect((self.endpoint.address.as_str(), self.endpoint.port)).await?
+                let named = (self.endpoint.address.as_str(), self.endpoint.port);
+                Box::pin(TcpStream::connect(named)).await?
             }
         };
         stream.set_nodelay(true)?;

@@ -7,21 +7,23 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use runtime::tasks::Tasks;
 use runtime::{Failure, Shutdown};
 use schemas::spec::AppProtocol;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::detect::{self, Seen};
 use crate::http::serve::{Front, To};
 use crate::pool::{Picked, Pool};
-use crate::proxy;
+use crate::site::{Site, Watch};
 use crate::stream::{Prefixed, Stream};
+use crate::{proxy, relay};
 
 /// How many connections a port may have at once.
 pub(crate) const CONNECTIONS_MAX: usize = 10_000;
@@ -29,7 +31,7 @@ pub(crate) const CONNECTIONS_MAX: usize = 10_000;
 /// How many may wait to be taken.
 const BACKLOG: u32 = 1_024;
 
-/// How much of one direction is on its way here, in bytes.
+/// How much is read at a time of what a client says first, in bytes.
 const BUFFER: usize = 8 << 10;
 
 /// How long to wait when no connection can be taken: for want of file descriptors, usually.
@@ -123,7 +125,7 @@ pub(crate) async fn carry(
             Some((first, http2)) => (Way::Requests { http2 }, first),
             None => (Way::Gone, Bytes::new()),
         },
-        AppProtocol::Detect => detect(&mut client, address, &pool).await,
+        AppProtocol::Detect => Box::pin(detect(&mut client, address, &pool)).await,
     };
     match way {
         Way::Gone => {}
@@ -134,7 +136,8 @@ pub(crate) async fn carry(
             let stream = Prefixed::new(first, Stream::Plain(client));
             let front = Front::new(To::Pool(pool.clone()), address.ip(), false, stop);
             pool.traffic.opened();
-            front.serve(stream, http2).await;
+            // Apart: connections that only carry bytes have no room to carry for it.
+            Box::pin(front.serve(stream, http2)).await;
             pool.traffic.closed();
         }
     }
@@ -182,7 +185,7 @@ async fn detect(client: &mut TcpStream, address: SocketAddr, pool: &Arc<Pool>) -
     let mut led = pool.led();
     loop {
         // While nobody has said anything, another endpoint does as well.
-        let reaching = pool.reach(address.ip(), |site| async move { site.connect().await });
+        let reaching = pool.reach(address.ip(), connect_bytes);
         let reached = tokio::select! {
             biased;
             read = client.read_buf(&mut first) => return spoke(read, client, first, None).await,
@@ -262,38 +265,34 @@ async fn forward(
     let reached = match reached {
         Some(reached) => Some(reached),
         // No byte was sent before an endpoint is reached, so trying the next one repeats nothing.
-        None => pool.reach(address.ip(), |site| async move { site.connect().await }).await,
+        None => pool.reach(address.ip(), connect_bytes).await,
     };
     let Some((mut endpoint, _picked)) = reached else {
         pool.traffic.unserved();
         return;
     };
+    let pipes = &pool.shared.pipes;
     let (from_client, to_client) = client.split();
     let (from_endpoint, mut to_endpoint) = endpoint.split();
-    if !header.is_empty() && to_endpoint.write_all(&header).await.is_err() {
-        return;
-    }
-    let from_client = Prefixed::new(first, from_client);
+    let ended = AtomicBool::new(false);
+    let forth = async {
+        for before in [header.as_slice(), &first] {
+            if !before.is_empty() {
+                to_endpoint.write_all(before).await?;
+            }
+        }
+        pool.traffic.received(first.len());
+        relay::carry(from_client, to_endpoint, &ended, pipes, |bytes| pool.traffic.received(bytes))
+            .await
+    };
+    let back =
+        relay::carry(from_endpoint, to_client, &ended, pipes, |bytes| pool.traffic.sent(bytes));
     // One end that breaks takes the other with it; one that closes leaves the way back open.
-    let _ = tokio::try_join!(
-        copy(from_client, to_endpoint, |bytes| pool.traffic.received(bytes)),
-        copy(from_endpoint, to_client, |bytes| pool.traffic.sent(bytes)),
-    );
+    let _ = tokio::try_join!(forth, back);
 }
 
-/// Carries one direction to its end, and hands the end on.
-async fn copy(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    count: impl Fn(usize),
-) -> std::io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let read = from.read(&mut buffer).await?;
-        if read == 0 {
-            return to.shutdown().await;
-        }
-        to.write_all(&buffer[..read]).await?;
-        count(read);
-    }
+async fn connect_bytes(site: Arc<Site>) -> std::io::Result<TcpStream> {
+    let stream = site.connect().await?;
+    Watch::BYTES.over(&stream)?;
+    Ok(stream)
 }

@@ -21,7 +21,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use crate::certificates::Certificates;
 use crate::http::exchange::Rules;
 use crate::http::limit::Limit;
-use crate::http::routes::Routes;
+use crate::http::routes::{Routes, Shown};
 use crate::http::serve::{Front, To};
 use crate::pool::{Pool, Shared};
 use crate::stream::{Prefixed, Stream};
@@ -128,6 +128,7 @@ impl Web {
         });
         let routes = Routes::of(live);
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = routes.certificates();
+        self.shared.shelf.want(routes.ordered());
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
         drop(pools);
         self.refresh();
@@ -145,10 +146,15 @@ impl Web {
     /// Reads certificates that changed. What is wrong with any.
     pub(crate) fn refresh(&self) -> Vec<String> {
         let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match &self.certificates {
+        let mut troubles = match &self.certificates {
             Some(certificates) => certificates.refresh(&wanted),
-            None => Vec::new(),
-        }
+            None => wanted
+                .iter()
+                .map(|name| format!("certificate {name}: give --certificates"))
+                .collect(),
+        };
+        troubles.extend(self.shared.shelf.troubles());
+        troubles
     }
 
     /// Adds its numbers to those of the process.
@@ -156,6 +162,7 @@ impl Web {
         for pool in self.pools().values() {
             pool.tell(metrics);
         }
+        self.shared.shelf.tell(metrics);
     }
 
     fn pools(&self) -> MutexGuard<'_, BTreeMap<Backend, Arc<Pool>>> {
@@ -170,8 +177,11 @@ impl Web {
 impl ResolvesServerCert for Web {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let routes = self.routes();
-        let name = routes.certificate(hello.server_name().unwrap_or_default())?;
-        self.certificates.as_ref()?.get(name)
+        let host = hello.server_name().unwrap_or_default();
+        match routes.certificate(host)? {
+            Shown::File(name) => self.certificates.as_ref()?.get(name),
+            Shown::Ordered => self.shared.shelf.get(host),
+        }
     }
 }
 

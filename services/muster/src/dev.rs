@@ -38,8 +38,17 @@ fn serving(dev: &Dev) -> Vec<String> {
         args.extend(["--certificates".to_owned(), folder.display().to_string()]);
     }
     args.extend(dev.access_log.then(|| "--access-log".to_owned()));
+    let one = |name: &str, value: String| [name.to_owned(), value];
+    args.extend(dev.acme_directory.iter().flat_map(|url| one("--acme-directory", url.clone())));
+    args.extend(dev.acme_contact.iter().flat_map(|url| one("--acme-contact", url.clone())));
+    args.extend(dev.acme_agree_terms.then(|| "--acme-agree-terms".to_owned()));
+    let root = dev.acme_ca_root.iter().map(|file| file.display().to_string());
+    args.extend(root.flat_map(|file| one("--acme-ca-root", file)));
     args
 }
+
+/// The file with the key that seals private keys on the bus, made at the first start.
+const SEAL_KEY: &str = "seal-key";
 
 /// The user of the command line.
 const USER: &str = "dev";
@@ -150,6 +159,8 @@ async fn serve(
     let mut args = settings(&Role::Gateway(names[0].clone()))?;
     args.extend(["--node".to_owned(), names[0].to_string()]);
     args.extend(serving(dev));
+    runtime::entropy::kept_seed(folder, SEAL_KEY)?;
+    args.extend(["--seal-key-file".to_owned(), folder.join(SEAL_KEY).display().to_string()]);
     args.extend(in_range);
     // Simulated containers ask nobody.
     args.extend(dev.fork.iter().map(|_| "--no-names".to_owned()));

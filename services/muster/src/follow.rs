@@ -330,7 +330,17 @@ impl Progress<'_> {
                     if let Some(failed) = &failed {
                         return rollout::went_back(failed, revision, at, self.aborts);
                     }
-                    return Ok(format!("{app} runs as declared at r{at}, revision {revision}"));
+                    let told = format!("{app} runs as declared at r{at}, revision {revision}");
+                    let jobs: Vec<String> = e
+                        .failed
+                        .iter()
+                        .map(|f| format!("{} failed: {}", f.workload, f.reason))
+                        .collect();
+                    if jobs.is_empty() {
+                        return Ok(told);
+                    }
+                    let text = format!("{}\n{told}", jobs.join("\n"));
+                    return Err(CliError::new(Code::No, text));
                 }
                 Event::AppDeployed(e)
                     if failed.as_ref().is_some_and(|f| f.revision + 1 == e.revision) => {}

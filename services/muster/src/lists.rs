@@ -59,6 +59,9 @@ pub(crate) struct RouteItem {
     pub(crate) workload: String,
     /// The replicas that are ready.
     pub(crate) ready: Vec<String>,
+    /// How the order of its certificate went, where one was ordered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<schemas::tls::Order>,
     /// What gateways sent to all replicas of the workload, on this way or another.
     #[serde(flatten)]
     pub(crate) traffic: TrafficItem,

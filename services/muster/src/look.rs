@@ -111,7 +111,10 @@ pub(crate) async fn apps(client: &Client, look: &Look) -> Result<(), CliError> {
                 format!("{}/{declared}", w.ready),
                 app.revision.to_string(),
                 colour::state(&app.status),
-                app.reason.clone().unwrap_or_else(|| w.unplaced.join("; ")),
+                app.reason
+                    .clone()
+                    .or_else(|| w.task.clone())
+                    .unwrap_or_else(|| w.unplaced.join("; ")),
             ]);
         }
     }

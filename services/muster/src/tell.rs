@@ -142,7 +142,11 @@ pub(crate) fn words(event: &Event) -> String {
             let names: Vec<_> = e.spec.workloads.keys().collect();
             format!("{} declared, revision {}: {}", e.app, e.revision, list(&names))
         }
-        Event::AppConverged(e) => format!("{} runs as declared, revision {}", e.app, e.revision),
+        Event::AppConverged(e) => {
+            let jobs = e.failed.iter().map(|f| format!("; {} failed: {}", f.workload, f.reason));
+            let jobs: String = jobs.collect();
+            format!("{} runs as declared, revision {}{jobs}", e.app, e.revision)
+        }
         Event::AppStalled(e) => format!("{} stalled at {}: {}", e.app, e.workload, e.reason),
         Event::AppDeleteStarted(e) => format!("{} is being deleted", e.app),
         Event::AppDeleted(e) => format!("{} deleted", e.app),

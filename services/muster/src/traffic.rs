@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemas::id::ReplicaId;
 use schemas::read::StatePage;
 use schemas::report::TrafficReport;
+use schemas::tls::{self, Order, Phase, Told};
 use schemas::{stream, subject};
 
 use crate::args::{Format, Look};
@@ -21,7 +22,10 @@ const OLD_MS: u64 = 10_000;
 pub(crate) async fn routes(client: &Client, look: &Look) -> Result<(), CliError> {
     let (page, _) = page(client, look.app.as_ref(), &look.at, look.output).await?;
     let traffic = if look.at.at.is_none() { newest(client, &page).await } else { BTreeMap::new() };
-    let items = ways(&page, &traffic);
+    let mut items = ways(&page, &traffic);
+    for item in items.iter_mut().filter(|_| look.at.at.is_none()) {
+        item.certificate = order(client, &item.way).await;
+    }
     if look.output == Format::Json {
         return json(&lists::routes(page.place, items));
     }
@@ -31,10 +35,11 @@ pub(crate) async fn routes(client: &Client, look: &Look) -> Result<(), CliError>
             item.app.clone(),
             item.workload.clone(),
             words(&item.traffic),
+            item.certificate.as_ref().map_or_else(|| "-".to_owned(), order_words),
             if item.ready.is_empty() { "nobody".to_owned() } else { item.ready.join(" ") },
         ]
     };
-    let head = ["WAY", "APP", "WORKLOAD", "TRAFFIC", "READY"];
+    let head = ["WAY", "APP", "WORKLOAD", "TRAFFIC", "ORDERED", "READY"];
     print!("{}", table(&head, &items.iter().map(row).collect::<Vec<_>>()));
     Ok(())
 }
@@ -57,6 +62,35 @@ pub(crate) async fn newest(client: &Client, page: &StatePage) -> BTreeMap<Replic
         }
     }
     found
+}
+
+/// How the order of a certificate goes, where gateways ordered one for a way.
+async fn order(client: &Client, way: &str) -> Option<Order> {
+    let host = way.strip_prefix("https://")?.split('/').next()?;
+    let subject = tls::order_subject(&host.to_ascii_lowercase());
+    let message = client.bus.get_last(stream::TLS.name, &subject).await.ok()??;
+    match serde_json::from_slice(&message.payload).ok()? {
+        Told::Order(order) => Some(order),
+        _ => None,
+    }
+}
+
+/// `done by n1`, `failed 2 times on n1: …; next try 02:14:09`: for people.
+fn order_words(order: &Order) -> String {
+    let Order { node, failures, error, next_ms, .. } = order;
+    match order.phase {
+        Phase::Done => format!("by {node}"),
+        Phase::Ordering => format!("{node} orders it"),
+        Phase::Failed => {
+            let times =
+                if *failures == 1 { "once".to_owned() } else { format!("{failures} times") };
+            let why = error.as_deref().unwrap_or("no reason was told");
+            format!(
+                "failed {times} on {node}: {why}; next try {}",
+                crate::tell::clock(*next_ms, runtime::clock::utc_ms())
+            )
+        }
+    }
 }
 
 fn add(found: &mut BTreeMap<ReplicaId, TrafficItem>, report: TrafficReport) {
@@ -102,6 +136,7 @@ fn ways(page: &StatePage, traffic: &BTreeMap<ReplicaId, TrafficItem>) -> Vec<Rou
                 app: app.app.short(),
                 workload: workload.to_string(),
                 ready: ready.clone(),
+                certificate: None,
                 traffic: sent,
             }));
         }

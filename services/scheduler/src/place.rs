@@ -147,8 +147,8 @@ fn groups(state: &State, max: usize) -> Vec<Group<'_>> {
     }
     let mut groups: Vec<_> = groups.into_values().collect();
     groups.sort_by_key(|group| {
-        let first = group.replicas.first();
-        let priority = first.and_then(|(_, r)| state.spec_of(r)).map_or(0, |s| s.priority);
+        let workload = state.apps.get(group.app).and_then(|app| app.workloads.get(group.workload));
+        let priority = workload.map_or(0, |workload| workload.conduct.priority);
         (Reverse(priority), group.first)
     });
     let mut left = max;

@@ -307,7 +307,7 @@ async fn connect(folder: &Path) -> Result<(String, Bus), Failure> {
 }
 
 /// A program of the same build as this one.
-fn binary(name: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn binary(name: &str) -> Result<PathBuf, Failure> {
     let mut path = std::env::current_exe()?;
     path.set_file_name(name);
     if !path.exists() {

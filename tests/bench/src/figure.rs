@@ -10,6 +10,7 @@ pub(crate) enum Unit {
     Microseconds,
     PerSecond,
     Bytes,
+    BytesPerSecond,
     /// Thousandths of a core.
     CpuMillis,
 }
@@ -29,6 +30,7 @@ impl Unit {
             Self::PerSecond => format!("{value} /s"),
             Self::Bytes if value >= 1_000_000 => format!("{} MB", decimal(value, 1_000_000, 1)),
             Self::Bytes => format!("{value} B"),
+            Self::BytesPerSecond => format!("{} MB/s", value / 1_000_000),
             Self::CpuMillis => format!("{} %", decimal(value, 10, 1)),
         }
     }

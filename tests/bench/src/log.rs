@@ -4,6 +4,7 @@
 //! its acknowledgements come at once, and its own cost is another figure's.
 
 mod append;
+mod ask;
 mod driver;
 mod jetstream;
 mod replay;
@@ -50,26 +51,30 @@ pub(crate) async fn append(args: &Args) -> Result<Vec<Row>, Failure> {
 
 /// A long history: written once, and read in every way.
 pub(crate) async fn long(args: &Args) -> Result<Vec<Row>, Failure> {
-    let folder = Folder::make(args, "log")?;
+    let state_dir = Folder::make(args, "log")?;
+    let folder = event_log::config::folder(&state_dir.0);
+    std::fs::create_dir(&folder)?;
     let mut rows = Vec::new();
     let since = Since::now();
     let events = {
-        let mut driver = Driver::open(&folder.0)?;
+        let mut driver = Driver::open(&folder)?;
         while driver.position() < args.events {
+            args.goes_on()?;
             driver.run(GROUPS, GROUP)?;
         }
         driver.position()
     };
     rows.push(one(format!("{events} events written, in groups of {GROUP}"), events, since.us()));
-    let store = FjallStore::open(&folder.0)?;
-    let packed = Packed::of(&folder.0);
+    let store = FjallStore::open(&folder)?;
+    let packed = Packed::of(&folder);
     let since = Since::now();
     packed.catch_up(&store, events)?;
     rows.push(one("packing them".to_owned(), events, since.us()));
     drop(store);
-    rows.push(size(&folder.0, events, "with every index")?);
-    rows.push(size(&folder.0.join("packed"), events, "packed, beside it")?);
-    rows.extend(replay::measure(args, &folder.0).await?);
+    rows.push(size(&folder, events, "with every index")?);
+    rows.push(size(&folder.join("packed"), events, "packed, beside it")?);
+    rows.extend(replay::measure(args, &folder).await?);
+    rows.extend(ask::measure(args, &state_dir.0).await?);
     Ok(rows)
 }
 
@@ -78,6 +83,7 @@ fn one(what: String, events: u64, us: u64) -> Row {
     Row { what, unit, ours, beside: None, goal: None }
 }
 
+/// What a folder takes, by event.
 fn size(folder: &Path, events: u64, what: &str) -> Result<Row, Failure> {
     let each = bytes_in(folder)? / events.max(1);
     let what = format!("disk of an event, {what}");

@@ -12,6 +12,7 @@ mod cut;
 mod deploy;
 mod engine;
 mod figure;
+mod gateway;
 mod heal;
 mod idle;
 mod log;
@@ -59,6 +60,9 @@ struct Args {
     /// Where logs are written and deleted again; the folder for temporary files, if not given
     #[arg(long, value_name = "DIR")]
     folder: Option<std::path::PathBuf>,
+    /// Makes connections to this port here for a second, and prints how many: what a figure is measured by
+    #[arg(long, value_name = "PORT", hide = true)]
+    connect: Option<u16>,
     #[arg(skip)]
     shutdown: Option<Shutdown>,
 }
@@ -71,9 +75,17 @@ impl Args {
             None => std::future::pending().await,
         }
     }
+
+    /// Fails once somebody wants this to end: for what is too busy to wait.
+    fn goes_on(&self) -> Result<(), Failure> {
+        match &self.shutdown {
+            Some(shutdown) if shutdown.is_requested() => Err("interrupted".into()),
+            _ => Ok(()),
+        }
+    }
 }
 
-const FIGURES: [(&str, &str); 9] = [
+const FIGURES: [(&str, &str); 10] = [
     ("place", "placements in memory, at 1,000 and 5,000 nodes"),
     ("fold", "memory of a replica in the fold, and how fast history is replayed"),
     ("append", "durable appends, at group sizes and at rates"),
@@ -83,7 +95,14 @@ const FIGURES: [(&str, &str); 9] = [
     ("heal", "a killed container until its next run"),
     ("cut", "a node that falls silent until its replicas run elsewhere"),
     ("idle", "cpu and memory of a `muster dev` of three nodes at rest"),
+    (
+        GATEWAY,
+        "requests and connections through the gateway; only when named: `make bench-gateway`",
+    ),
 ];
+
+/// It needs programs that the others do not.
+const GATEWAY: &str = "gateway";
 
 async fn measure(name: &str, args: &Args) -> Result<Vec<Row>, Failure> {
     match name {
@@ -96,6 +115,7 @@ async fn measure(name: &str, args: &Args) -> Result<Vec<Row>, Failure> {
         "heal" => heal::measure(args).await,
         "cut" => cut::measure(args).await,
         "idle" => idle::measure(args).await,
+        GATEWAY => gateway::measure(args).await,
         other => Err(format!("there is no figure {other}: see --list").into()),
     }
 }
@@ -110,7 +130,10 @@ fn main() -> ExitCode {
     }
     runtime::process::log_to_stderr("error");
     let run = runtime::process::block_on(|shutdown| async move {
-        all(&Args { shutdown: Some(shutdown), ..args }).await
+        match args.connect {
+            Some(port) => gateway::load::connect(port).await,
+            None => all(&Args { shutdown: Some(shutdown), ..args }).await,
+        }
     });
     match run {
         Ok(()) => ExitCode::SUCCESS,
@@ -123,7 +146,7 @@ fn main() -> ExitCode {
 
 async fn all(args: &Args) -> Result<(), Failure> {
     let names: Vec<&str> = match args.only.as_slice() {
-        [] => FIGURES.iter().map(|(name, _)| *name).collect(),
+        [] => FIGURES.iter().map(|(name, _)| *name).filter(|name| *name != GATEWAY).collect(),
         only => only.iter().map(String::as_str).collect(),
     };
     if let Some(unknown) = names.iter().find(|name| !FIGURES.iter().any(|(n, _)| n == *name)) {

@@ -240,7 +240,8 @@ impl Script {
     }
 
     fn converged(&mut self, app: &App) {
-        let converged = AppConverged { app: app.key.clone(), revision: app.revision };
+        let converged =
+            AppConverged { app: app.key.clone(), revision: app.revision, failed: Vec::new() };
         self.tell(&Writer::Controller, vec![converged.into()], Some(&app.command));
     }
 

@@ -65,7 +65,7 @@ impl Load {
     pub(crate) async fn start_as(
         url: &str,
         dice: &mut Dice,
-        who: &dyn Fn(usize) -> Result<As, Failure>,
+        who: &(dyn Fn(usize) -> Result<As, Failure> + Sync),
     ) -> Result<Self, Failure> {
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         let (paused, watched) = watch::channel(false);

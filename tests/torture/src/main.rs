@@ -1,6 +1,6 @@
 //! `muster-torture`: faults that are really injected into real processes, and what must hold after
 //! each: nothing that was answered is lost, nothing is there twice, the chain and the batches are
-//! whole.
+//! whole; and no request fails because of what becomes of replicas.
 //!
 //! A scenario is one file in `scenarios/` and one row of its table. Each takes away what it made, also
 //! after a failure and after Ctrl-C. The seed decides what is random here; what the system does at
@@ -30,7 +30,7 @@ use scenarios::{SCENARIOS, Scenario};
 #[command(
     name = "muster-torture",
     version,
-    after_help = "Root is needed to mount; --list says where."
+    after_help = "Root is needed to mount, and for hosts of their own; --list says where."
 )]
 struct Args {
     /// Only these scenarios, in this order
@@ -47,6 +47,9 @@ struct Args {
     /// What the random choices follow from. Default: a random one, which is told
     #[arg(long)]
     seed: Option<u64>,
+    /// The programs of another release, for upgrade, which is not run without
+    #[arg(long, value_name = "DIR")]
+    old: Option<std::path::PathBuf>,
     /// Print one JSON value a scenario instead of a line
     #[arg(long)]
     json: bool,
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.list {
         for scenario in SCENARIOS {
-            println!("{:12} {:>5} rounds  {}", scenario.name, scenario.rounds, scenario.what);
+            println!("{:13} {:>5} rounds  {}", scenario.name, scenario.rounds, scenario.what);
         }
         return ExitCode::SUCCESS;
     }
@@ -85,7 +88,7 @@ async fn all(args: Args, shutdown: Shutdown) -> Result<bool, Failure> {
         };
         let Some(rounds) = rounds else { continue };
         eprintln!("{}: {rounds} rounds, seed {seed} …", scenario.name);
-        let mut run = Run::new(scenario.name, rounds, seed)?;
+        let mut run = Run::new(scenario.name, rounds, seed, args.old.clone())?;
         let outcome = tokio::select! {
             outcome = scenarios::run(scenario.name, &mut run) => outcome,
             () = shutdown.requested() => Err("interrupted".into()),
@@ -112,7 +115,8 @@ async fn all(args: Args, shutdown: Shutdown) -> Result<bool, Failure> {
 
 fn chosen(args: &Args) -> Result<Vec<&'static Scenario>, Failure> {
     if args.scenario.is_empty() {
-        return Ok(SCENARIOS.iter().collect());
+        let can = |scenario: &&Scenario| scenario.name != scenarios::upgrade::NAME;
+        return Ok(SCENARIOS.iter().filter(|one| args.old.is_some() || can(one)).collect());
     }
     let find = |name: &String| {
         let found = SCENARIOS.iter().find(|scenario| scenario.name == name);

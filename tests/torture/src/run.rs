@@ -13,17 +13,24 @@ pub(crate) struct Run {
     pub(crate) rounds: u32,
     /// What is random.
     pub(crate) dice: Dice,
+    /// Where the programs of another release are.
+    pub(crate) old: Option<PathBuf>,
     folder: PathBuf,
     done: bool,
 }
 
 impl Run {
-    pub(crate) fn new(name: &str, rounds: u32, seed: u64) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        name: &str,
+        rounds: u32,
+        seed: u64,
+        old: Option<PathBuf>,
+    ) -> Result<Self, Failure> {
         let tag = format!("muster-torture-{}-{name}", std::process::id());
         let folder = std::env::temp_dir().join(tag);
         std::fs::create_dir_all(&folder)
             .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-        Ok(Self { rounds, dice: Dice::new(seed), folder, done: false })
+        Ok(Self { rounds, dice: Dice::new(seed), old, folder, done: false })
     }
 
     /// A folder of its own, which goes when it is done.

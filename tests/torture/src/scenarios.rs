@@ -11,8 +11,11 @@ mod power_cut;
 mod repair;
 mod takeover;
 mod torn_tail;
+mod under_load;
+pub(crate) mod upgrade;
 
 use runtime::Failure;
+use tests::under_load::Scene;
 
 use crate::run::{Checked, Run};
 
@@ -86,6 +89,59 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: 100,
         slice: None,
     },
+    Scenario {
+        name: "load-rolling",
+        what: "ten replicas on three hosts are replaced while requests come in through each host's \
+               gateway: none fails (root)",
+        rounds: 10,
+        slice: None,
+    },
+    Scenario {
+        name: "load-scale",
+        what: "ten replicas, then three, then ten, while requests come in: none fails (root)",
+        rounds: 10,
+        slice: None,
+    },
+    Scenario {
+        name: "load-kill",
+        what: "a replica is killed while requests come in: only POSTs that were under way on it fail \
+               (root)",
+        rounds: 10,
+        slice: None,
+    },
+    Scenario {
+        name: "load-drain",
+        what: "a node is drained while requests come in: none fails (root)",
+        rounds: 10,
+        slice: None,
+    },
+    Scenario {
+        name: "load-canary",
+        what: "a canary is promoted step by step while requests come in: none fails (root)",
+        rounds: 10,
+        slice: Some(1),
+    },
+    Scenario {
+        name: "load-rollback",
+        what: "a canary that answers with errors is taken back while requests come in: none fails but \
+               by itself (root)",
+        rounds: 10,
+        slice: Some(1),
+    },
+    Scenario {
+        name: "load-cut",
+        what: "a host is cut off while requests come in through the others: no GET fails, and after two \
+               seconds nothing is slowed by it (root)",
+        rounds: 10,
+        slice: Some(1),
+    },
+    Scenario {
+        name: upgrade::NAME,
+        what: "a cluster of another release is replaced by this one, service by service under load: \
+               nothing answered is lost, no state differs, no container is touched (root, --old DIR)",
+        rounds: 3,
+        slice: None,
+    },
 ];
 
 /// Runs one.
@@ -99,6 +155,14 @@ pub(crate) async fn run(name: &str, run: &mut Run) -> Result<Checked, Failure> {
         "bitflip" => bitflip::run(run).await,
         "repair" => repair::run(run).await,
         "takeover" => takeover::run(run).await,
+        "load-rolling" => under_load::run(run, Scene::Rolling).await,
+        "load-scale" => under_load::run(run, Scene::Scale).await,
+        "load-kill" => under_load::run(run, Scene::Kill).await,
+        "load-drain" => under_load::run(run, Scene::Drain).await,
+        "load-canary" => under_load::run(run, Scene::Canary).await,
+        "load-rollback" => under_load::run(run, Scene::Rollback).await,
+        "load-cut" => under_load::run(run, Scene::Cut).await,
+        upgrade::NAME => upgrade::run(run).await,
         other => Err(format!("there is no scenario {other}: see --list").into()),
     }
 }

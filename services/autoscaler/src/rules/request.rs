@@ -4,7 +4,7 @@ use schemas::command::{Common, Scale};
 use schemas::id::{AppKey, CommandId, Digest, WorkloadName};
 
 use super::STEP_UP;
-use super::target::Measured;
+use super::target::{Measured, Words};
 
 /// A `workload.scale` as it is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +22,14 @@ pub struct Request {
 pub(crate) struct Step {
     pub(crate) from: u32,
     pub(crate) to: u32,
-    /// How many the use asks for, beyond bounds and the size of a step.
+    /// How many the load asks for, beyond bounds and the size of a step.
     pub(crate) wanted: u32,
     /// The bounds.
     pub(crate) min: u32,
     pub(crate) max: u32,
     /// For how long.
     pub(crate) window_ms: u64,
-    /// The resource that asks for the most.
+    /// What asks for the most.
     pub(crate) by: Measured,
 }
 
@@ -74,13 +74,9 @@ impl Step {
             _ if *to == from.saturating_mul(STEP_UP) => format!(" ({wanted} wanted, {to} at once)"),
             _ => format!(" ({wanted} by now)"),
         };
-        format!(
-            "target tracking: {} {} % of reserved over {over}, target {} %, for {}: {from} → {to}{limit}",
-            by.resource,
-            by.percent(),
-            by.target_percent,
-            duration(self.window_ms),
-        )
+        let measured = Words { measured: *by, over: &over };
+        let window = duration(self.window_ms);
+        format!("target tracking: {measured}, for {window}: {from} → {to}{limit}")
     }
 }
 

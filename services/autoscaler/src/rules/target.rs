@@ -1,15 +1,18 @@
-//! Target tracking: how many replicas bring their average use near the target.
+//! Target tracking: how many replicas bring what is measured of each near the target.
 //!
-//! With the whole load as a sum of shares of what one replica reserves, the number that is wanted is
-//! the load divided by the target, rounded up. It does not depend on how many there are now, so a
-//! constant load has one answer, and what was decided is not decided again.
+//! With the whole load as a sum of what each replica carries, the number that is wanted is the load
+//! divided by the target, rounded up. It does not depend on how many there are now, so a constant load
+//! has one answer, and what was decided is not decided again.
+//!
+//! How long answers take is no load: fewer replicas may take much longer. More are asked for in
+//! proportion, fewer one at a time.
 //!
 //! Replicas of which nothing usable is known count against any change: as idle where more would be
 //! wanted, as just at the target where fewer would.
 
 use std::fmt;
 
-/// How far the average use may be from the target without consequence, in percent of the target.
+/// How far the average may be from the target without consequence, in percent of the target.
 const TOLERANCE_PERCENT: u128 = 10;
 
 /// What one replica reserves, in the parts in which shares are counted.
@@ -17,54 +20,89 @@ const WHOLE: u64 = 1_000_000;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resource {
+pub(crate) enum Signal {
+    /// In millionths of what one replica reserves; the target in percent of it.
     Cpu,
+    /// The same.
     Memory,
+    /// In thousandths of a request a second.
+    Requests,
+    /// The time in which 95 of 100 answers begin, in microseconds; the target in milliseconds.
+    P95,
+    /// In thousandths of a request that is under way.
+    InFlight,
 }
 
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::Memory => "memory",
-        })
+impl Signal {
+    /// How many parts, in which loads are counted, make one of what targets are given in.
+    fn parts(self) -> u64 {
+        match self {
+            Self::Cpu | Self::Memory => WHOLE / 100,
+            Self::Requests | Self::InFlight | Self::P95 => 1_000,
+        }
     }
 }
 
-/// The use of one resource by the replicas of a workload.
+/// What was measured of the replicas of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Measured {
-    pub(crate) resource: Resource,
-    pub(crate) target_percent: u32,
+    pub(crate) signal: Signal,
+    target: u32,
     /// How many replicas were counted.
     pub(crate) counted: u32,
-    /// What they use together, in millionths of what one reserves.
+    /// What they carry together, in parts of the signal.
     load: u64,
+    /// Whether there may be more than was heard of: then nothing asks for fewer.
+    in_part: bool,
 }
 
 impl Measured {
-    pub(crate) fn new(resource: Resource, target_percent: u32) -> Self {
-        Self { resource, target_percent, counted: 0, load: 0 }
+    pub(crate) fn new(signal: Signal, target: u32) -> Self {
+        Self { signal, target, counted: 0, load: 0, in_part: false }
     }
 
     /// Counts a replica: what it uses of what it reserves. One that reserves nothing is not counted.
-    pub(crate) fn add(&mut self, used: u64, reserved: u64) {
+    pub(crate) fn add_share(&mut self, used: u64, reserved: u64) {
         if reserved > 0 {
             let share = u128::from(used) * u128::from(WHOLE) / u128::from(reserved);
-            self.load = self.load.saturating_add(u64::try_from(share).unwrap_or(u64::MAX));
-            self.counted += 1;
+            self.add(u64::try_from(share).unwrap_or(u64::MAX));
         }
     }
 
-    /// The average use, in percent of what is reserved.
-    pub(crate) fn percent(&self) -> u64 {
-        self.load / u64::from(self.counted.max(1)) / (WHOLE / 100)
+    /// Counts a replica: what it carries, in parts of the signal.
+    pub(crate) fn add(&mut self, parts: u64) {
+        self.load = self.load.saturating_add(parts);
+        self.counted += 1;
     }
 
-    /// How many replicas the use asks for where there should be `current` now. None when nothing
+    /// Takes what so many replicas carry together.
+    pub(crate) fn set(&mut self, parts: u64, replicas: u32) {
+        (self.load, self.counted) = (parts, replicas);
+    }
+
+    /// There may be more than was heard of.
+    pub(crate) fn is_in_part(&mut self) {
+        self.in_part = true;
+    }
+
+    /// As if nothing was heard.
+    pub(crate) fn forget(&mut self) {
+        self.set(0, 0);
+    }
+
+    /// How many replicas that asks for where there should be `current` now. None when nothing
     /// was counted.
     pub(crate) fn wanted(&self, current: u32) -> Option<u32> {
-        let target = u128::from(self.target_percent) * u128::from(WHOLE / 100);
+        let wanted = self.tracked(current)?;
+        Some(match self.signal {
+            _ if self.in_part => wanted.max(current),
+            Signal::P95 => wanted.max(current.saturating_sub(1)),
+            Signal::Cpu | Signal::Memory | Signal::Requests | Signal::InFlight => wanted,
+        })
+    }
+
+    fn tracked(&self, current: u32) -> Option<u32> {
+        let target = u128::from(self.target) * u128::from(self.signal.parts());
         if self.counted == 0 || target == 0 {
             return None;
         }
@@ -88,6 +126,35 @@ impl Measured {
     }
 }
 
+/// The average, and the target: `cpu 83 % of reserved over 2 replicas, target 50 %`.
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { measured: Measured { signal, target, counted, load, .. }, over } = self;
+        let average = load / u64::from((*counted).max(1));
+        let (whole, tenth) =
+            (average / signal.parts(), average % signal.parts() * 10 / signal.parts());
+        match signal {
+            Signal::Cpu => write!(f, "cpu {whole} % of reserved over {over}, target {target} %"),
+            Signal::Memory => {
+                write!(f, "memory {whole} % of reserved over {over}, target {target} %")
+            }
+            Signal::Requests => {
+                write!(f, "{whole}.{tenth} requests a second each over {over}, target {target}")
+            }
+            Signal::P95 => write!(f, "p95 {whole}.{tenth} ms over {over}, target {target} ms"),
+            Signal::InFlight => {
+                write!(f, "{whole}.{tenth} requests under way each over {over}, target {target}")
+            }
+        }
+    }
+}
+
+/// A measurement in words, over which replicas.
+pub(crate) struct Words<'a> {
+    pub(crate) measured: Measured,
+    pub(crate) over: &'a str,
+}
+
 fn number(count: u128) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
@@ -99,9 +166,9 @@ mod tests {
     /// Of replicas that reserve 100 each and use so much; the target is in percent.
     #[track_caller]
     fn wants(target: u32, current: u32, uses: &[u64], wanted: Option<u32>) {
-        let mut measured = Measured::new(Resource::Cpu, target);
+        let mut measured = Measured::new(Signal::Cpu, target);
         for used in uses {
-            measured.add(*used, 100);
+            measured.add_share(*used, 100);
         }
         assert_eq!(measured.wanted(current), wanted, "{current} at {uses:?} of {target}");
     }
@@ -138,9 +205,59 @@ mod tests {
     #[test]
     fn nothing_counted_wants_nothing() {
         wants(50, 3, &[], None);
-        let mut measured = Measured::new(Resource::Memory, 50);
-        measured.add(70, 0);
+        let mut measured = Measured::new(Signal::Memory, 50);
+        measured.add_share(70, 0);
         assert_eq!(measured.wanted(3), None);
+    }
+
+    #[test]
+    fn a_load_that_is_known_in_part_asks_for_more_and_never_for_fewer() {
+        let wanted = |parts, in_part| {
+            let mut measured = Measured::new(Signal::Requests, 100);
+            measured.set(parts, 4);
+            if in_part {
+                measured.is_in_part();
+            }
+            measured.wanted(4)
+        };
+        assert_eq!((wanted(900_000, false), wanted(900_000, true)), (Some(9), Some(9)));
+        assert_eq!((wanted(90_000, false), wanted(90_000, true)), (Some(1), Some(4)));
+        assert_eq!((wanted(0, false), wanted(0, true)), (Some(0), Some(4)));
+    }
+
+    #[test]
+    fn slow_answers_ask_for_more_in_proportion_and_quick_ones_for_one_fewer() {
+        let wanted = |times: &[u64]| {
+            let mut measured = Measured::new(Signal::P95, 200);
+            for us in times {
+                measured.add(*us);
+            }
+            measured.wanted(4)
+        };
+        assert_eq!(wanted(&[400_000; 4]), Some(8));
+        assert_eq!(wanted(&[210_000; 4]), Some(4));
+        assert_eq!(wanted(&[2_000; 4]), Some(3));
+        assert_eq!(wanted(&[0; 4]), Some(3));
+        assert_eq!(wanted(&[]), None);
+    }
+
+    #[test]
+    fn each_signal_says_its_average_in_its_own_unit() {
+        let said = |signal, target, parts| {
+            let mut measured = Measured::new(signal, target);
+            measured.set(parts, 2);
+            Words { measured, over: "2 replicas" }.to_string()
+        };
+        let requests = "120.5 requests a second each over 2 replicas, target 100";
+        assert_eq!(said(Signal::Requests, 100, 241_000), requests);
+        assert_eq!(
+            said(Signal::P95, 200, 1_024_600),
+            "p95 512.3 ms over 2 replicas, target 200 ms"
+        );
+        let under_way = "1.5 requests under way each over 2 replicas, target 4";
+        assert_eq!(said(Signal::InFlight, 4, 3_000), under_way);
+        let cpu = "cpu 83 % of reserved over 2 replicas, target 50 %";
+        assert_eq!(said(Signal::Cpu, 50, 1_660_000), cpu);
     }
 
     #[test]
@@ -152,9 +269,9 @@ mod tests {
     #[test]
     fn numbers_beyond_all_bounds_are_still_numbers() {
         wants(1, 1, &[u64::MAX], Some(u32::MAX));
-        let mut measured = Measured::new(Resource::Memory, 1_000);
-        measured.add(u64::MAX, 1);
-        measured.add(u64::MAX, 1);
+        let mut measured = Measured::new(Signal::Memory, 1_000);
+        measured.add_share(u64::MAX, 1);
+        measured.add_share(u64::MAX, 1);
         assert!(measured.wanted(u32::MAX).is_some());
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod properties;
+mod traffic;
 
 use schemas::event::{IntakeClosed, IntakeOpened, NodeLost, WorkloadScaled};
 use schemas::id::Writer;

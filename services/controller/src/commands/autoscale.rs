@@ -23,8 +23,9 @@ pub(super) fn check(field: &str, spec: &WorkloadSpec) -> Result<(), Problem> {
         let valid = format!("{} to {REPLICAS_MAX}: at least min", given.min);
         return wrong("max", &given.max.to_string(), &valid);
     }
-    if given.cpu_percent.is_none() && given.memory_percent.is_none() {
-        return wrong("", "no target", "cpu_percent, memory_percent, or both");
+    if given.targets().iter().all(|(_, target)| target.is_none()) {
+        let names = given.targets().map(|(name, _)| name).join(", ");
+        return wrong("", "no target", &format!("at least one of {names}"));
     }
     for target in targets(given, spec) {
         let Some(percent) = target.percent else { continue };
@@ -36,6 +37,16 @@ pub(super) fn check(field: &str, spec: &WorkloadSpec) -> Result<(), Problem> {
             let got = format!("{percent} percent of nothing");
             let valid = format!("a target of what is reserved: give resources.{}", target.reserve);
             return wrong(target.name, &got, &valid);
+        }
+    }
+    let counts = [
+        ("requests_per_second", given.requests_per_second, Autoscale::COUNT_MAX, "requests"),
+        ("p95_ms", given.p95_ms, Autoscale::P95_MS_MAX, "ms"),
+        ("in_flight", given.in_flight, Autoscale::COUNT_MAX, "requests"),
+    ];
+    for (name, target, most, unit) in counts {
+        if let Some(target) = target.filter(|target| *target == 0 || *target > most) {
+            return wrong(name, &target.to_string(), &format!("1 to {most} {unit}"));
         }
     }
     let windows = [("up_window_ms", given.up_window_ms), ("down_window_ms", given.down_window_ms)];

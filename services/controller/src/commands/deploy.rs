@@ -8,7 +8,7 @@ use schemas::event::AppDeployed;
 use schemas::id::{AppKey, WorkloadName};
 use schemas::spec::{AppSpec, Check, Mode, MountSource, RestartPolicy, WorkloadSpec};
 
-use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports, rollout, routes};
+use super::{Effect, REPLICAS_MAX, autoscale, expect, of_app, ports, rollout, routes, task};
 
 /// The most workloads of one app.
 const WORKLOADS_MAX: usize = 256;
@@ -39,12 +39,15 @@ pub(super) fn effect(
     Ok(of_app(key, vec![event.into()]))
 }
 
-/// The declaration as it is recorded: a job whose restart policy nobody chose ends when it succeeds,
-/// and the number of an autoscaled workload is within its bounds.
+/// The declaration as it is recorded: a job whose restart policy nobody chose ends when it succeeds, one
+/// of a rollout does not run twice, and the number of an autoscaled workload is within its bounds.
 fn normal(mut spec: AppSpec) -> AppSpec {
     for workload in spec.workloads.values_mut() {
         if workload.mode == Mode::Job && workload.restart.policy == RestartPolicy::Always {
             workload.restart.policy = RestartPolicy::OnFailure;
+        }
+        if workload.task.is_some() {
+            task::make_exclusive(workload);
         }
         if let Some(autoscale) = &workload.autoscale {
             workload.replicas = autoscale.nearest(workload.replicas);
@@ -111,6 +114,7 @@ fn check_workload(
         let (got, valid) = (format!("{} ms", spec.drain_ms), format!("0 to {DRAIN_MS_MAX} ms"));
         return Err(Problem::new("invalid_value", &at("drain_ms"), &got, &valid));
     }
+    task::check(&at("task"), app, spec)?;
     rollout::check(&at("update"), spec)
 }
 
@@ -210,7 +214,9 @@ fn check_cycles(spec: &AppSpec) -> Result<(), Problem> {
     let mut done = BTreeSet::new();
     while done.len() < spec.workloads.len() {
         let free = spec.workloads.iter().filter(|(name, workload)| {
-            !done.contains(*name) && workload.depends_on.keys().all(|name| done.contains(name))
+            let before = task::before(spec, name).all(|job| done.contains(job));
+            let first = workload.depends_on.keys().all(|name| done.contains(name));
+            !done.contains(*name) && before && first
         });
         let free: Vec<&WorkloadName> = free.map(|(name, _)| name).collect();
         if free.is_empty() {

@@ -81,10 +81,13 @@ fn check_route(field: &str, spec: &WorkloadSpec, route: &Route) -> Result<(), Pr
     match &route.tls {
         None => Ok(()),
         Some(Tls::File { name, .. }) => check_certificate(&format!("{field}.tls"), name),
-        Some(Tls::Acme { .. }) => {
-            let valid = "{\"file\":{\"name\":NAME}}: certificates come from files on the nodes";
-            wrong("tls", "acme, which this release does not speak", valid)
+        Some(Tls::Acme { .. }) if !route.host.as_deref().is_some_and(is_orderable) => {
+            let got = route.host.as_deref().unwrap_or("any host");
+            let valid = "a whole host name of at least two parts, of letters, digits and `-`: \
+                         that it is ours is proven by HTTP, which no other name can be";
+            wrong("tls", &format!("acme for {got}"), valid)
         }
+        Some(Tls::Acme { .. }) => Ok(()),
     }
 }
 
@@ -105,6 +108,14 @@ fn is_host(host: &str) -> bool {
         !part.is_empty() && part.len() <= 63 && part.bytes().all(plain)
     };
     host.len() <= 253 && name.split('.').all(part)
+}
+
+/// Whether a CA can ask a host itself whether it is ours.
+fn is_orderable(host: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    let named = host.split('.').all(|part| !part.is_empty() && part.bytes().all(plain));
+    let address = host.split('.').all(|part| part.bytes().all(|b| b.is_ascii_digit()));
+    named && !address && host.contains('.')
 }
 
 /// Requests for one host and path lead to one workload of the whole cluster.

@@ -187,6 +187,9 @@ fn a_declaration_is_checked_before_anything_is_done() {
     route(r#"{"set_headers":{"a b":"c"}}"#, "set_headers");
     route(r#"{"tls":{"file":{"name":"../etc"}}}"#, "tls");
     route(r#"{"tls":{"acme":{}}}"#, "tls");
+    for host in ["*.shop.example", "shop", "192.0.2.7", "a_b.example"] {
+        route(&format!(r#"{{"host":"{host}","tls":{{"acme":{{}}}}}}"#), "tls");
+    }
     bad(r#"{"image":"w","routes":[{}]}"#, "invalid_value", "routes[0].port");
     let twice = r#"{"image":"w","ports":[{"container":80}],"routes":[{"host":"a"},{"host":"A"}]}"#;
     bad(twice, "route_taken", "routes[1]");

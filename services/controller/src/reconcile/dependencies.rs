@@ -5,24 +5,26 @@ use schemas::event::RetireReason;
 use schemas::id::{ReplicaId, WorkloadName};
 use schemas::spec::{Condition, Mode};
 
-use super::{Plan, Subject};
+use super::{Plan, Subject, task};
 
 /// Whether the first replicas of this spec may be requested. A workload that was ready once is not
-/// held back again when what it depends on fails later.
+/// held back again when what it depends on fails later, nor is one that is restarted.
 pub(super) fn met(subject: &Subject<'_>) -> bool {
     let begun = subject.workload.was_ready
         || subject
             .state
             .replicas_of(subject.key, subject.name)
-            .any(|(_, replica)| subject.is_current(replica) && replica.retired.is_none());
-    begun
-        || subject.spec.depends_on.iter().all(|(name, condition)| {
+            .any(|(_, replica)| replica.spec == *subject.digest && replica.retired.is_none());
+    let there = || {
+        subject.spec.depends_on.iter().all(|(name, condition)| {
             subject
                 .app
                 .workloads
                 .get(name)
                 .is_some_and(|workload| has_reached(subject, name, workload, *condition))
         })
+    };
+    begun || (task::come_first(subject) && there())
 }
 
 fn has_reached(

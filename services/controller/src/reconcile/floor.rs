@@ -10,6 +10,9 @@ use super::roster::Member;
 pub(super) struct Floor {
     ready: u64,
     least: u64,
+    /// As `least`, where an old one must end before the new one begins: scaling may have brought the
+    /// declared number down to the floor, and then nothing could ever be replaced.
+    least_between: u64,
     /// How many there should be.
     wanted: u64,
 }
@@ -23,13 +26,23 @@ impl Floor {
             Mode::Global => u32::MAX,
             Mode::Replicated | Mode::Job => subject.workload.replicas,
         };
-        let least = subject.workload.conduct.min_ready.unwrap_or(0).min(declared);
-        Self { ready: u64::try_from(ready).unwrap_or(u64::MAX), least: u64::from(least), wanted }
+        let min_ready = subject.workload.conduct.min_ready.unwrap_or(0);
+        Self {
+            ready: u64::try_from(ready).unwrap_or(u64::MAX),
+            least: u64::from(min_ready.min(declared)),
+            least_between: u64::from(min_ready.min(declared.saturating_sub(1))),
+            wanted,
+        }
     }
 
     /// Takes a replica out, unless too few would be left.
     pub(super) fn may_end(&mut self, subject: &Subject<'_>, replica: &Replica) -> bool {
         self.may_leave(u64::from(counts(subject, replica)), self.least)
+    }
+
+    /// Takes a replica out that must end before another may take its place.
+    pub(super) fn may_end_first(&mut self, subject: &Subject<'_>, replica: &Replica) -> bool {
+        self.may_leave(u64::from(counts(subject, replica)), self.least_between)
     }
 
     /// Takes a member out, and what is to take its place.
@@ -42,8 +55,10 @@ impl Floor {
     /// Takes a replica out that nothing has taken the place of yet, unless too few would be left or
     /// more would be missing than the update allows.
     pub(super) fn may_miss(&mut self, subject: &Subject<'_>, replica: &Replica) -> bool {
-        let missing = u64::from(subject.workload.conduct.update.max_unavailable);
-        let least = self.least.max(self.wanted.saturating_sub(missing));
+        let update = &subject.workload.conduct.update;
+        let missing = u64::from(update.max_unavailable);
+        let floor = if update.max_surge == Some(0) { self.least_between } else { self.least };
+        let least = floor.max(self.wanted.saturating_sub(missing));
         self.may_leave(u64::from(counts(subject, replica)), least)
     }
 

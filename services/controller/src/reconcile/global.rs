@@ -9,9 +9,11 @@ use schemas::spec::Mode;
 
 use super::floor::Floor;
 use super::roster::{Member, Roster};
-use super::{Plan, Subject, Wanted, dependencies, workload};
+use super::{Plan, Subject, Wanted, dependencies, waiting, workload};
 
 pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
+    let old = waiting::old(subject).map(|(old, _)| old);
+    let subject = old.as_ref().unwrap_or(subject);
     let roster = Roster::of(subject);
     let mut floor = Floor::of(subject, roster.len());
     let mut has: BTreeSet<&NodeName> = BTreeSet::new();
@@ -31,7 +33,7 @@ pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
     }
     subject.retire(leave, RetireReason::ScaledDown, &subject.workload.cause, plan);
     subject.retire(drained, RetireReason::Drained, &subject.workload.cause, plan);
-    if !dependencies::met(subject) {
+    if old.is_none() && !dependencies::met(subject) {
         return;
     }
     let wanted: Vec<Wanted> = subject

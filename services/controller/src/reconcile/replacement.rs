@@ -7,7 +7,7 @@ use schemas::spec::Overlap;
 
 use super::floor::Floor;
 use super::roster::Member;
-use super::{Plan, Subject};
+use super::{Plan, Subject, task};
 
 /// Why a replica must be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +39,13 @@ pub(super) fn needed(subject: &Subject<'_>, replica: &Replica) -> Option<(Why, C
     if let Some(node) = node.filter(|_| !is_bound(subject.spec, replica)) {
         if subject.state.is_unknown(replica) {
             // Nobody knows that it has ended, so what must not overlap waits.
-            let may = subject.spec.overlap != Overlap::Never;
+            let may = subject.workload.conduct.overlap != Overlap::Never;
             return may.then(|| (Why::Lost, carried(&node.cause, replica)));
         }
         if lacks_image(subject, replica) {
             return Some((Why::NoImage, replica.cause.clone()));
         }
-        if node.admission == Admission::Draining {
+        if node.admission == Admission::Draining && !task::stays(subject, replica) {
             return Some((Why::Drained, carried(&node.cause, replica)));
         }
     }
@@ -96,7 +96,7 @@ fn carried(node: &Cause, replica: &Replica) -> Cause {
 pub(super) fn stop_first(subject: &Subject<'_>) -> bool {
     subject.spec.ports.iter().any(|port| port.host.is_some())
         || volumes_of(subject.spec).next().is_some()
-        || subject.spec.overlap == Overlap::Never
+        || subject.workload.conduct.overlap == Overlap::Never
 }
 
 /// Whether nothing may stand beside what it replaces.
@@ -119,7 +119,7 @@ pub(super) fn ending(subject: &Subject<'_>, of: impl Fn(&Replica) -> bool) -> u6
         replica.retired.is_some()
             && subject.owns(replica)
             && of(replica)
-            && (known || subject.spec.overlap == Overlap::Never)
+            && (known || subject.workload.conduct.overlap == Overlap::Never)
     };
     let replicas = subject.state.replicas_of(subject.key, subject.name);
     u64::try_from(replicas.filter(|(_, replica)| waits_for(replica)).count()).unwrap_or(u64::MAX)

@@ -47,8 +47,8 @@ impl<'a> Roster<'a> {
         u64::try_from(self.members.len()).unwrap_or(u64::MAX)
     }
 
-    /// The `count` members that are missed least: those that do least, then the youngest.
-    pub(super) fn least_missed(&self, subject: &Subject<'_>, count: usize) -> Vec<&Member<'a>> {
+    /// The members, those that are missed least first: those that do least, then the youngest.
+    pub(super) fn least_missed(&self, subject: &Subject<'_>) -> Vec<&Member<'a>> {
         let mut members: Vec<&Member<'a>> = self.members.iter().collect();
         members.sort_by_key(|member| {
             let replica = member.replica;
@@ -62,7 +62,6 @@ impl<'a> Roster<'a> {
             let outdated = !subject.is_current(replica);
             (use_of_it, !outdated, std::cmp::Reverse(replica.requested_ms), member.id)
         });
-        members.truncate(count);
         members
     }
 }

@@ -16,6 +16,8 @@ use super::*;
 
 mod floors;
 mod rollouts;
+mod tasks;
+mod waiting;
 
 struct World {
     history: History,

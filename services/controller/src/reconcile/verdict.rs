@@ -32,12 +32,15 @@ struct Overdue {
 impl Subject<'_> {
     /// Why the revision has failed, where that is to be taken back.
     pub(super) fn failed(&self, traffic: &Traffic, plan: &mut Plan) -> Option<Failure> {
+        let task = self.workload.conduct.task.as_ref();
+        let due = self.workload.due && self.app.good.is_some();
         let may = self.workload.declared
+            && task.is_none_or(schemas::spec::Task::fails_revision)
             && self.app.status != AppStatus::Deleting
             && self.workload.conduct.update.rollback
             && self.app.rolled_back.is_none()
             && !self.workload.is_paused()
-            && self.app.is_changed(self.name, self.workload);
+            && (due || self.app.is_changed(self.name, self.workload));
         if !may {
             return None;
         }
@@ -60,6 +63,9 @@ impl Subject<'_> {
 
     fn given_up(&self) -> Option<String> {
         let workload = self.workload;
+        if let Some(task) = workload.conduct.task.as_ref().filter(|_| workload.failures > 0) {
+            return Some(format!("the job {} failed: {}", task.told(), workload.failure));
+        }
         (workload.failures >= FAILURES)
             .then(|| format!("{} replicas failed: {}", workload.failures, workload.failure))
     }
@@ -113,6 +119,9 @@ impl Subject<'_> {
     /// Since when a replica may be expected to come up.
     fn since(&self, replica: &Replica) -> u64 {
         let rollout = self.workload.rollout.as_ref().map_or(0, |rollout| rollout.since_ms);
+        if self.spec.mode == Mode::Job && self.state.is_unknown(replica) {
+            return replica.since_ms.max(rollout);
+        }
         replica.requested_ms.max(self.app.since_ms).max(rollout)
     }
 
@@ -121,7 +130,8 @@ impl Subject<'_> {
         let unfit = &self.workload.unplaced;
         for (id, replica) in self.mine() {
             // A job may run for as long as it likes; one that does not get to run has a deadline.
-            let works = self.spec.mode == Mode::Job && replica.phase == Phase::Running;
+            let known = !self.state.is_unknown(replica);
+            let works = self.spec.mode == Mode::Job && replica.phase == Phase::Running && known;
             let pends = replica.phase == Phase::Pending && !unfit.is_empty();
             if replica.phase == Phase::Ready || works || pends != nowhere {
                 continue;

@@ -8,15 +8,20 @@ use schemas::spec::{Mode, Overlap, UpdateStrategy};
 use super::floor::Floor;
 use super::replacement::{self, Why};
 use super::roster::{Member, Roster};
-use super::{Part, Plan, Subject, Wanted, dependencies, held};
+use super::{Part, Plan, Subject, Wanted, dependencies, held, task, waiting};
 
 pub(super) fn reconcile(subject: &Subject<'_>, plan: &mut Plan) {
     let mut floor = Floor::of(subject, u64::from(subject.workload.replicas));
     if held::reconcile(subject, &mut floor, plan) {
         return;
     }
+    if let Some((old, wanted)) = waiting::old(subject) {
+        settle(&old, wanted, &mut floor, plan);
+        return;
+    }
     let declared = u64::from(subject.workload.replicas);
     let wanted = match subject.spec.mode {
+        Mode::Job if subject.workload.conduct.task.is_some() => task::wanted(subject),
         Mode::Job => declared.saturating_sub(subject.workload.completed),
         Mode::Replicated | Mode::Global => declared,
     };
@@ -42,7 +47,8 @@ pub(super) fn settle(subject: &Subject<'_>, wanted: u64, floor: &mut Floor, plan
     replace(subject, &roster, missing, floor, plan);
 }
 
-/// Ends what there is too much of: those that are missed least, while enough are left. Replicas of
+/// Ends what there is too much of: those that are missed least, while enough are left; where the
+/// floor keeps one, the next that does not serve goes in its place. Replicas of
 /// another spec than the declared one are in excess because others took their place.
 fn shrink(
     subject: &Subject<'_>,
@@ -54,10 +60,8 @@ fn shrink(
     let surplus = usize::try_from(roster.len() - wanted).unwrap_or(usize::MAX);
     let cause = &subject.workload.cause;
     let (mut excess, mut replaced) = (Vec::new(), Vec::new());
-    for member in roster.least_missed(subject, surplus) {
-        if !floor.may_end_all(subject, member) {
-            continue;
-        }
+    let members = roster.least_missed(subject).into_iter();
+    for member in members.filter(|member| floor.may_end_all(subject, member)).take(surplus) {
         match subject.is_current(member.replica) {
             true => excess.extend(member.ids()),
             false => replaced.extend(member.ids()),
@@ -135,7 +139,7 @@ fn begin(
     let update = &subject.workload.conduct.update;
     let at_once = u64::from(update.parallelism.max(1));
     let most_beside = update.max_surge.map_or(at_once, u64::from);
-    let exclusive = subject.spec.overlap == Overlap::Never;
+    let exclusive = subject.workload.conduct.overlap == Overlap::Never;
     for (member, why, cause) in waiting {
         if on_the_way >= at_once {
             break;
@@ -147,7 +151,7 @@ fn begin(
             continue;
         }
         let may = match first {
-            true => floor.may_end(subject, member.replica),
+            true => floor.may_end_first(subject, member.replica),
             false => floor.may_miss(subject, member.replica),
         };
         if may {

@@ -17,7 +17,10 @@ fn what_is_long_is_cut_to_its_last_lines() {
         let spec = AppSpec { name: key.name.clone(), workloads };
         history.add(&Writer::Controller, AppDeployed { app: key.clone(), revision, spec });
         if revision == 1 {
-            history.add(&Writer::Controller, AppConverged { app: key.clone(), revision });
+            history.add(
+                &Writer::Controller,
+                AppConverged { app: key.clone(), revision, failed: Vec::new() },
+            );
         }
     }
     let mut shop = history.fold.state().apps.get(&key).expect("it is there").clone();

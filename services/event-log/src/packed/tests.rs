@@ -135,7 +135,7 @@ fn happen(history: &mut History, what: u8, number: u8) {
 /// The first half of a batch, which the next sequencer voids.
 fn torn(history: &mut History) {
     let mut other = history.clone();
-    let event = AppConverged { app: app("shop"), revision: 1 };
+    let event = AppConverged { app: app("shop"), revision: 1, failed: Vec::new() };
     other.batch(&Writer::Controller, vec![event.clone().into(), event.into()]);
     let half = other.entries[history.entries.len()].clone();
     history.fold.push(&half).expect("it is the next entry");

@@ -225,8 +225,15 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
                 self.phase = Phase::Recovering(step);
                 return Ok(());
             }
-            // What is missing at the end of the range was there once: sequences do not go back.
-            None => Compared::Equal,
+            // The stream has let go of the rest since it was looked at, or somebody deleted it. What was
+            // published was mine there; of what is above that nobody knows.
+            None => {
+                let (at, proven) = (reached + 1, proven && reached > 0);
+                match at <= to && to > self.published.position {
+                    true => Compared::Gone { at, proven },
+                    false => Compared::Equal { proven },
+                }
+            }
         };
         let (published, standing) = (self.published, self.standing());
         let facts = Facts { compared: Some(compared), published, standing, ..facts };

@@ -10,6 +10,8 @@ use crate::store::Store;
 pub enum Room {
     /// As much as is wanted.
     Enough(Short),
+    /// More than would close the intake, and less than opens it: that stays as it is.
+    Between,
     /// So little that commands are refused.
     Little(Short),
     /// So little that nothing is taken.

@@ -100,8 +100,8 @@ impl Wires {
         self.ask(async move {
             let mut follow = bus.follow(stream::EVENTS.name, from, None);
             let batch = follow.next_batch(GROUP * 4).await.map_err(|error| error.to_string())?;
-            let wanted = batch.into_iter().filter(|message| message.sequence <= to);
-            Ok(Input::Messages(wanted.map(others::streamed).collect()))
+            let batch = batch.into_iter().map(others::streamed).collect();
+            others::part(batch, follow.caught_up(), to)
         });
     }
 

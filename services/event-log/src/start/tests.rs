@@ -27,7 +27,11 @@ fn facts(log: u64, published: u64, first: u64, last: u64) -> Facts {
 }
 
 fn equal(facts: Facts) -> Facts {
-    Facts { compared: Some(Compared::Equal), ..facts }
+    Facts { compared: Some(Compared::Equal { proven: true }), ..facts }
+}
+
+fn gone(facts: Facts, at: u64, proven: bool) -> Facts {
+    Facts { compared: Some(Compared::Gone { at, proven }), ..facts }
 }
 
 fn differs(facts: Facts, at: u64, proven: bool, event: bool) -> Facts {
@@ -254,6 +258,24 @@ fn a_gap_is_bridged_by_one_of_several_behind_what_it_published() {
     let differs_at_the_first = differs(facts(10, 8, 9, 20), 9, false, true);
     check(&one_of_several(differs_at_the_first), &Action::SetAside { from: 9 });
     check(&one_of_several(facts(0, 0, 21, 20)), &Action::Bridge { from: 1, to: 20 });
+}
+
+#[test]
+fn what_the_stream_let_go_of_while_it_was_read_is_not_taken_for_equal() {
+    // Another may have gone on where mine was never published.
+    for proven in [true, false] {
+        let gone = gone(facts(10, 8, 1, 30), 9, proven);
+        check(&one_of_several(gone.clone()), &Action::SetAside { from: 9 });
+        check(&silent(gone.clone()), &Action::SetAside { from: 9 });
+        check(&leading(gone.clone()), &Action::SetAside { from: 9 });
+        // There is no other.
+        check(&gone, &Action::CatchUp { from: 11, proven });
+    }
+    // What is all published was mine; whether the stream is of this history, what follows tells.
+    let unproven = Some(Compared::Equal { proven: false });
+    let unproven = Facts { compared: unproven, ..facts(10, 10, 1, 20) };
+    check(&one_of_several(unproven.clone()), &Action::CatchUp { from: 11, proven: false });
+    check(&unproven, &Action::CatchUp { from: 11, proven: false });
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(super) struct Slot<T> {
     address: String,
     port: u16,
     failures: u32,
+    /// Somebody finds out whether it can be reached again, so no client has to.
+    looked_after: bool,
     bad: u32,
     ejections: u32,
     ejected_until_ms: u64,
@@ -78,6 +80,7 @@ impl<T> Slot<T> {
             address: endpoint.address.clone(),
             port: endpoint.port,
             failures: 0,
+            looked_after: false,
             bad: 0,
             ejections: 0,
             ejected_until_ms: 0,
@@ -94,7 +97,34 @@ impl<T> Slot<T> {
     }
 
     pub(super) fn is_good(&self, tried: &[u64], now_ms: u64) -> bool {
-        self.aside_until_ms <= now_ms && !self.is_ejected(now_ms) && !tried.contains(&self.id)
+        let reached = self.aside_until_ms <= now_ms && !(self.looked_after && self.failures > 0);
+        reached && !self.is_ejected(now_ms) && !tried.contains(&self.id)
+    }
+
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.address == other.address && self.id != other.id
+    }
+
+    /// Whether it can be reached is not known any more, and is to be found out at once. Says whether it was
+    /// thought to be.
+    pub(super) fn doubted(&mut self, now_ms: u64) -> bool {
+        let reached = self.failures == 0;
+        if reached {
+            self.failures = 1;
+            self.aside_until_ms = now_ms;
+        }
+        reached
+    }
+
+    /// Says whether nobody looked after it before.
+    pub(super) fn look_after(&mut self) -> bool {
+        !std::mem::replace(&mut self.looked_after, true)
+    }
+
+    /// How long to wait with the next look, in ms; none once it was reached: nobody looks any more.
+    pub(super) fn next_look(&mut self, now_ms: u64) -> Option<u64> {
+        self.looked_after = self.failures > 0;
+        self.looked_after.then(|| self.aside_until_ms.saturating_sub(now_ms))
     }
 
     pub(super) fn is_ejected(&self, now_ms: u64) -> bool {

@@ -160,6 +160,48 @@ fn a_failed_one_is_put_aside_for_longer_and_longer() {
 }
 
 #[test]
+fn one_that_is_looked_after_is_tried_by_no_client_until_it_is_reached_or_nothing_else_is_left() {
+    let mut balancer = of(&[1, 2]);
+    let ids: Vec<u64> = balancer.sites().map(|(id, _)| id).collect();
+    let [bad, other] = ids[..] else { panic!("{ids:?}") };
+    balancer.failed(bad, 0);
+    assert!(balancer.look_after(bad));
+    assert!(!balancer.look_after(bad), "by one at a time");
+    assert_eq!(balancer.next_look(bad, 400), Some(600));
+    balancer.failed(bad, 1_000);
+    assert_eq!(balancer.next_look(bad, 1_000), Some(2_000));
+    assert!((0..60).all(|_| pick(&mut balancer, 3_600_000).id == other));
+    let last = balancer.pick(Want::Any, &[other], 3_600_000);
+    assert_eq!(last.map(|pick| pick.id), Some(bad), "it is better than nothing");
+    balancer.reached(bad);
+    assert!((0..60).any(|_| pick(&mut balancer, 3_600_000).id == bad), "at once");
+    assert_eq!(balancer.next_look(bad, 3_600_000), None);
+    balancer.failed(bad, 3_600_000);
+    assert!(balancer.look_after(bad), "the one before looks no more");
+    lead(&mut balancer, &[endpoint(2)], 0);
+    assert_eq!(balancer.next_look(bad, 3_600_000), None);
+    assert!(!balancer.look_after(bad));
+}
+
+#[test]
+fn what_is_on_a_machine_that_says_nothing_is_found_out_before_it_is_picked() {
+    let at = |number: u16, address: &str| Endpoint { address: address.into(), ..endpoint(number) };
+    let mut balancer = Balancer::default();
+    let endpoints = [at(1, "10.0.0.1"), at(2, "10.0.0.1"), at(3, "10.0.0.2"), at(4, "10.0.0.1")];
+    lead(&mut balancer, &endpoints, 0);
+    let ids: Vec<u64> = balancer.sites().map(|(id, _)| id).collect();
+    balancer.failed(ids[0], 0);
+    balancer.failed(ids[3], 0);
+    assert_eq!(balancer.doubted(ids[0], 500), [ids[1]], "one failed already, one is elsewhere");
+    assert!(balancer.look_after(ids[1]));
+    assert_eq!(balancer.next_look(ids[1], 500), Some(0), "that is done at once");
+    assert!((0..60).all(|_| pick(&mut balancer, 999).id == ids[2]));
+    balancer.reached(ids[1]);
+    assert!((0..60).any(|_| pick(&mut balancer, 999).id == ids[1]));
+    assert!(balancer.doubted(999, 0).is_empty(), "it is not there any more");
+}
+
+#[test]
 fn those_that_answer_badly_are_put_aside_and_never_more_than_half() {
     let mut balancer = of(&[1, 3, 5, 7]);
     let ids: Vec<u64> = balancer.sites().map(|(id, _)| id).collect();

@@ -20,6 +20,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// How long the report may take that another one serves as well.
 const TOLD: Duration = Duration::from_millis(500);
 
+/// How long the next one may take until it serves.
+pub(crate) const SERVING: Duration = Duration::from_secs(30);
+
 /// What is offered, and where.
 #[derive(Debug)]
 pub(crate) struct Offer {
@@ -27,16 +30,18 @@ pub(crate) struct Offer {
     pub(crate) path: PathBuf,
     pub(crate) listen: IpAddr,
     pub(crate) range: Option<Range>,
+    /// How long the next one may take until it serves.
+    pub(crate) within: Duration,
 }
 
 impl Offer {
-    /// Offers the sockets until asked to stop, or until another process has them: then until it is asked
-    /// to stop, so that the other one sees our end.
+    /// Offers the sockets until everything has ended, or another process has them. `ends`: this one was asked
+    /// to end, and whoever was given sockets is the one that serves.
     ///
     /// # Errors
     ///
     /// None: what does not work is told of, and tried again.
-    pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), Failure> {
+    pub(crate) async fn run(self, ends: Shutdown, shutdown: Shutdown) -> Result<(), Failure> {
         let mut told = String::new();
         let place = loop {
             match Place::take(&self.path) {
@@ -63,16 +68,18 @@ impl Offer {
                 Ok((next, _)) => {
                     tokio::select! {
                         () = shutdown.requested() => return Ok(()),
-                        given = self.give(next) => given,
+                        given = self.give(&next, &ends) => given.map(|()| next),
                     }
                 }
                 Err(error) => Err(error),
             };
             match given {
-                Ok(_next) => {
-                    // It has put its own in this place.
+                Ok(next) => {
+                    tracing::info!("another gateway has taken over: finishing what is open");
+                    // First the place: the next one puts its own there when it hears of this.
                     drop(place);
-                    shutdown.requested().await;
+                    // One that ended meanwhile is nothing that we could mend.
+                    let _ = send(&next, &Say::Shut, None).await;
                     return Ok(());
                 }
                 Err(error) => {
@@ -83,18 +90,18 @@ impl Offer {
         }
     }
 
-    /// Gives the sockets to the next one, and lets go when that serves.
-    async fn give(&self, mut next: UnixStream) -> io::Result<UnixStream> {
+    /// Gives the sockets to the next one, and lets go when that serves, or when we end.
+    async fn give(&self, next: &UnixStream, ends: &Shutdown) -> io::Result<()> {
         let own = rustix::process::geteuid().as_raw();
         let who = next.peer_cred()?;
         if who.uid() != own && who.uid() != 0 {
             return Err(io::Error::other(format!("user {} may not have them", who.uid())));
         }
-        let (ask, _) = tokio::time::timeout(PATIENCE, receive(&mut next)).await??;
+        let (ask, _) = tokio::time::timeout(PATIENCE, receive(next)).await??;
         let sockets = match self.wanted(&ask) {
             Ok(sockets) => sockets,
             Err(why) => {
-                send(&mut next, &Say::Refused { why: why.clone() }, None).await?;
+                send(next, &Say::Refused { why: why.clone() }, None).await?;
                 return Err(io::Error::other(why));
             }
         };
@@ -106,20 +113,34 @@ impl Offer {
         let _ = tokio::time::timeout(TOLD, told.wait_for(|beside| *beside)).await;
         let giving = async {
             for (what, socket) in &sockets {
-                send(&mut next, &Say::Socket(*what), Some(socket)).await?;
+                send(next, &Say::Socket(*what), Some(socket)).await?;
             }
-            send(&mut next, &Say::All { process: std::process::id() }, None).await
+            send(next, &Say::All { process: std::process::id() }, None).await
         };
         tokio::time::timeout(PATIENCE, giving).await??;
         drop(sockets);
-        // It waits for a table to serve by, for as long as that takes; if it ends, we see it.
-        while !matches!(receive(&mut next).await?.0, Ask::Serving) {}
-        self.handover.0.over.stop();
+        // It waits for a table to serve by. If it ends, we see it.
+        let serving = async {
+            while !matches!(receive(next).await?.0, Ask::Serving) {}
+            io::Result::Ok(())
+        };
+        tokio::select! {
+            // Asked to end: what is open ends as soon as without a next one, but nothing new is refused.
+            () = ends.requested() => {}
+            served = tokio::time::timeout(self.within, serving) => match served {
+                Ok(served) => {
+                    served?;
+                    self.handover.0.over.stop();
+                }
+                Err(_) => {
+                    let why = format!("it did not serve within {} s", self.within.as_secs());
+                    send(next, &Say::Refused { why: why.clone() }, None).await?;
+                    return Err(io::Error::other(why));
+                }
+            },
+        }
         self.handover.all_shut().await;
-        tracing::info!("another gateway has taken over: finishing what is open");
-        // One that ended meanwhile is nothing that we could mend.
-        let _ = send(&mut next, &Say::Shut, None).await;
-        Ok(next)
+        Ok(())
     }
 
     /// Copies of the sockets that the next one has a use for.

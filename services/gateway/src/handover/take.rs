@@ -1,4 +1,4 @@
-//! The next process: it asks the running one for its sockets, and says when it serves.
+//! The next process: it asks the running one for its sockets, says when it serves, and hears when that ends.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use runtime::Failure;
 use runtime::inside::Range;
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 
 use super::wire::{Ask, PATIENCE, Say, VERSION, receive, send};
 use super::{Handover, Socket, lock};
@@ -58,34 +60,76 @@ impl Handover {
         }
     }
 
-    /// Says that we serve, and waits until the running one listens on nothing any more. What it had and
-    /// nobody here has a use for is shut.
-    pub(crate) async fn let_go(&self, before: &mut Before) {
-        self.shut_rest();
-        let shut = async {
-            send(&mut before.stream, &Ask::Serving, None).await?;
-            while !matches!(receive(&mut before.stream).await?.0, Say::Shut) {}
-            io::Result::Ok(())
-        };
-        match tokio::time::timeout(PATIENCE, shut).await {
-            Ok(Ok(())) => tracing::info!("took over; the gateway before us finishes what is open"),
-            Ok(Err(error)) => tracing::info!(%error, "took over; the gateway before us has gone"),
-            Err(_) => tracing::warn!(
-                process = before.process,
-                "the gateway before us does not let go, and may still take connections: end it"
-            ),
+    /// Has the gateway before us let go once we are ready to serve, or are told that it ends. `alone` says when
+    /// nobody serves but us.
+    ///
+    /// # Errors
+    ///
+    /// When it waits no longer: it serves on, and we must not.
+    pub(crate) async fn take_turn(
+        &self,
+        before: Option<Before>,
+        ready: impl Future<Output = ()>,
+        alone: &watch::Sender<bool>,
+    ) -> Result<(), Failure> {
+        if let Some(Before { stream, process }) = before {
+            let mut said = std::pin::pin!(said(&stream));
+            tokio::select! {
+                said = &mut said => gone(said, process)?,
+                () = ready => {
+                    self.shut_rest();
+                    // If it has gone, that is what we hear next.
+                    let _ = send(&stream, &Ask::Serving, None).await;
+                    match tokio::time::timeout(PATIENCE, said).await {
+                        Ok(said) => gone(said, process)?,
+                        Err(_) => tracing::warn!(
+                            process,
+                            "the gateway before us does not let go, and may still take connections: end it"
+                        ),
+                    }
+                }
+            }
+            self.0.beside.send_replace(false);
+            self.0.shared.send_replace(false);
         }
-        self.0.beside.send_replace(false);
-        self.0.shared.send_replace(false);
+        alone.send_replace(true);
+        Ok(())
     }
 }
 
+/// What the running one says in the end: why it serves on, or that it listens on nothing any more.
+async fn said(stream: &UnixStream) -> io::Result<Result<(), String>> {
+    loop {
+        match receive(stream).await?.0 {
+            Say::Shut => return Ok(Ok(())),
+            Say::Refused { why } => return Ok(Err(why)),
+            Say::Socket(_) | Say::All { .. } => {}
+        }
+    }
+}
+
+fn gone(said: io::Result<Result<(), String>>, process: u32) -> Result<(), Failure> {
+    match said {
+        Ok(Ok(())) => {
+            tracing::info!(process, "took over; the gateway before us finishes what is open")
+        }
+        Err(error) => tracing::info!(process, %error, "took over; the gateway before us has gone"),
+        Ok(Err(why)) => {
+            return Err(format!(
+                "the running gateway (process {process}) serves on and waits for this one no longer: {why}"
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
 async fn asked(path: &Path, ask: Ask) -> io::Result<(Before, BTreeMap<Socket, OwnedFd>)> {
-    let mut stream = UnixStream::connect(path).await?;
-    send(&mut stream, &ask, None).await?;
+    let stream = UnixStream::connect(path).await?;
+    send(&stream, &ask, None).await?;
     let mut sockets = BTreeMap::new();
     loop {
-        match receive(&mut stream).await? {
+        match receive(&stream).await? {
             (Say::Socket(what), Some(socket)) => {
                 sockets.insert(what, socket);
             }

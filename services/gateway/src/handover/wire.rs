@@ -12,7 +12,7 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::Socket;
@@ -46,19 +46,19 @@ pub(crate) enum Ask {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Say {
-    /// It gives none.
+    /// It gives none, or waits for the next one no longer: it serves on.
     Refused { why: String },
     /// A socket comes with this.
     Socket(Socket),
     /// That was all of them.
     All { process: u32 },
-    /// It listens on nothing any more.
+    /// It listens on nothing any more, and will not again.
     Shut,
 }
 
 /// Sends a text, and a socket with it.
 pub(crate) async fn send(
-    stream: &mut UnixStream,
+    stream: &UnixStream,
     what: &impl Serialize,
     socket: Option<&OwnedFd>,
 ) -> io::Result<()> {
@@ -73,17 +73,17 @@ pub(crate) async fn send(
                 control.push(SendAncillaryMessage::ScmRights(&fds));
             }
             let sent =
-                sendmsg(&*stream, &[IoSlice::new(&length)], &mut control, SendFlags::NOSIGNAL)?;
+                sendmsg(stream, &[IoSlice::new(&length)], &mut control, SendFlags::NOSIGNAL)?;
             Ok(sent)
         })
         .await?;
-    stream.write_all(&length[sent..]).await?;
-    stream.write_all(&text).await
+    write_all(stream, &length[sent..]).await?;
+    write_all(stream, &text).await
 }
 
 /// Receives a text, and the socket that came with it.
 pub(crate) async fn receive<T: DeserializeOwned>(
-    stream: &mut UnixStream,
+    stream: &UnixStream,
 ) -> io::Result<(T, Option<OwnedFd>)> {
     let mut length = [0; 4];
     let (got, socket) = stream
@@ -91,7 +91,7 @@ pub(crate) async fn receive<T: DeserializeOwned>(
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let into = &mut [IoSliceMut::new(&mut length)];
-            let got = recvmsg(&*stream, into, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+            let got = recvmsg(stream, into, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
             let sockets = control.drain().filter_map(|message| match message {
                 RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
                 _ => None,
@@ -102,12 +102,38 @@ pub(crate) async fn receive<T: DeserializeOwned>(
     if got == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    stream.read_exact(&mut length[got..]).await?;
+    read_all(stream, &mut length[got..]).await?;
     let length = u32::from_be_bytes(length);
     if length > TEXT_MAX {
         return Err(io::Error::other(format!("a text of {length} bytes is too long")));
     }
     let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-    stream.read_exact(&mut text).await?;
+    read_all(stream, &mut text).await?;
     Ok((serde_json::from_slice(&text)?, socket))
+}
+
+async fn write_all(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(bytes) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn read_all(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<()> {
+    let mut read = 0;
+    while read < bytes.len() {
+        stream.readable().await?;
+        match stream.try_read(&mut bytes[read..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(got) => read += got,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

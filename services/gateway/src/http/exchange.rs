@@ -19,6 +19,7 @@ use super::sent::Sent;
 use super::stick::Who;
 use super::tunnel::Tunnel;
 use crate::pool::{PATIENCE_MS, Picked, Pool, REACH};
+use crate::site::Watch;
 
 /// For how long at most a connection may have been idle that a request travels on which must not be
 /// sent twice, in ms: the other end may be about to close it.
@@ -127,7 +128,7 @@ impl Journey<'_> {
             let mut carrier = match self.carrier(&picked, &message, http2).await {
                 Ok(carrier) => carrier,
                 Err(error) => {
-                    picked.failed(&error);
+                    picked.unreached(&error);
                     tried.push(picked.id);
                     continue;
                 }
@@ -152,7 +153,14 @@ impl Journey<'_> {
             if let Carrier::Stream(stream) = &carrier {
                 picked.site.lanes.discard(stream);
             }
-            if !used {
+            if let Some(silence) = lane::silence(&unanswered.why) {
+                picked.unreached(&silence);
+                tried.push(picked.id);
+            } else if used {
+                // Whoever closed this one may be about to close the others: a replica that dies closes one
+                // after the other, and a request must not find out about each.
+                picked.site.lanes.forget();
+            } else {
                 picked.unanswered(&unanswered.why);
                 tried.push(picked.id);
             }
@@ -199,19 +207,28 @@ impl Journey<'_> {
         http2: bool,
     ) -> std::io::Result<Carrier> {
         let site = &picked.site;
-        let connect = || async {
-            let stream = tokio::time::timeout(REACH, site.connect()).await??;
-            picked.reached();
-            Ok(stream)
+        // Apart, so that what travels on a connection that is there has no room to carry for it.
+        let connect = || {
+            Box::pin(async {
+                let stream = tokio::time::timeout(REACH, site.connect()).await??;
+                Watch::REQUESTS.over(&stream)?;
+                picked.reached();
+                Ok::<_, std::io::Error>(stream)
+            })
         };
         if http2 {
-            return site.lanes.stream(connect).await.map(Carrier::Stream);
+            let stream = match site.lanes.room() {
+                Some(stream) => stream,
+                None => Box::pin(site.lanes.stream(connect)).await?,
+            };
+            return Ok(Carrier::Stream(stream));
         }
         let idle_ms = if message.rest.repeatable { u64::MAX } else { FRESH_MS };
         if let Some(lane) = site.lanes.take(idle_ms, clock::mono_ms()) {
             return Ok(Carrier::Lane(lane));
         }
-        let lane = Lane::new(connect().await?).await;
+        let stream = connect().await?;
+        let lane = Box::pin(Lane::new(stream)).await;
         lane.map(Carrier::Lane).map_err(std::io::Error::other)
     }
 
@@ -239,6 +256,7 @@ impl Journey<'_> {
             return Err(Trouble::Broken);
         };
         let (stream, first) = lane.upgraded().await.ok_or(Trouble::Broken)?;
+        Watch::BYTES.over(&stream).map_err(|_| Trouble::Broken)?;
         let tunnel = Tunnel::new(upgrade, stream, first, picked);
         *self.tunnel.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(tunnel);
         Ok(Response::from_parts(head, Answer::default()))

@@ -3,6 +3,7 @@
 //! It has no task of its own: whoever waits for an answer on it moves it along. So a request wakes
 //! nobody else, and a connection that nobody uses costs nothing.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -14,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::sent::Sent;
+use crate::site::is_silence;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -116,6 +118,20 @@ pub(crate) fn next_frame(
         polled = Pin::new(body).poll_frame(cx);
     }
     polled
+}
+
+/// Why there is no answer, if it is that the other machine says nothing any more, whatever it is sent.
+pub(crate) fn silence(why: &hyper::Error) -> Option<io::Error> {
+    let mut source = std::error::Error::source(why);
+    while let Some(error) = source {
+        // HTTP/2 keeps what its connection met to itself.
+        let below = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
+        if let Some(kind) = error.downcast_ref().or(below).map(io::Error::kind) {
+            return is_silence(kind).then(|| kind.into());
+        }
+        source = error.source();
+    }
+    None
 }
 
 /// Whether the other end of HTTP/2 says that it did nothing with the request.

@@ -95,8 +95,13 @@ impl Lanes {
 
     /// Closes what waits, and keeps nothing from now on.
     pub(crate) fn close(&self) {
+        self.kept().closed = true;
+        self.forget();
+    }
+
+    /// Closes what waits.
+    pub(crate) fn forget(&self) {
         let mut kept = self.kept();
-        kept.closed = true;
         kept.idle.clear();
         // Their streams go on; with the last one they end.
         kept.shared.clear();
@@ -147,7 +152,8 @@ impl Lanes {
         self.kept().shared.retain(|shared| !Arc::ptr_eq(&shared.streams, &stream.streams));
     }
 
-    fn room(&self) -> Option<Stream> {
+    /// Room on a connection of HTTP/2 that is there.
+    pub(crate) fn room(&self) -> Option<Stream> {
         let mut kept = self.kept();
         kept.shared.retain(|shared| !shared.sender.is_closed());
         let least = kept.shared.iter().min_by_key(|shared| shared.streams.load(Relaxed))?;

@@ -17,8 +17,17 @@ pub(crate) struct Routes<T> {
 #[derive(Debug)]
 struct Entry<T> {
     path: String,
-    certificate: Option<String>,
+    certificate: Option<Shown>,
     to: T,
+}
+
+/// Which certificate is shown for a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// That of this name, from files.
+    File(String),
+    /// The host's own, which is ordered.
+    Ordered,
 }
 
 impl<T> Default for Routes<T> {
@@ -32,8 +41,9 @@ impl<T> Routes<T> {
         let mut routes = Self::default();
         for (route, to) in rules {
             let certificate = match &route.tls {
-                Some(Tls::File { name, .. }) => Some(name.clone()),
-                Some(Tls::Acme { .. }) | None => None,
+                Some(Tls::File { name, .. }) => Some(Shown::File(name.clone())),
+                Some(Tls::Acme { .. }) => Some(Shown::Ordered),
+                None => None,
             };
             let entries = match route.host.as_deref().map(str::to_ascii_lowercase) {
                 None => &mut routes.any,
@@ -56,15 +66,27 @@ impl<T> Routes<T> {
         entries.iter().find(|entry| begins(path, &entry.path)).map(|entry| &entry.to)
     }
 
-    /// The name of the certificate that is shown for a host.
-    pub(crate) fn certificate(&self, host: &str) -> Option<&str> {
+    /// The certificate that is shown for a host.
+    pub(crate) fn certificate(&self, host: &str) -> Option<&Shown> {
         let mut entries = self.entries(host).into_iter().flatten();
-        entries.find_map(|entry| entry.certificate.as_deref())
+        entries.find_map(|entry| entry.certificate.as_ref())
     }
 
-    /// The names of all certificates.
+    /// The names of all certificates from files.
     pub(crate) fn certificates(&self) -> BTreeSet<String> {
-        self.all_entries().filter_map(|entry| entry.certificate.clone()).collect()
+        let name = |entry: &Entry<T>| match &entry.certificate {
+            Some(Shown::File(name)) => Some(name.clone()),
+            Some(Shown::Ordered) | None => None,
+        };
+        self.all_entries().filter_map(name).collect()
+    }
+
+    /// The hosts whose certificates are ordered: each by its own name.
+    pub(crate) fn ordered(&self) -> BTreeSet<String> {
+        let ordered = |(_, entries): &(&String, &Vec<Entry<T>>)| {
+            entries.iter().find_map(|entry| entry.certificate.as_ref()) == Some(&Shown::Ordered)
+        };
+        self.named.iter().filter(ordered).map(|(host, _)| host.clone()).collect()
     }
 
     /// What all of them lead to.
@@ -156,8 +178,29 @@ mod tests {
             (route(Some("shop.example"), "/", Some("shop")), ()),
             (route(Some("*.shop.example"), "/", Some("wild")), ()),
         ]);
-        assert_eq!(routes.certificate("Shop.example"), Some("shop"));
-        assert_eq!(routes.certificate("a.shop.example"), Some("wild"));
-        assert_eq!(routes.certificate("example"), Some("default"));
+        let named = |host: &str| match routes.certificate(host) {
+            Some(Shown::File(name)) => Some(name.as_str()),
+            Some(Shown::Ordered) | None => None,
+        };
+        assert_eq!(named("Shop.example"), Some("shop"));
+        assert_eq!(named("a.shop.example"), Some("wild"));
+        assert_eq!(named("example"), Some("default"));
+    }
+
+    #[test]
+    fn what_is_ordered_is_ordered_for_hosts_by_their_own_names() {
+        let ordered = |host: Option<&str>| Route {
+            tls: Some(Tls::Acme { redirect: true }),
+            ..route(host, "/", None)
+        };
+        let routes = Routes::of([
+            (ordered(Some("Shop.example")), ()),
+            (route(Some("shop.example"), "/api", None), ()),
+            (ordered(Some("*.shop.example")), ()),
+            (route(Some("other.example"), "/", Some("other")), ()),
+        ]);
+        assert_eq!(routes.ordered(), BTreeSet::from(["shop.example".to_owned()]));
+        assert_eq!(routes.certificate("shop.example"), Some(&Shown::Ordered));
+        assert_eq!(routes.certificates(), BTreeSet::from(["other".to_owned()]));
     }
 }

@@ -45,6 +45,9 @@ const STREAMS_MAX: u32 = 250;
 /// Under which name lines about requests are written.
 const ACCESS: &str = "gateway::access";
 
+/// Below which a CA asks whether a host is ours: RFC 8555, section 8.3.
+const CHALLENGE: &str = "/.well-known/acme-challenge/";
+
 /// Where the requests of a connection go.
 #[derive(Clone, Debug)]
 pub(crate) enum To {
@@ -100,11 +103,12 @@ impl Front {
     pub(crate) async fn serve(self: Arc<Self>, stream: Prefixed<Stream>, http2: bool) {
         let io = TokioIo::new(stream);
         let front = self.clone();
-        let service = service_fn(move |request| {
-            let front = front.clone();
-            async move { Ok::<_, Infallible>(front.answer(request).await) }
-        });
         if http2 {
+            // Each is a task: it is made where it stays, and not moved there.
+            let service = service_fn(move |request| {
+                let front = front.clone();
+                Box::pin(async move { Ok::<_, Infallible>(front.answer(request).await) })
+            });
             let crew = Crew::default();
             let mut builder = http2::Builder::new(crew.hand());
             builder.max_concurrent_streams(STREAMS_MAX).adaptive_window(true);
@@ -113,6 +117,10 @@ impl Front {
             self.run(connection, |connection| connection.graceful_shutdown(), Duration::ZERO).await;
             return;
         }
+        let service = service_fn(move |request| {
+            let front = front.clone();
+            async move { Ok::<_, Infallible>(front.answer(request).await) }
+        });
         let connection = http1::Builder::new().serve_connection(io, service).with_upgrades();
         self.run(pin!(connection), |connection| connection.graceful_shutdown(), LAST).await;
         let tunnel = self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -206,6 +214,12 @@ impl Front {
         };
         let host = headers::host_of(&request).unwrap_or_default();
         let path = request.uri().path();
+        // Over plain HTTP, whatever the host leads to: who asks is the CA.
+        if let Some(token) = path.strip_prefix(CHALLENGE).filter(|_| !client.tls)
+            && let Some(answer) = web.shared.shelf.answer(host, token)
+        {
+            return words(StatusCode::OK, answer);
+        }
         let Some(live) = web.find(host, path) else {
             return words(StatusCode::NOT_FOUND, format!("no route leads to {host}{path}\n"));
         };

@@ -131,7 +131,10 @@ mod tests {
         let mut history = History::default();
         history.node("n1", 4, 4);
         declare(&mut history, 1, &web("web:1", strategy), &[1, 2, 3]);
-        history.add(&Writer::Controller, AppConverged { app: app("shop"), revision: 1 });
+        history.add(
+            &Writer::Controller,
+            AppConverged { app: app("shop"), revision: 1, failed: Vec::new() },
+        );
         assert_eq!(led(&history), [(1, 1), (2, 1), (3, 1)]);
         declare(&mut history, 2, &web("web:2", strategy), &[4]);
         history

@@ -120,6 +120,28 @@ async fn a_replica_that_dies_or_closes_costs_no_request_that_may_be_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_closes_one_connection_after_the_other_is_found_out_by_one_request_once() {
+    let (_gateway, port, backends) = serving(&[Manner::Slow(300)]).await;
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = Client::connect(port).await;
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().await.expect("it is answered").status(), 200);
+    }
+    assert_eq!(backends[0].connections(), 6, "all of them are kept");
+    backends[0].becomes(Manner::DiesOnSecond);
+    assert_eq!(clients[0].get("/").await.expect("it is answered").status(), 200);
+    assert_eq!(
+        backends[0].requests().len(),
+        6 + 2,
+        "it travelled on one that was kept, then on a new one"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_repeated_is_not_and_the_client_is_told() {
     let (gateway, port, backends) = serving(&[Manner::Dies]).await;
     let mut client = Client::connect(port).await;

@@ -4,6 +4,7 @@ mod backend;
 mod detect;
 mod http;
 mod http2;
+mod silence;
 mod tcp;
 mod udp;
 mod web;

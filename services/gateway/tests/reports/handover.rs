@@ -133,21 +133,109 @@ async fn the_next_gateway_takes_over_without_a_lost_request_and_the_last_one_fin
     }
     assert_eq!(anew(published).await, Some(()), "the second one serves");
 
-    // It knows what it serves when it starts without a server.
+    // It knows what it serves when it starts without a server, and says how old that is.
     stopper.stop();
     others.all().await.expect("it ends well");
     assert_eq!(anew(published).await, None, "nobody serves");
     world.server.kill();
-    let mut third = Tasks::default();
+    let (mut third, admin) = (Tasks::default(), Admin::default());
     let (_stopper, shutdown) = Shutdown::new();
-    third.spawn("third", gateway::run(config(&world.server), Admin::default(), shutdown));
-    let served = async {
-        while anew(published).await.is_none() {
+    third.spawn("third", gateway::run(config(&world.server), admin.clone(), shutdown));
+    is_served(published).await;
+    let page = admin.readiness.page().1;
+    assert!(page.contains("waits for NATS") && page.contains("known 0 s ago"), "{page}");
+    world.server.launch();
+    let now = async {
+        while admin.readiness.page().1 != "ready\n" {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, served).await.expect("it is served by what was known last");
+    tokio::time::timeout(PATIENCE, now).await.expect("it serves by what is so now");
     third.shutdown().await;
+}
+
+/// Waits until a port is served.
+async fn is_served(port: u16) {
+    let served = async {
+        while anew(port).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.expect("it is served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_server_is_away_the_running_gateway_serves_on_until_it_is_ended() {
+    let mut world = World::start().await;
+    let published = world.deploy(AppProtocol::Http);
+    let backend = answers(&mut world.tasks).await;
+    ready(&mut world.history, "shop-web-a", backend);
+    world.publish().await;
+    let at = world.history.fold.place();
+    world.report("it serves", |report| !at.after(&report.place)).await;
+    is_served(published).await;
+    let kept = world.server.folder().join("state/gateway-n1.fold");
+    let is_kept = async {
+        while !kept.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_kept).await.expect("what is known is kept");
+    world.server.kill();
+
+    // The next one has the ports, and leaves them to the one that knows better.
+    let (mut next, admin) = (Tasks::default(), Admin::default());
+    let (_stopper, shutdown) = Shutdown::new();
+    next.spawn("next", gateway::run(config(&world.server), admin.clone(), shutdown));
+    let end = Arc::new(AtomicBool::new(false));
+    let asked = load(published, false, end.clone());
+    let turn = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!admin.readiness.page().1.contains("known"), "{}", admin.readiness.page().1);
+        // As an operator has it end: it serves by what was known last, and nobody was refused.
+        world.stopper.stop();
+        let takes = async {
+            while !admin.readiness.page().1.contains("known") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, takes).await.expect("it serves by what was known last");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        end.store(true, Relaxed);
+    };
+    let ((answered, failed), ()) = tokio::join!(asked, turn);
+    assert!(answered > 0);
+    assert_eq!(failed, 0, "of {answered}");
+    next.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_finishes_ends_when_it_is_asked_to() {
+    let mut world = World::start().await;
+    let published = world.deploy(AppProtocol::Tcp);
+    let backend = silent(&mut world.tasks).await;
+    ready(&mut world.history, "shop-web-a", backend);
+    world.publish().await;
+    let at = world.history.fold.place();
+    let first = world.report("it serves", |report| !at.after(&report.place)).await;
+    let mut client = TcpStream::connect((HERE, published)).await.expect("it is served");
+    client.write_all(b"hello").await.expect("it is taken");
+    let (_stopper, shutdown) = Shutdown::new();
+    let mut next = Tasks::default();
+    next.spawn("next", gateway::run(config(&world.server), Admin::default(), shutdown));
+    let old = first.instance;
+    world.report("the next one", |report| report.instance != old).await;
+    let serves =
+        |report: &GatewayReport| report.instance != old && report.standing == Standing::Serves;
+    world.report("the next one has the ports", serves).await;
+    client.write_all(b"still").await.expect("the old one carries it");
+    world.stopper.stop();
+    let ended =
+        |report: &GatewayReport| report.instance == old && report.standing == Standing::Ended;
+    world.report("it has not waited for the connection", ended).await;
+    assert_eq!(client.read(&mut [0]).await.ok().filter(|bytes| *bytes > 0), None, "it is ended");
+    TcpStream::connect((HERE, published)).await.expect("the next one serves");
+    next.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

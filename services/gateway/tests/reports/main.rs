@@ -116,8 +116,9 @@ fn config(server: &Server) -> gateway::Config {
         http_port: None,
         https_port: None,
         certificates: None,
-        access_log: false,
         drain_ms: 60_000,
+        acme: gateway::acme::Acme::default(),
+        access_log: false,
     }
 }
 

@@ -59,7 +59,12 @@ pub(crate) fn apply(state: &mut State, at: &At<'_>, event: &Event) {
             if e.term != state.term(&e.writer) + 1 {
                 state.anomaly(at, format!("{} took term {} out of turn", e.writer, e.term));
             }
-            let leader = Leader { term: e.term, instance: e.instance.clone(), released: false };
+            let leader = Leader {
+                term: e.term,
+                instance: e.instance.clone(),
+                released: false,
+                since_ms: at.recorded_ms,
+            };
             state.leaders.insert(e.writer.clone(), leader);
         }
         Event::LeadershipReleased(e) => {

@@ -92,6 +92,9 @@ pub struct Leader {
     pub instance: String,
     /// Whether it was given up cleanly.
     pub released: bool,
+    /// When it began.
+    #[serde(default)]
+    pub since_ms: u64,
 }
 
 /// Where something came from, to be carried on into what follows from it.
@@ -316,6 +319,9 @@ pub struct Workload {
     pub failure: String,
     /// Whether a replica of this spec and generation was ever ready.
     pub was_ready: bool,
+    /// Whether it is a job of a rollout and has yet to run for it.
+    #[serde(default)]
+    pub due: bool,
     /// Why replicas fit nowhere.
     pub unplaced: Vec<Unfit>,
     /// Nodes that could not get the image of its spec.

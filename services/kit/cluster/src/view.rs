@@ -61,10 +61,11 @@ fn app_view(state: &State, key: &AppKey, app: &App) -> AppView {
         let global = spec.is_some_and(|spec| spec.mode == Mode::Global);
         let view = WorkloadView {
             image: spec.map(|spec| spec.image.clone()).unwrap_or_default(),
-            declared: (!global).then_some(workload.replicas),
+            declared: (!global).then(|| wanted(workload)),
             replicas: count(replicas.len()),
             ready: count(replicas.iter().filter(ready).count()),
             completed: workload.completed,
+            task: task(workload),
             unplaced: workload
                 .unplaced
                 .iter()
@@ -93,6 +94,26 @@ fn app_view(state: &State, key: &AppKey, app: &App) -> AppView {
         good: app.good.as_ref().map(|good| good.revision),
         workloads: workloads.collect(),
     }
+}
+
+/// How many replicas are asked for. A job of a rollout that is not due asks for none.
+fn wanted(workload: &Workload) -> u32 {
+    match &workload.conduct.task {
+        Some(_) if !workload.due => u32::try_from(workload.completed).unwrap_or(u32::MAX),
+        _ => workload.replicas,
+    }
+}
+
+/// Of whose rollouts a job is, and how far.
+fn task(workload: &Workload) -> Option<String> {
+    let task = workload.conduct.task.as_ref()?;
+    let state = match workload.due {
+        _ if workload.failures > 0 => format!("failed: {}", workload.failure),
+        true => "has to run".to_owned(),
+        false if workload.completed > 0 => "done".to_owned(),
+        false => "not asked for".to_owned(),
+    };
+    Some(format!("{}: {state}", task.told()))
 }
 
 /// The ways on which traffic leads to a workload.

@@ -10,7 +10,7 @@ use crate::fields::{Fields, map, text};
 use crate::node::{Entry, Node, Value, parse};
 use crate::service::Service;
 use crate::support::{NETWORK, TOP, VOLUME, Verdict};
-use crate::{Converted, Project, configs, merge, service};
+use crate::{Converted, Project, configs, merge, service, tasks};
 
 /// What services refer to.
 pub(crate) struct Context<'a> {
@@ -72,6 +72,7 @@ fn workloads(
     }
     if whole {
         jobs(&mut services, notes);
+        tasks::add(&mut services, notes);
     }
     whole.then(|| services.into_iter().map(|(name, service)| (name, service.spec)).collect())
 }

@@ -19,6 +19,7 @@ mod node;
 mod ports;
 mod service;
 pub mod support;
+mod tasks;
 mod traffic;
 mod units;
 mod vars;

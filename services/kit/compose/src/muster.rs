@@ -9,13 +9,13 @@ use crate::diagnose::{Notes, Wrong};
 use crate::fields::{Fields, by, expected, list, number, text, word};
 use crate::node::{Node, Value};
 use crate::support::{AUTOSCALE, MUSTER, ROLLOUT, STEP};
-use crate::{traffic, units};
+use crate::{tasks, traffic, units};
 
 pub(crate) fn read(
     fields: &Fields<'_>,
     spec: &mut WorkloadSpec,
     notes: &mut Notes<'_>,
-) -> Result<(), Wrong> {
+) -> Result<Vec<tasks::Job>, Wrong> {
     let none = Node::new(fields.spot, Value::Null);
     let ours = Fields::of(fields.get("x-muster").unwrap_or(&none), &MUSTER, notes)?;
     let strategies = [("spread", Strategy::Spread), ("bin_pack", Strategy::BinPack)];
@@ -60,7 +60,7 @@ pub(crate) fn read(
             || fields.get("deploy").is_some_and(|deploy| deploy.get("replicas").is_some());
         autoscale(node, spec, stated, notes)?;
     }
-    Ok(())
+    tasks::read(&ours, notes)
 }
 
 fn update(node: &Node, update: &mut Update, notes: &mut Notes<'_>) -> Result<(), Wrong> {
@@ -136,6 +136,9 @@ fn autoscale(
     let mut autoscale = Autoscale::of_bounds(min, max);
     autoscale.cpu_percent = fields.read("cpu_percent", number)?;
     autoscale.memory_percent = fields.read("memory_percent", number)?;
+    autoscale.requests_per_second = fields.read("requests_per_second", number)?;
+    autoscale.p95_ms = fields.read("p95_ms", number)?;
+    autoscale.in_flight = fields.read("in_flight", number)?;
     if let Some(window) = fields.read("up_window", by(units::millis))? {
         autoscale.up_window_ms = window;
     }
@@ -146,11 +149,13 @@ fn autoscale(
     if min == 0 || max < min {
         return wrong("`min` must be at least 1, and `max` not below it");
     }
-    if autoscale.cpu_percent.or(autoscale.memory_percent).is_none() {
-        return wrong("there is nothing to go by: give cpu_percent or memory_percent");
+    let targets = autoscale.targets();
+    if targets.iter().all(|(_, target)| target.is_none()) {
+        let names = targets.map(|(name, _)| name).join(", ");
+        return wrong(&format!("there is nothing to go by: give at least one of {names}"));
     }
-    if [autoscale.cpu_percent, autoscale.memory_percent].contains(&Some(0)) {
-        return wrong("a percentage must be above 0");
+    if let Some((name, _)) = targets.iter().find(|(_, target)| *target == Some(0)) {
+        return wrong(&format!("`{name}` must be above 0"));
     }
     if spec.mode != Mode::Replicated {
         return wrong("only a replicated workload is scaled");

@@ -12,7 +12,7 @@ use crate::fields::{
 };
 use crate::node::{Entry, Node, Value};
 use crate::support::{DEPENDENCY, ENV_FILE, SERVICE};
-use crate::{configs, deploy, health, muster, ports, units, vars, volumes};
+use crate::{configs, deploy, health, muster, ports, tasks, units, vars, volumes};
 
 /// A service, converted.
 pub(crate) struct Service {
@@ -22,6 +22,15 @@ pub(crate) struct Service {
     pub(crate) mode_stated: bool,
     /// Whether the file says when runs are started again.
     pub(crate) restart_stated: bool,
+    /// The jobs of its rollouts.
+    pub(crate) tasks: Vec<tasks::Job>,
+}
+
+impl Service {
+    /// A job of another service's rollouts.
+    pub(crate) fn of_job(spot: Spot, spec: WorkloadSpec) -> Self {
+        Self { spot, spec, mode_stated: true, restart_stated: true, tasks: Vec::new() }
+    }
 }
 
 pub(crate) fn convert(
@@ -35,6 +44,7 @@ pub(crate) fn convert(
         spec: WorkloadSpec::of_image(&image(entry, &fields)?),
         mode_stated: false,
         restart_stated: false,
+        tasks: Vec::new(),
     };
     let spec = &mut service.spec;
     spec.entrypoint = fields.read("entrypoint", words)?;
@@ -61,7 +71,7 @@ pub(crate) fn convert(
     links(&entry.node)?;
     deploy::read(&fields, &mut service, notes)?;
     service.spec.probe = health::read(&fields, notes)?;
-    muster::read(&fields, &mut service.spec, notes)?;
+    service.tasks = muster::read(&fields, &mut service.spec, notes)?;
     Ok(service)
 }
 

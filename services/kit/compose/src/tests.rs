@@ -4,6 +4,7 @@ mod any;
 mod honoured;
 mod merging;
 mod table;
+mod tasks;
 mod wrong;
 
 use std::collections::BTreeMap;

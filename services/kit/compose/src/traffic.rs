@@ -77,7 +77,11 @@ fn route(node: &Node, notes: &mut Notes<'_>) -> Result<Route, Wrong> {
 
 fn tls(node: &Node, notes: &mut Notes<'_>) -> Result<Tls, Wrong> {
     let fields = Fields::of(node, &ROUTE_TLS, notes)?;
-    let name = fields.need("certificate", text)?;
+    let (name, acme) = (fields.read("certificate", text)?, fields.read("acme", flag)?);
     let redirect = fields.read("redirect", flag)?.unwrap_or(true);
-    Ok(Tls::File { name, redirect })
+    match (name, acme.unwrap_or(false)) {
+        (Some(name), false) => Ok(Tls::File { name, redirect }),
+        (None, true) => Ok(Tls::Acme { redirect }),
+        _ => Err(Wrong::at(node.spot, "give one of `certificate: NAME` and `acme: true`")),
+    }
 }

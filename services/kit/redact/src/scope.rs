@@ -47,7 +47,7 @@ impl Scope {
             _ => None,
         };
         self.about.extend(command.cloned().zip(about));
-        if app_of(event) != Some(wanted) {
+        if concerns(event) != Concerns::App(wanted) {
             return;
         }
         self.known = true;
@@ -119,18 +119,29 @@ impl Scope {
                 let replica = e.container.rsplit_once('-').map_or("", |(replica, _)| replica);
                 self.is_about(&format!("replica/{replica}"))
             }
-            _ => match (app_of(&event), replica_of(&event)) {
-                (Some(of), _) => of == app,
-                (None, Some(replica)) => self.replicas.contains(replica),
-                (None, None) => true,
+            _ => match concerns(&event) {
+                Concerns::App(of) => of == app,
+                Concerns::Replica(replica) => self.replicas.contains(replica),
+                Concerns::All => true,
             },
         };
         stays.then_some(event)
     }
 }
 
-/// The app that an event names.
-fn app_of(event: &Event) -> Option<&AppKey> {
+/// Whom an event concerns.
+#[derive(Debug, PartialEq, Eq)]
+enum Concerns<'a> {
+    /// The app that it names.
+    App(&'a AppKey),
+    /// The replica that it is about.
+    Replica(&'a ReplicaId),
+    /// Every app, or those that follow from what it says: `within` looks closer.
+    All,
+}
+
+/// Whom an event concerns. Without a rule for the rest: of a new fact it is to be decided.
+fn concerns(event: &Event) -> Concerns<'_> {
     match event {
         Event::AppDeployed(AppDeployed { app, .. })
         | Event::AppConverged(AppConverged { app, .. })
@@ -148,21 +159,38 @@ fn app_of(event: &Event) -> Option<&AppKey> {
         | Event::ReplicasRetired(ReplicasRetired { app, .. })
         | Event::ReplicasReleased(ReplicasReleased { app, .. })
         | Event::ReplicasUnplaced(ReplicasUnplaced { app, .. })
-        | Event::ImageResolved(ImageResolved { app, .. }) => Some(app),
-        _ => None,
-    }
-}
-
-/// The replica that an event is about.
-fn replica_of(event: &Event) -> Option<&ReplicaId> {
-    match event {
+        | Event::ImageResolved(ImageResolved { app, .. }) => Concerns::App(app),
         Event::RunFailed(RunFailed { replica, .. })
         | Event::RunStarted(RunStarted { replica, .. })
         | Event::RunEnded(RunEnded { replica, .. })
         | Event::ReplicaReady(ReplicaReady { replica, .. })
         | Event::ReplicaUnready(ReplicaUnready { replica, .. })
         | Event::ReplicaEnded(ReplicaEnded { replica, .. })
-        | Event::ExecStarted(ExecStarted { replica, .. }) => Some(replica),
-        _ => None,
+        | Event::ExecStarted(ExecStarted { replica, .. }) => Concerns::Replica(replica),
+        Event::CommandAccepted(_)
+        | Event::CommandRejected(_)
+        | Event::ConfigStored(_)
+        | Event::NoteAdded(_)
+        | Event::ReplicasPlaced(_)
+        | Event::StrayRemoved(_)
+        | Event::SequencerTaken(_)
+        | Event::PositionVoided(_)
+        | Event::HistoryForked(_)
+        | Event::StateDiverged(_)
+        | Event::IntakeClosed(_)
+        | Event::IntakeOpened(_)
+        | Event::LeadershipTaken(_)
+        | Event::LeadershipReleased(_)
+        | Event::NodeCordoned(_)
+        | Event::NodeUncordoned(_)
+        | Event::NodeLabelled(_)
+        | Event::NodeRemoved(_)
+        | Event::NodeDeclaredLost(_)
+        | Event::NodeDescribed(_)
+        | Event::NodeSuspected(_)
+        | Event::NodeLost(_)
+        | Event::NodeReturned(_)
+        | Event::EvictionPaused(_)
+        | Event::EvictionResumed(_) => Concerns::All,
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn words(spec: &mut WorkloadSpec, each: &mut Each<'_>) {
         overlap: _,
         priority: _,
         open: _,
+        task: _,
     } = spec;
     env.values_mut().chain(labels.values_mut()).for_each(|value| each(Word::Value, value));
     let programs = entrypoint.iter_mut().chain(command).flatten();

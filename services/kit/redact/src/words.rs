@@ -44,6 +44,9 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
             e.spec.workloads.values_mut().for_each(|workload| spec::words(workload, each));
         }
         Event::AppStalled(e) => each(Word::Told, &mut e.reason),
+        Event::AppConverged(e) => {
+            e.failed.iter_mut().for_each(|failed| each(Word::Told, &mut failed.reason));
+        }
         Event::WorkloadScaled(e) => e.reason.iter_mut().for_each(|text| each(Word::Remark, text)),
         Event::NoteAdded(e) => {
             each(Word::Remark, &mut e.text);
@@ -83,7 +86,6 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
         | Event::IntakeOpened(_)
         | Event::LeadershipTaken(_)
         | Event::LeadershipReleased(_)
-        | Event::AppConverged(_)
         | Event::AppDeleteStarted(_)
         | Event::AppDeleted(_)
         | Event::WorkloadRestarted(_)

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,9 +13,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::{Failure, Metrics, Shutdown};
-
-/// How long to wait before an address is tried again that another process has.
-const AGAIN: Duration = Duration::from_millis(100);
 
 /// What a process waits for, by the thing that waits. Ready when nothing waits. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +61,8 @@ impl Readiness {
     }
 
     /// The page: ready or not, and a line for everything that waits or is wrong.
-    fn page(&self) -> (StatusCode, String) {
+    #[must_use]
+    pub fn page(&self) -> (StatusCode, String) {
         let mut lines = self.missing();
         let status =
             if lines.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -87,45 +85,37 @@ pub struct Admin {
     pub metrics: Metrics,
 }
 
-impl Admin {
-    /// The same, and waits for the address as long as another process has it.
-    ///
-    /// # Errors
-    ///
-    /// When the address is not loopback, or cannot be had for another reason.
-    pub async fn serve_in_turn(
-        self,
-        address: SocketAddr,
-        shutdown: Shutdown,
-    ) -> Result<(), Failure> {
-        let mut told = false;
-        while let Err(error) = std::net::TcpListener::bind(address)
-            && error.kind() == std::io::ErrorKind::AddrInUse
-        {
-            if !told {
-                tracing::info!(%address, "the health page waits: another process has its address");
-            }
-            told = true;
-            tokio::select! {
-                () = shutdown.requested() => return Ok(()),
-                () = tokio::time::sleep(AGAIN) => {}
-            }
-        }
-        self.serve(address, shutdown).await
+/// Takes the address of a page.
+///
+/// # Errors
+///
+/// When it is not loopback, or cannot be had.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        return Err(io::Error::other("it is not loopback: use 127.0.0.1"));
     }
+    TcpListener::bind(address).await
+}
 
+impl Admin {
     /// Serves the page until asked to stop.
     ///
     /// # Errors
     ///
     /// When the address cannot be had, or is not loopback.
     pub async fn serve(self, address: SocketAddr, shutdown: Shutdown) -> Result<(), Failure> {
-        if !address.ip().is_loopback() {
-            return Err(format!("--admin-address {address} is not loopback: use 127.0.0.1").into());
-        }
-        let listener = TcpListener::bind(address)
+        let listener = bind(address)
             .await
             .map_err(|error| format!("cannot listen on --admin-address {address}: {error}"))?;
+        self.serve_on(listener, shutdown).await
+    }
+
+    /// The same where it is listened already.
+    ///
+    /// # Errors
+    ///
+    /// When that is nowhere.
+    pub async fn serve_on(self, listener: TcpListener, shutdown: Shutdown) -> Result<(), Failure> {
         tracing::info!(address = %listener.local_addr()?, "health page");
         let mut connections = tokio::task::JoinSet::new();
         loop {

@@ -14,6 +14,15 @@ pub fn hex() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
+/// A nonce: random, and never the same twice.
+#[must_use]
+pub fn nonce() -> [u8; 12] {
+    let digest: [u8; 32] = Sha256::digest(uuid::Uuid::new_v4().as_bytes()).into();
+    let mut nonce = [0; 12];
+    nonce.copy_from_slice(&digest[..12]);
+    nonce
+}
+
 /// The id kept in a file, made when there is none. An instance has one for as long as its folder
 /// lives, so that it knows its own leadership again after a restart.
 ///
@@ -43,15 +52,19 @@ fn make(path: &Path) -> io::Result<String> {
 /// When the file can be neither read nor written, or holds no seed.
 pub fn kept_seed(folder: &Path, name: &str) -> io::Result<[u8; 32]> {
     let path = folder.join(name);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let text = hex() + &hex();
-            files::write_secret(&path, text.as_bytes())?;
-            text
-        }
-        Err(error) => return Err(error),
-    };
+    if !path.try_exists()? {
+        files::write_secret(&path, (hex() + &hex()).as_bytes())?;
+    }
+    seed_of(&path)
+}
+
+/// The seed of a secret key kept in a file that somebody else made.
+///
+/// # Errors
+///
+/// When the file cannot be read, or holds no seed.
+pub fn seed_of(path: &Path) -> io::Result<[u8; 32]> {
+    let text = std::fs::read_to_string(path)?;
     let seed = text.trim().as_bytes().try_into().map(|digits: &[u8; 64]| Sha256::digest(digits));
     let no_seed = || io::Error::other(format!("{} holds no seed of 64 hex digits", path.display()));
     seed.map(Into::into).map_err(|_| no_seed())

@@ -22,11 +22,23 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "P")]
     pub(crate) http_port: Option<u16>,
     /// The same for HTTPS
-    #[arg(long, value_name = "P", requires = "certificates")]
+    #[arg(long, value_name = "P")]
     pub(crate) https_port: Option<u16>,
     /// The folder of certificates: NAME.crt and NAME.key
     #[arg(long, value_name = "DIR")]
     pub(crate) certificates: Option<PathBuf>,
+    /// The directory of the CA that certificates of routes with `tls: {acme: true}` are ordered from
+    #[arg(long, value_name = "URL", requires_all = ["http_port", "acme_contact", "acme_agree_terms"])]
+    pub(crate) acme_directory: Option<String>,
+    /// Whom the CA writes to: mailto:ops@shop.example. May be given again
+    #[arg(long, value_name = "URL")]
+    pub(crate) acme_contact: Vec<String>,
+    /// I agree to the terms of service of the CA
+    #[arg(long)]
+    pub(crate) acme_agree_terms: bool,
+    /// The certificate, as PEM, that the CA's directory is trusted by. Default: what this machine trusts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) acme_ca_root: Option<PathBuf>,
     /// Write a line about every request of HTTP
     #[arg(long)]
     pub(crate) access_log: bool,

@@ -80,7 +80,7 @@ mod tests {
         history.caused(&Writer::Controller, events, Some(id.clone()));
         let other = NodeCordoned { node: node("n1"), drain: false };
         history.add(&Writer::Controller, other);
-        let last = AppConverged { app: app("shop"), revision: 1 };
+        let last = AppConverged { app: app("shop"), revision: 1, failed: Vec::new() };
         history.caused(&Writer::Controller, vec![last.into()], Some(id));
         let mut events: Vec<Envelope> = history.entries[history.entries.len() - 4..]
             .iter()

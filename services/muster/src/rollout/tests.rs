@@ -17,6 +17,7 @@ fn view(rollout: Option<RolloutView>, ready: u64) -> AppView {
         replicas: 5,
         ready,
         completed: 0,
+        task: None,
         unplaced: Vec::new(),
         ways: Vec::new(),
         rollout,

@@ -29,6 +29,7 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<Vec<Row>, Fail
     let rate = |since: Since| per_second(events, since.us());
     let mut last = None;
     for _ in 0..args.repeat {
+        args.goes_on()?;
         let dropped = drop_caches();
         let store = FjallStore::open(folder)?;
         let since = Since::now();

@@ -9,7 +9,7 @@ use schemas::event::{
     ReplicaReady, ReplicasPlaced, ReplicasRequested, ReplicasRetired, RequestedReplica,
     RetireReason, RunStarted, WorkloadScaled,
 };
-use schemas::report::Usage;
+use schemas::report::{Traffic, Usage};
 use schemas::spec::{AppSpec, WorkloadSpec};
 
 use super::*;
@@ -26,14 +26,7 @@ pub(crate) fn web() -> WorkloadName {
 
 /// Half of the cpu is the target, with the usual windows.
 pub(crate) fn autoscale(min: u32, max: u32) -> Autoscale {
-    Autoscale {
-        min,
-        max,
-        cpu_percent: Some(50),
-        memory_percent: None,
-        up_window_ms: 15_000,
-        down_window_ms: 300_000,
-    }
+    Autoscale { cpu_percent: Some(50), ..Autoscale::of_bounds(min, max) }
 }
 
 /// A load that replicas share, in percent of what one reserves.
@@ -41,11 +34,31 @@ pub(crate) fn spread(percent: u64) -> impl Fn(u64, u64) -> (u64, u64) {
     move |_, replicas| (percent / replicas, 0)
 }
 
+/// What clients ask for, of all replicas together; all gateways carry the same share of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) per_second: u64,
+    pub(crate) p95_us: u64,
+    pub(crate) in_flight: u64,
+}
+
+/// What a gateway has counted.
+#[derive(Default)]
+struct Counted {
+    instance: u64,
+    requests: BTreeMap<ReplicaId, u64>,
+}
+
 pub(crate) struct Bench {
     pub(crate) history: History,
     rules: Autoscaler,
     pub(crate) mono_ms: u64,
     pub(crate) silent: Vec<&'static str>,
+    /// What goes through the gateways of both nodes; they say nothing while it is none.
+    pub(crate) asked: Option<Asked>,
+    /// Gateways that say nothing.
+    pub(crate) mute: Vec<&'static str>,
+    counted: BTreeMap<&'static str, Counted>,
     /// Commands get lost.
     pub(crate) deaf: bool,
     /// Every command is rejected.
@@ -80,6 +93,9 @@ impl Bench {
             rules,
             mono_ms: 1_000,
             silent: Vec::new(),
+            asked: None,
+            mute: Vec::new(),
+            counted: BTreeMap::new(),
             deaf: false,
             refuse: false,
             sent: Vec::new(),
@@ -258,6 +274,9 @@ impl Bench {
             if self.mono_ms.is_multiple_of(5_000) {
                 self.report(now, &used);
             }
+            if self.mono_ms.is_multiple_of(1_000) {
+                self.tell(now);
+            }
             let place = self.history.fold.place();
             for request in self.rules.reflect(self.history.fold.state_mut(), place, now) {
                 self.sent.push(request.clone());
@@ -278,7 +297,55 @@ impl Bench {
                 |(id, _): (&ReplicaId, _)| Usage { replica: id.clone(), cpu_millis, memory_bytes };
             let replicas = state.replicas_on(&node(name)).map(usage).collect();
             let report = UsageReport { node: node(name), time_ms: self.mono_ms, replicas };
-            self.rules.input(report, self.history.fold.state(), now);
+            self.rules.input(Heard::Usage(report), self.history.fold.state(), now);
+        }
+    }
+
+    /// A gateway begins anew, and counts from zero.
+    pub(crate) fn restart_gateway(&mut self, name: &'static str) {
+        let instance = self.counted.get(name).map_or(0, |counted| counted.instance) + 1;
+        self.counted.insert(name, Counted { instance, requests: BTreeMap::new() });
+    }
+
+    /// Gateways count a second's requests, and tell.
+    fn tell(&mut self, now: Now) {
+        let Some(asked) = self.asked else { return };
+        let state = self.history.fold.state();
+        let ids: Vec<ReplicaId> =
+            state.replicas_of(&key(), &web()).map(|(id, _)| id.clone()).collect();
+        let shares = u64::try_from(ids.len() * NODES.len()).expect("small").max(1);
+        for name in NODES {
+            let counted = self.counted.entry(name).or_default();
+            let mut replicas = Vec::new();
+            for (nth, id) in (0..).zip(&ids) {
+                // What does not divide goes to the first.
+                let rest = if nth == 0 { asked.per_second % shares / 2 } else { 0 };
+                let requests = counted.requests.entry(id.clone()).or_default();
+                *requests += asked.per_second / shares + rest;
+                let rate_milli = asked.per_second * 1_000 / shares;
+                let (requests, failed, in_flight) = (*requests, 0, asked.in_flight / shares);
+                let (replica, p95_us) = (id.clone(), asked.p95_us);
+                let (p50_us, p99_us) = (p95_us / 2, p95_us * 2);
+                if requests > 0 {
+                    replicas.push(Traffic {
+                        replica,
+                        requests,
+                        failed,
+                        in_flight,
+                        rate_milli,
+                        p50_us,
+                        p95_us,
+                        p99_us,
+                    });
+                }
+            }
+            if self.mute.contains(&name) {
+                continue;
+            }
+            let instance = format!("{name}-{}", counted.instance);
+            let report =
+                TrafficReport { node: node(name), instance, time_ms: now.utc_ms, replicas };
+            self.rules.input(Heard::Traffic(report), state, now);
         }
     }
 

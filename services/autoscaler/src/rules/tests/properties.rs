@@ -10,12 +10,10 @@ fn autoscaled() -> impl Strategy<Value = (Autoscale, u32)> {
     (1..6_u32, 0..12_u32, 10..200_u32, windows, 0..12_u32).prop_map(
         |(min, more, percent, (up, down), start)| {
             let autoscale = Autoscale {
-                min,
-                max: min + more,
                 cpu_percent: Some(percent),
-                memory_percent: None,
                 up_window_ms: up * 5_000,
                 down_window_ms: down * 20_000,
+                ..Autoscale::of_bounds(min, min + more)
             };
             (autoscale, autoscale.nearest(start))
         },

@@ -52,7 +52,7 @@ fn under_way(strategy: &str) -> History {
         history.add(&Writer::Controller, event);
         if revision == 1 {
             serve(&mut history);
-            let event = AppConverged { app: app("shop"), revision };
+            let event = AppConverged { app: app("shop"), revision, failed: Vec::new() };
             history.add(&Writer::Controller, event);
         }
     }
@@ -116,7 +116,7 @@ fn an_abort_brings_the_last_good_declaration_back_once() {
     assert!(failed.reason.contains("it is blank"), "{}", failed.reason);
     assert_eq!(back.spec.workloads.values().next().map(|w| w.image.as_str()), Some("web:1"));
     problem(&done(&mut history, "rollout.abort", payload), "nothing_to_do", "somebody declared");
-    let converged = AppConverged { app: app("shop"), revision: 3 };
+    let converged = AppConverged { app: app("shop"), revision: 3, failed: Vec::new() };
     history.add(&Writer::Controller, converged);
     let again = done(&mut history, "rollout.abort", payload);
     assert!(matches!(again.as_slice(), [Event::CommandRejected(_)]), "{again:?}");
@@ -127,11 +127,17 @@ fn a_port_of_what_may_come_back_is_taken() {
     let mut history = under_way(r#""rolling""#);
     let port = r#","ports":[{"container":80,"published":8080}]"#;
     let _ = done(&mut history, "app.deploy", &web("web:1", port));
-    history.add(&Writer::Controller, AppConverged { app: app("shop"), revision: 3 });
+    history.add(
+        &Writer::Controller,
+        AppConverged { app: app("shop"), revision: 3, failed: Vec::new() },
+    );
     let _ = done(&mut history, "app.deploy", &web("web:4", ""));
     let other = web("web:1", port).replace("\"shop\"", "\"other\"");
     problem(&done(&mut history, "app.deploy", &other), "port_taken", "main/shop/web publishes it");
-    history.add(&Writer::Controller, AppConverged { app: app("shop"), revision: 4 });
+    history.add(
+        &Writer::Controller,
+        AppConverged { app: app("shop"), revision: 4, failed: Vec::new() },
+    );
     assert!(matches!(done(&mut history, "app.deploy", &other)[..], [_, Event::AppDeployed(_)]));
 }
 

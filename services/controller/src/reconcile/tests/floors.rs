@@ -1,6 +1,6 @@
 //! Whatever comes together, no decision leaves fewer ready replicas than `min_ready`.
 
-use schemas::event::{NodeUncordoned, ReplicaUnready};
+use schemas::event::{NodeSuspected, NodeUncordoned, ReplicaUnready};
 use schemas::spec::{Step, Update, UpdateStrategy};
 
 use super::*;
@@ -130,4 +130,62 @@ fn drains_rollouts_and_losses_together_leave_enough() {
         assert_eq!(world.state().anomalies(), 0, "{:?}", world.state().cluster.anomalous);
     }
     assert!(ended > 500, "enough of what served was ended: {ended}");
+}
+
+/// As many as the floor are declared: by scaling, for such a declaration is refused.
+fn scaled_to_the_floor(change: impl Fn(&mut WorkloadSpec)) -> World {
+    let declared = |image: &str| {
+        let (name, spec) = web(image, 4);
+        let mut spec = WorkloadSpec { min_ready: Some(FLOOR), ..spec };
+        change(&mut spec);
+        (name, spec)
+    };
+    let mut world = World::new();
+    world.deploy(&[declared("web:1")]);
+    world.settle();
+    world.scale(FLOOR);
+    world.settle();
+    world.deploy(&[declared("web:2")]);
+    world.scale(FLOOR);
+    world.settle();
+    world
+}
+
+fn images(world: &World) -> Vec<String> {
+    let state = world.state();
+    let live = state.replicas.iter().filter(|(_, replica)| replica.retired.is_none());
+    live.filter_map(|(_, replica)| Some(state.spec_of(replica)?.image.clone())).collect()
+}
+
+#[test]
+fn what_is_scaled_to_its_floor_is_replaced_all_the_same_where_none_may_stand_beside() {
+    let update = Update { max_surge: Some(0), max_unavailable: 1, ..Update::default() };
+    let world = scaled_to_the_floor(|spec| spec.update = update.clone());
+    assert_eq!(images(&world), ["web:2", "web:2"], "{:?}", world.said);
+    let world = scaled_to_the_floor(|spec| spec.overlap = Overlap::Never);
+    assert_eq!(images(&world), ["web:2", "web:2"], "{:?}", world.said);
+}
+
+#[test]
+fn where_the_floor_keeps_what_serves_the_surplus_ends_elsewhere() {
+    let mut world = World::new();
+    let (name, spec) = web("web:1", 2);
+    world.deploy(&[(name, WorkloadSpec { min_ready: Some(FLOOR), ..spec })]);
+    world.settle();
+    let closed = NodeCordoned { node: node("n1"), drain: false };
+    world.history.add(&Writer::Controller, closed);
+    world.scale(4);
+    world.settle();
+    // The younger ones serve, and nobody hears the others.
+    let silent = NodeSuspected { node: node("n1"), silent_ms: 3_000 };
+    world.history.add(&Writer::Health, silent);
+    world.scale(3);
+    let state = world.state();
+    let plan = super::super::app(state, &world.traffic, &app("shop"), world.history.now_ms);
+    let [(Event::ReplicasRetired(retired), _)] = plan.events.as_slice() else {
+        panic!("{:?}", plan.events)
+    };
+    let [id] = retired.replicas.as_slice() else { panic!("{retired:?}") };
+    let ended = state.replicas.get(id).expect("it is there");
+    assert_eq!(ended.node, Some(node("n1")), "the two that serve stay");
 }

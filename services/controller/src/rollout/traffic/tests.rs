@@ -28,7 +28,10 @@ fn declare(history: &mut History, revision: u64, image: &str, id: &str) {
 fn history() -> History {
     let mut history = History::default();
     declare(&mut history, 1, "web:1", "shop-web-aaaaa");
-    history.add(&Writer::Controller, AppConverged { app: app("shop"), revision: 1 });
+    history.add(
+        &Writer::Controller,
+        AppConverged { app: app("shop"), revision: 1, failed: Vec::new() },
+    );
     declare(&mut history, 2, "web:2", "shop-web-bbbbb");
     history
 }
@@ -93,7 +96,10 @@ fn another_rollout_is_measured_anew_and_what_is_over_is_forgotten() {
     let next = report("n1", "a", &[(NEW, 31, 30), ("shop-web-ccccc", 2, 0)]);
     let _ = traffic.hear(&next, history.fold.state());
     assert_eq!(measured(&traffic, &history), Some((2, 0, 1, 0)));
-    history.add(&Writer::Controller, AppConverged { app: app("shop"), revision: 3 });
+    history.add(
+        &Writer::Controller,
+        AppConverged { app: app("shop"), revision: 3, failed: Vec::new() },
+    );
     let _ = traffic.hear(&next, history.fold.state());
     assert_eq!((measured(&traffic, &history), traffic.windows.len()), (None, 0));
 }

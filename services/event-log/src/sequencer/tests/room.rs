@@ -80,3 +80,18 @@ fn what_was_stated_is_remembered_over_a_restart() {
     assert_eq!(kinds(&world).iter().filter(|kind| *kind == "IntakeClosed").count(), 1);
     world.check();
 }
+
+#[test]
+fn with_a_little_room_again_facts_are_taken_though_the_intake_stays_closed() {
+    let mut world = working();
+    look(&mut world, Room::None(short()));
+    look(&mut world, Room::Between);
+    assert!(!world.sequencer.full());
+    published(world.ask(&fact(&world, 1)));
+    look(&mut world, Room::Between);
+    let expected = ["SequencerTaken", "LeadershipTaken", "IntakeClosed", "NodeDescribed"];
+    assert_eq!(kinds(&world), expected);
+    look(&mut world, Room::Enough(short()));
+    assert_eq!(kinds(&world).last().map(String::as_str), Some("IntakeOpened"));
+    world.check();
+}

@@ -18,7 +18,7 @@ use self::clients::Client;
 use super::storm::Dice;
 use super::world::{Bound, WINDOW, agent};
 use crate::entry;
-use crate::sequencer::{Asked, Input, Message, Output, Room, Sequencer, Short, Window};
+use crate::sequencer::{Asked, Input, Message, Outcome, Output, Room, Sequencer, Short, Window};
 use crate::start::Waiting;
 use crate::store::fake::FakeStore;
 use crate::store::{Row, Store, rows};
@@ -73,6 +73,10 @@ impl Instance {
             read: 0,
             starts: 0,
         }
+    }
+
+    fn published(&self) -> u64 {
+        self.process.as_ref().map_or(0, |process| process.published().position)
     }
 
     fn leads(&self) -> bool {
@@ -316,6 +320,46 @@ fn one_without_room_leads_only_when_it_has_some_again() {
     storm.alone(1, 40);
     assert!(storm.instances[1].leads());
     storm.calm();
+}
+
+/// The one that led has stored what it never published, and looks at the stream behind another that
+/// took in its place: the moment before it reads what it compares. The first such position.
+fn about_to_compare(storm: &mut Storm) -> u64 {
+    storm.crash(1);
+    storm.alone(0, 60);
+    storm.start(1);
+    storm.alone(1, 20);
+    assert!(storm.instances[1].follows());
+    let from = storm.instances[0].published() + 1;
+    while storm.instances[0].store.head().expect("readable").position < from {
+        storm.offer();
+        storm.listen(0);
+        storm.step(0);
+    }
+    storm.instances[0].paused = true;
+    storm.alone(1, 60);
+    assert!(storm.instances[1].leads() && storm.stream.last > from + 5);
+    // It notices: nothing of what it had sent got through.
+    storm.instances[0].paused = false;
+    storm.instances[0].network.clear();
+    storm.reconnect(0);
+    let sent = (from..from + 50).map(|at| (at, Outcome::Unknown("timeout".to_owned())));
+    storm.instances[0].arrived.push_front(Input::Outcomes(sent.collect()));
+    while !matches!(storm.instances[0].todo.front(), Some(Output::Read { .. })) {
+        storm.step(0);
+    }
+    from
+}
+
+#[test]
+fn what_leaves_the_stream_between_two_looks_is_not_taken_for_mine() {
+    let mut storm = Storm::new(4, 2, ALL);
+    let from = about_to_compare(&mut storm);
+    assert_eq!(storm.instances[0].todo.front(), Some(&Output::Read { from: from - 1, to: from }));
+    // The stream keeps so many messages, and gets one more.
+    storm.stream.messages.retain(|message| message.sequence > from);
+    storm.calm();
+    assert!(storm.orphans > 0, "{} orphans", storm.orphans);
 }
 
 #[test]

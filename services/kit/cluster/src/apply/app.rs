@@ -51,6 +51,11 @@ impl State {
         for (name, spec) in &e.spec.workloads {
             declare(&mut app, at, name, spec, serving.contains(name));
         }
+        for (name, spec) in &e.spec.workloads {
+            if let Some(task) = &spec.task {
+                app.make_due(name, &task.of);
+            }
+        }
         for (name, workload) in app.workloads.iter_mut().filter(|(_, w)| w.number.is_none()) {
             workload.number = self.index.numbers.take(&e.app, name);
         }
@@ -63,6 +68,10 @@ impl State {
         self.set_status(at, &e.app, AppStatus::Converged);
         let over = self.apps.update(&e.app, |app| {
             app.proven = e.revision;
+            // One that failed without taking the revision back has had its turn.
+            for workload in app.workloads.values_mut() {
+                workload.due = false;
+            }
             let over = app.good.take().is_some();
             for workload in app.workloads.values_mut().filter(|_| over) {
                 workload.rollout = None;
@@ -132,6 +141,7 @@ impl State {
         self.change_workload(at, &e.app, &e.workload, |workload| {
             workload.generation = e.generation;
             workload.begin_anew();
+            workload.due = workload.conduct.task.is_some();
             workload.cause = cause(at);
         });
     }
@@ -243,6 +253,7 @@ fn declare(
         failed_ms: 0,
         failure: String::new(),
         was_ready: false,
+        due: false,
         unplaced: Vec::new(),
         lacking: Default::default(),
         rollout: None,
@@ -277,6 +288,22 @@ fn count(app: &App, name: &WorkloadName, spec: &WorkloadSpec) -> u32 {
         workload.declared && mode == Some(Mode::Replicated)
     });
     autoscale.nearest(has.map_or(spec.replicas, |workload| workload.replicas))
+}
+
+impl App {
+    /// A job of a rollout has to run when the newest declaration changes the workload that it is for,
+    /// unless that takes a failed one back.
+    fn make_due(&mut self, name: &WorkloadName, of: &WorkloadName) {
+        let changes = self.workloads.get(of).is_some_and(|of| of.revision == self.revision);
+        let goes_back = self.rolled_back.is_some();
+        let Some(job) = self.workloads.get_mut(name) else { return };
+        job.due &= !goes_back;
+        if changes && !goes_back {
+            job.begin_anew();
+            job.generation += 1;
+            job.due = true;
+        }
+    }
 }
 
 impl Workload {

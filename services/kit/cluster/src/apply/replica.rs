@@ -293,7 +293,10 @@ impl State {
                 return;
             }
             match &e.outcome {
-                Outcome::Completed => workload.completed += 1,
+                Outcome::Completed => {
+                    workload.completed += 1;
+                    workload.due &= workload.completed < u64::from(workload.replicas);
+                }
                 Outcome::Failed { reason } if !retired => {
                     workload.failures = workload.failures.saturating_add(1);
                     workload.failed_ms = at.recorded_ms;

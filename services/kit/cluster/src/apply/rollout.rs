@@ -114,7 +114,8 @@ impl State {
         let changed = self.apps.get(&replica.app).is_some_and(|app| {
             let workload = app.workloads.get(&replica.workload);
             workload.is_some_and(|workload| {
-                workload.spec == replica.spec && app.is_changed(&replica.workload, workload)
+                let changed = app.is_changed(&replica.workload, workload);
+                workload.spec == replica.spec && (changed || workload.due)
             })
         });
         if !changed {

@@ -6,7 +6,7 @@ use schemas::event::{
     RequestedReplica, RetireReason, RunEnded, RunStarted, SequencerTaken, WorkloadScaled,
 };
 use schemas::id::{Digest, Writer};
-use schemas::spec::{AppSpec, Autoscale, Mode, WorkloadSpec};
+use schemas::spec::{AppSpec, Autoscale, Mode, Overlap, WorkloadSpec};
 
 use crate::fold::{Fold, FoldError};
 use crate::history::{History, app, node, replica, workload};
@@ -166,9 +166,7 @@ fn declared_anew(history: &mut History, spec: WorkloadSpec, replicas: u32) {
 }
 
 fn between(min: u32, max: u32) -> Option<Autoscale> {
-    let (up_window_ms, down_window_ms) = (15_000, 300_000);
-    let (cpu_percent, memory_percent) = (Some(50), None);
-    Some(Autoscale { min, max, cpu_percent, memory_percent, up_window_ms, down_window_ms })
+    Some(Autoscale { cpu_percent: Some(50), ..Autoscale::of_bounds(min, max) })
 }
 
 #[test]
@@ -207,6 +205,22 @@ fn two_workloads_of_one_spec_have_each_its_own_bounds() {
     for (name, spec) in names.iter().zip(specs) {
         assert_eq!(known.workloads[name].autoscale, spec.autoscale);
     }
+}
+
+#[test]
+fn two_workloads_of_one_spec_have_each_its_own_order_and_exclusiveness() {
+    let mut history = History::default();
+    let exclusive = WorkloadSpec { overlap: Overlap::Never, priority: 7, ..spec() };
+    let workloads = [(workload("a"), exclusive.clone()), (workload("b"), spec())].into();
+    let declared = AppSpec { name: app("shop").name, workloads };
+    let event = AppDeployed { app: app("shop"), revision: 1, spec: declared.clone() };
+    history.add(&Writer::Controller, event);
+    let known = history.fold.state().apps.get(&app("shop")).expect("it is there");
+    assert_eq!(known.specs.len(), 1);
+    let conduct = |name| &known.workloads[&workload(name)].conduct;
+    assert_eq!((conduct("a").overlap, conduct("a").priority), (Overlap::Never, 7));
+    assert_eq!((conduct("b").overlap, conduct("b").priority), (Overlap::Allow, 0));
+    assert_eq!(history.fold.state().declared(&app("shop")), Some(declared));
 }
 
 #[test]

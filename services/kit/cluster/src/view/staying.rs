@@ -32,12 +32,18 @@ fn why(state: &State, node: &NodeName, id: &ReplicaId, replica: &Replica) -> Opt
         // A rollout ends it all the same, and its successor waits for the node.
         return (!outdated).then(|| bound(node, spec));
     }
-    if state.is_unknown(replica) && spec.overlap == Overlap::Never {
+    if state.is_unknown(replica) && workload.conduct.overlap == Overlap::Never {
         return Some(format!(
             "{node} is lost, and nobody knows that it ended; it must not run twice"
         ));
     }
-    if spec.overlap == Overlap::Never
+    let runs = matches!(replica.phase, Phase::Running | Phase::Ready);
+    if workload.conduct.task.is_some() && runs && !outdated {
+        return Some(
+            "it is a job of a rollout, which nobody moves; its end is waited for".to_owned(),
+        );
+    }
+    if workload.conduct.overlap == Overlap::Never
         && let Some(why) = floor(state, workload, workload.replicas, replica)
     {
         return Some(why);

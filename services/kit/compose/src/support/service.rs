@@ -24,6 +24,8 @@ pub(crate) static PREFERENCE: Scope =
     scope("services.*.deploy.placement.preferences[]", PREFERENCE_ROWS);
 pub(crate) static UPDATE: Scope = scope("services.*.deploy.update_config", UPDATE_ROWS);
 pub(crate) static MUSTER: Scope = closed("services.*.x-muster", MUSTER_ROWS);
+pub(crate) static PRE_DEPLOY: Scope = closed("services.*.x-muster.pre_deploy", PRE_DEPLOY_ROWS);
+pub(crate) static POST_DEPLOY: Scope = closed("services.*.x-muster.post_deploy", POST_DEPLOY_ROWS);
 pub(crate) static ROLLOUT: Scope = closed("services.*.x-muster.update", ROLLOUT_ROWS);
 pub(crate) static STEP: Scope = closed("services.*.x-muster.update.steps[]", STEP_ROWS);
 pub(crate) static AUTOSCALE: Scope = closed("services.*.x-muster.autoscale", AUTOSCALE_ROWS);
@@ -271,7 +273,7 @@ const UPDATE_ROWS: &[Row] = &[
 ];
 
 const MUSTER_ROWS: &[Row] = &[
-    yes("autoscale", "as many replicas as their use asks for"),
+    yes("autoscale", "as many replicas as their use or traffic asks for"),
     yes("strategy", "spread (default) or bin_pack"),
     yes("spread_over", "a node label over whose values replicas are spread"),
     yes("priority", "which workload is placed first when room is short; default 0"),
@@ -291,10 +293,37 @@ const MUSTER_ROWS: &[Row] = &[
         "which replica gets the next request: least_loaded (default), round_robin, client_address, \
          header:NAME, cookie:NAME",
     ),
+    yes(
+        "pre_deploy",
+        "a command, or a mapping: a job that must succeed before a changed revision begins",
+    ),
+    yes("post_deploy", "a command, or a mapping: a job that runs once all is as declared"),
     yes("routes", "requests that lead here through --http-port and --https-port of the gateways"),
     yes(
         "drain",
         "how long what is under way may go on before a replica is asked to stop; default 10s, at most 1h",
+    ),
+];
+
+const PRE_DEPLOY_ROWS: &[Row] = &[
+    yes("command", "what it runs; default: the command of its image"),
+    yes("image", "default: that of the service"),
+    yes(
+        "deadline",
+        "how long it may take to begin, or be unheard of; default: that of the service",
+    ),
+];
+
+const POST_DEPLOY_ROWS: &[Row] = &[
+    yes("command", "what it runs; default: the command of its image"),
+    yes("image", "default: that of the service"),
+    yes(
+        "deadline",
+        "how long it may take to begin, or be unheard of; default: that of the service",
+    ),
+    yes(
+        "rollback",
+        "whether the revision has failed when it fails; default false: that is reported",
     ),
 ];
 
@@ -312,6 +341,7 @@ const ROUTE_ROWS: &[Row] = &[
 
 const ROUTE_TLS_ROWS: &[Row] = &[
     yes("certificate", "its name among the gateways' certificates"),
+    yes("acme", "true: it is ordered from the CA that gateways are told of"),
     yes("redirect", "whether plain requests are redirected; default true"),
 ];
 
@@ -334,6 +364,9 @@ const AUTOSCALE_ROWS: &[Row] = &[
     yes("max", "required"),
     yes("cpu_percent", "of reserved cpu"),
     yes("memory_percent", "of reserved memory"),
+    yes("requests_per_second", "of each ready replica, as gateways count: docs/autoscaling.md"),
+    yes("p95_ms", "the time in which 95 of 100 answers begin"),
+    yes("in_flight", "requests under way at a time, of each ready replica"),
     yes("up_window", "default 15s"),
     yes("down_window", "default 5m"),
 ];

@@ -46,6 +46,8 @@ fn file(scope: &Scope) -> String {
         }
         "services.*.deploy.update_config" => service("deploy: {update_config: {HOLE}}"),
         "services.*.x-muster" => service("x-muster: {HOLE}"),
+        "services.*.x-muster.pre_deploy" => service("x-muster: {pre_deploy: {HOLE}}"),
+        "services.*.x-muster.post_deploy" => service("x-muster: {post_deploy: {HOLE}}"),
         "services.*.x-muster.autoscale" => service("x-muster: {autoscale: {HOLE}}"),
         "services.*.x-muster.routes[]" => service("x-muster: {routes: [{HOLE}]}"),
         "services.*.x-muster.routes[].tls" => service("x-muster: {routes: [{tls: {HOLE}}]}"),
@@ -75,6 +77,7 @@ fn besides(path: &str) -> &'static str {
         "services.*.volumes[]" => "type: volume, source: data, target: /a",
         "services.*.configs[]" => "source: site",
         "services.*.healthcheck" => "test: x",
+        "services.*.x-muster.pre_deploy" | "services.*.x-muster.post_deploy" => "command: x",
         "services.*.x-muster.autoscale" => "min: 1, max: 3, cpu_percent: 50",
         "services.*.x-muster.routes[].tls" => "certificate: shop",
         "services.*.x-muster.update.steps[]" => "weight: 10",

@@ -96,6 +96,7 @@ fn values_out_of_place_say_what_is_needed() {
         ("x-muster: {probe: {interval: 1s}}", "one of http, tcp and exec"),
         ("x-muster: {probe: {http: {port: 1, path: x}}}", "begins with /"),
         ("x-muster: {autoscale: {min: 1, max: 3}}", "nothing to go by"),
+        ("x-muster: {autoscale: {min: 1, max: 3, p95_ms: 0}}", "`p95_ms` must be above 0"),
         ("x-muster: {autoscale: {min: 3, max: 1, cpu_percent: 50}}", "not below it"),
         ("scale: 9\nx-muster: {autoscale: {min: 1, max: 3, cpu_percent: 50}}", "not from `min`"),
         (

@@ -507,7 +507,11 @@ fn what_cannot_be_asked_is_said_with_what_can() {
 #[test]
 fn a_revision_that_was_taken_back_shows_what_was_found() {
     let mut told = Told::running();
-    told.by(Writer::Controller, None, AppConverged { app: app("shop"), revision: 1 });
+    told.by(
+        Writer::Controller,
+        None,
+        AppConverged { app: app("shop"), revision: 1, failed: Vec::new() },
+    );
     let deployed = told.deploy("c-2", 2, "web:2", 1);
     let failed = RolloutFailed {
         app: app("shop"),

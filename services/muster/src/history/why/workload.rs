@@ -95,7 +95,10 @@ pub(crate) fn workload(
                 None => "one on every node".to_owned(),
             };
             let ready = ready(case.page, u64::MAX, name, w);
-            format!("{short}: {declared}, {} there, {ready}", w.replicas)
+            match &w.task {
+                Some(task) => format!("{short}: a job {task}"),
+                None => format!("{short}: {declared}, {} there, {ready}", w.replicas),
+            }
         }
         None => format!("{short} is not declared"),
     };
@@ -175,10 +178,13 @@ fn count(case: &Case<'_>, key: &AppKey, name: &WorkloadName) -> Result<Part, Sto
         other => vec![tell::words(other)],
     };
     if let Some(bounds) = deploy.and_then(|spec| spec.autoscale) {
-        let target = |what: &str, percent: Option<u32>| {
-            percent.map(|percent| format!("{percent} % of {what}"))
-        };
-        let targets = [target("cpu", bounds.cpu_percent), target("memory", bounds.memory_percent)];
+        let targets = [
+            bounds.cpu_percent.map(|percent| format!("{percent} % of cpu")),
+            bounds.memory_percent.map(|percent| format!("{percent} % of memory")),
+            bounds.requests_per_second.map(|rate| format!("{rate} requests a second per replica")),
+            bounds.p95_ms.map(|ms| format!("answers in {ms} ms for 95 of 100")),
+            bounds.in_flight.map(|count| format!("{count} requests under way per replica")),
+        ];
         let targets: Vec<String> = targets.into_iter().flatten().collect();
         reasons.push(format!(
             "the autoscaler may set it between {} and {}, for {}",

@@ -65,7 +65,10 @@ impl Storm {
         let Some(output) = self.instances[i].todo.pop_front() else { return self.arrive(i) };
         let input = match output {
             Output::Inspect => Input::Stream(self.stream.facts()),
-            Output::Read { from, to } => Input::Messages(self.stream.read(from, to, 7)),
+            Output::Read { from, to } => {
+                self.let_go(from);
+                Input::Messages(self.stream.read(from, to, 7))
+            }
             Output::Seat { next } => {
                 self.stream.seat(next);
                 Input::Seated
@@ -141,6 +144,16 @@ impl Storm {
             Streamed { sequence, subject: row.subject, bytes: row.bytes }
         };
         Input::Messages(found.into_iter().take(5).map(streamed).collect())
+    }
+
+    /// The stream keeps so much, and gets more between two looks of somebody who wants to read from a
+    /// sequence on.
+    fn let_go(&mut self, from: u64) {
+        if self.faults && self.dice.once_in(8) {
+            let below = from + self.dice.below(3) as u64;
+            let below = below.min(self.stream.last.saturating_sub(8));
+            self.stream.messages.retain(|message| message.sequence >= below);
+        }
     }
 
     /// What the stream brings to a follower.

@@ -31,7 +31,8 @@ fn deploy(history: &mut History, image: &str) {
 
 fn converge(history: &mut History) {
     let revision = shop(history).revision;
-    history.add(&Writer::Controller, AppConverged { app: app("shop"), revision });
+    history
+        .add(&Writer::Controller, AppConverged { app: app("shop"), revision, failed: Vec::new() });
 }
 
 /// One replica of `web:1` is ready.
