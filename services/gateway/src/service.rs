@@ -12,6 +12,7 @@ use schemas::place::Place;
 use schemas::registry::Role;
 use tokio::sync::{mpsc, watch};
 
+use crate::acme::kept::Kept;
 use crate::config::Config;
 use crate::follow::{Follower, Need};
 use crate::handover::offer::{Offer, SERVING};
@@ -83,9 +84,11 @@ pub async fn run_in_turn(
     let Turn { handover, before } = turn;
     let role = Role::Gateway(config.node.clone());
     let name = role.user();
+    let folder = &config.settings.state_dir;
     admin.readiness.set(&name, Some("NATS".to_owned()));
     let shared =
         Shared::of(config.node.clone(), config.access_log, handover.clone(), config.drain_ms);
+    let certificates = Kept::open(folder, &config.node, &config.acme, &shared.shelf)?;
     let (tables, seen) = watch::channel(Table::default());
     let (served, serving) = watch::channel(Table::default());
     let inside = Arc::new(Inside::new(config.service_range, shared.clone()));
@@ -116,14 +119,14 @@ pub async fn run_in_turn(
     let (ready, to_tell) = (ready(serving.clone(), inside, shared.clone()), news.clone());
     let (taking, over) = (handover.clone(), handover.over());
     others.spawn(TURN, async move { taking.take_turn(before, ready, &to_tell.alone).await });
-    let path = handover::path(&config.settings.state_dir, &config.node);
+    let path = handover::path(folder, &config.node);
     let (listen, range, within) = (config.listen, config.range(), SERVING);
     let offer = Offer { handover, path, listen, range, within };
     let (alone, stop, ending) = (news.alone.subscribe(), done.clone(), ends.clone());
     others.spawn("handing over", async move {
         if is_so(alone, &stop).await { offer.run(ending, stop).await } else { Ok(()) }
     });
-    let last = Last::of(&config.settings.state_dir, &config.node);
+    let last = Last::of(folder, &config.node);
     let known = last.read();
     let meanwhile = Meanwhile {
         check: format!("{name}, table"),
@@ -145,12 +148,20 @@ pub async fn run_in_turn(
             return Ok(());
         };
         let from = (known.map(|known| known.fold), last);
-        let Shared { shelf, .. } = &shared;
+        let (acme, shelf) = (&config.acme, &shared.shelf);
         tokio::try_join!(
             follow(&bus, &role, &config.node, from, &shared, &tables, &news, &admin, &stop),
             report::tell(&bus, &config.node, serving, &shared, &admin, &stop),
             report::traffic(&bus, &shared, &stop),
-            acme::serve::serve(&bus, &config.node, &config.acme, shelf, &no_more_orders, &stop),
+            acme::serve::serve(
+                &bus,
+                &config.node,
+                acme,
+                shelf,
+                certificates,
+                &no_more_orders,
+                &stop
+            ),
         )
         .map(|_| ())
     });

@@ -13,6 +13,7 @@ use schemas::tls::{self, Certificate, Challenge, Order, Phase, Told};
 use tokio::sync::watch;
 
 use super::Acme;
+use super::kept::Kept;
 use super::order::{self, Failed, Issued};
 use super::schedule::{self, Now};
 use super::seal::Seal;
@@ -42,31 +43,33 @@ pub(crate) fn seal(file: &Path) -> Result<Seal, Failure> {
 ///
 /// # Errors
 ///
-/// When the connection is gone for good, or the seal key will not do.
+/// When the connection is gone for good.
 pub(crate) async fn serve(
     bus: &Bus,
     node: &NodeName,
     acme: &Acme,
     shelf: &Shelf,
+    kept: Kept,
     no_orders: &Shutdown,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
-    let seal = acme.seal_key_file.as_deref().map(seal).transpose()?.map(Arc::new);
-    if let Some(seal) = &seal {
-        shelf.open_by(seal.clone());
-    }
-    let (Some(directory), Some(seal)) = (&acme.acme_directory, seal) else {
-        return follow(bus, shelf, shutdown).await;
+    let (Some(directory), Some(seal)) = (&acme.acme_directory, shelf.seal()) else {
+        return follow(bus, shelf, kept, shutdown).await;
     };
     let (instance, node) = (entropy::hex(), node.clone());
     let (directory, account) = (directory.clone(), tokio::sync::Mutex::default());
     let orders = Orders { bus, node, instance, acme, directory, seal, shelf, account };
-    tokio::try_join!(follow(bus, shelf, shutdown), orders.run(shelf.is_read(), no_orders))
+    tokio::try_join!(follow(bus, shelf, kept, shutdown), orders.run(shelf.is_read(), no_orders))
         .map(|_| ())
 }
 
 /// Reads what gateways told and tell.
-async fn follow(bus: &Bus, shelf: &Shelf, shutdown: &Shutdown) -> Result<(), Failure> {
+async fn follow(
+    bus: &Bus,
+    shelf: &Shelf,
+    mut kept: Kept,
+    shutdown: &Shutdown,
+) -> Result<(), Failure> {
     let mut follow = bus.follow(stream::TLS.name, 0, None);
     loop {
         let batch = tokio::select! {
@@ -78,6 +81,9 @@ async fn follow(bus: &Bus, shelf: &Shelf, shutdown: &Shutdown) -> Result<(), Fai
                 for message in batch {
                     match serde_json::from_slice::<Told>(&message.payload) {
                         Ok(told) if told.subject() == message.subject => {
+                            if let Told::Certificate(certificate) = &told {
+                                kept.add(certificate);
+                            }
                             shelf.hear(told, message.sequence, clock::mono_ms());
                         }
                         _ => tracing::warn!(
@@ -87,6 +93,7 @@ async fn follow(bus: &Bus, shelf: &Shelf, shutdown: &Shutdown) -> Result<(), Fai
                     }
                 }
                 if follow.caught_up() {
+                    kept.keep().await;
                     shelf.all_read();
                 }
             }

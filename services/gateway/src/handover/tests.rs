@@ -115,6 +115,8 @@ async fn one_that_does_not_serve_in_time_is_refused_and_the_running_one_serves_o
     let refused = refused.expect_err("it is not its turn").to_string();
     assert!(refused.contains("serves on") && refused.contains("did not serve"), "{refused}");
     assert!(!*alone.borrow() && !running.handover.over().is_requested());
+    // As it ends, for it has been told to.
+    drop(next);
     TcpStream::connect((HERE, running.port)).await.expect("it is served");
     running.is_taken_over().await;
 }

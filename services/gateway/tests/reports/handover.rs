@@ -105,10 +105,12 @@ async fn the_next_gateway_takes_over_without_a_lost_request_and_the_last_one_fin
         let (next, stop) = (config(&world.server), shutdown.clone());
         others.spawn("second", gateway::run(next, Admin::default(), stop));
         let old = first.instance.clone();
-        let second = world.report("the next one", |report| report.instance != old).await;
         let beside =
             |report: &GatewayReport| report.instance == old && report.standing == Standing::Beside;
         world.report("the first one is beside it", beside).await;
+        let serves =
+            |report: &GatewayReport| report.instance != old && report.standing == Standing::Serves;
+        let second = world.report("the next one has the ports", serves).await;
         end.store(true, Relaxed);
         second
     };
@@ -224,7 +226,6 @@ async fn a_gateway_that_finishes_ends_when_it_is_asked_to() {
     let mut next = Tasks::default();
     next.spawn("next", gateway::run(config(&world.server), Admin::default(), shutdown));
     let old = first.instance;
-    world.report("the next one", |report| report.instance != old).await;
     let serves =
         |report: &GatewayReport| report.instance != old && report.standing == Standing::Serves;
     world.report("the next one has the ports", serves).await;
