@@ -39,7 +39,7 @@ pub(crate) struct Last {
 
 impl Last {
     pub(crate) fn of(folder: &Path, node: &NodeName) -> Self {
-        let path = folder.join(format!("gateway-{node}.fold"));
+        let path = folder.join(format!("gateway-{node}-table.fold"));
         Self { path, written_ms: None, due: false, writing: None }
     }
 
@@ -67,6 +67,12 @@ impl Last {
     /// A table came of what is known.
     pub(crate) fn changed(&mut self) {
         self.due = true;
+    }
+
+    /// Another process keeps it, for now or from now on.
+    pub(crate) fn leave(&mut self) {
+        // Not at once after that either: it may be about to write.
+        self.written_ms = Some(clock::mono_ms());
     }
 
     /// Begins to write it if it is time; whoever follows history does not wait for the disk. `newest`: no newer
@@ -143,7 +149,7 @@ mod tests {
         assert!(clock::utc_ms() - known.since_ms < 60_000, "{}", known.since_ms);
 
         // Where nothing changed, it is as old as when it was last known to be so.
-        let path = folder.join("gateway-n1.fold");
+        let path = folder.join("gateway-n1-table.fold");
         let old = UNIX_EPOCH + Duration::from_secs(1_000);
         let file = std::fs::File::options().write(true).open(&path).expect("it is there");
         file.set_modified(old).expect("it takes a time");

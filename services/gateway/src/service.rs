@@ -321,7 +321,7 @@ struct Reading<'a> {
     bus: &'a Bus,
     follower: Follower,
     last: &'a mut Last,
-    /// The next one keeps what is known.
+    /// Another process has taken over.
     over: Shutdown,
     tables: &'a watch::Sender<Table>,
     news: &'a News,
@@ -347,7 +347,7 @@ impl Reading<'_> {
             let mut read = Vec::new();
             tokio::select! {
                 () = shutdown.requested() => {
-                    if !self.over.is_requested() {
+                    if self.keeps() {
                         self.last.end(self.follower.fold()).await;
                     }
                     return Ok(None);
@@ -375,12 +375,19 @@ impl Reading<'_> {
                 self.last.changed();
                 self.news.heard.send_replace(true);
             }
-            if !self.over.is_requested() {
+            if self.keeps() {
                 let newest = self.bus.connected() && self.follower.waits_for().is_none();
                 self.last.keep(self.follower.fold(), newest).await;
+            } else {
+                self.last.leave();
             }
             self.tell();
         }
+    }
+
+    /// Whether what is known is ours to keep: of two processes it is the one that serves alone.
+    fn keeps(&self) -> bool {
+        *self.news.alone.borrow() && !self.over.is_requested()
     }
 
     /// What the health page shows.

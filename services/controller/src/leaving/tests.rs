@@ -263,41 +263,38 @@ fn a_gateway_that_is_behind_is_waited_for_as_long_as_a_silent_one_at_least() {
 #[test]
 fn two_instances_of_a_gateway_are_both_waited_for_until_one_says_that_it_has_ended() {
     let mut world = World::new();
-    world.leaving.listening(0);
-    let at = world.retire(&["a"]);
+    let at = world.retire(&["shop-web-a"]);
     let (old, new) = ("old", "new");
-    world.instance_says(("n1", old, Standing::Beside), at, &[("a", 1)], 2_000);
-    world.instance_says(("n1", new, Standing::Serves), at, &[], 2_000);
+    world.instance_says(("n1", old, Standing::Beside), at, &[("shop-web-a", 1)], NOW);
+    world.instance_says(("n1", new, Standing::Serves), at, &[], NOW);
     // What the next one says does not speak for what the one before it finishes.
-    world.instance_says(("n1", old, Standing::Beside), at, &[("a", 1)], 4_000);
-    world.instance_says(("n1", new, Standing::Serves), at, &[], 4_000);
-    assert_eq!(world.plan(4_000).events, []);
-    world.instance_says(("n1", old, Standing::Ended), at, &[], 4_100);
-    let released = world.released(4_100);
+    world.instance_says(("n1", old, Standing::Beside), at, &[("shop-web-a", 1)], NOW + 2_000);
+    world.instance_says(("n1", new, Standing::Serves), at, &[], NOW + 2_000);
+    assert_eq!(world.plan(NOW + 2_000).events, []);
+    world.instance_says(("n1", old, Standing::Ended), at, &[], NOW + 2_100);
+    let released = world.released(NOW + 2_100);
     assert_eq!((released.gateways, released.silent, released.open), (1, vec![], 0));
 }
 
 #[test]
 fn an_instance_that_was_killed_is_forgotten_when_the_next_one_serves() {
     let mut world = World::new();
-    world.leaving.listening(0);
-    let at = world.retire(&["a"]);
-    world.instance_says(("n1", "killed", Standing::Serves), at, &[("a", 1)], 2_000);
-    assert_eq!(world.plan(2_000).events, []);
-    world.instance_says(("n1", "next", Standing::Serves), at, &[], 2_100);
-    assert_eq!(world.released(2_100).silent, []);
+    let at = world.retire(&["shop-web-a"]);
+    world.instance_says(("n1", "killed", Standing::Serves), at, &[("shop-web-a", 1)], NOW);
+    assert_eq!(world.plan(NOW).events, []);
+    world.instance_says(("n1", "next", Standing::Serves), at, &[], NOW + 100);
+    assert_eq!(world.released(NOW + 100).silent, []);
 }
 
 #[test]
 fn a_gateway_that_said_that_it_ends_is_not_waited_for() {
     let mut world = World::new();
-    world.leaving.listening(0);
-    let at = world.retire(&["a"]);
-    world.instance_says(("n1", "one", Standing::Serves), before(at), &[], 2_000);
-    world.instance_says(("n2", "two", Standing::Serves), at, &[], 2_000);
-    assert_eq!(world.plan(2_000).events, [], "it does not know of the retirement");
-    world.instance_says(("n1", "one", Standing::Ended), before(at), &[], 2_100);
-    let released = world.released(2_100);
+    let at = world.retire(&["shop-web-a"]);
+    world.instance_says(("n1", "one", Standing::Serves), before(at), &[], NOW);
+    world.instance_says(("n2", "two", Standing::Serves), at, &[], NOW);
+    assert_eq!(world.plan(NOW).events, [], "it does not know of the retirement");
+    world.instance_says(("n1", "one", Standing::Ended), before(at), &[], NOW + 100);
+    let released = world.released(NOW + 100);
     assert_eq!((released.gateways, released.silent), (1, vec![]));
 }
 

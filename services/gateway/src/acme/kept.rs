@@ -33,7 +33,7 @@ impl Kept {
         acme: &Acme,
         shelf: &Shelf,
     ) -> Result<Self, Failure> {
-        let path = folder.join(format!("gateway-{node}.tls"));
+        let path = folder.join(format!("gateway-{node}-certificates.json"));
         if let Some(file) = &acme.seal_key_file {
             shelf.open_by(serve::seal(file)?.into());
         }

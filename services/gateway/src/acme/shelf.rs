@@ -273,6 +273,7 @@ mod tests {
         std::fs::create_dir_all(&folder).expect("the temporary folder takes folders");
         let key = folder.join("seal-key");
         std::fs::write(&key, "01".repeat(32)).expect("the folder takes files");
+        let ours = crate::acme::serve::seal(&key).expect("it is one");
         let acme = crate::acme::Acme { seal_key_file: Some(key), ..Default::default() };
         let node = NodeName::new("n1").expect("a name");
         let open =
@@ -289,13 +290,13 @@ mod tests {
         let bundle = Bundle { chain: read(pem), key: read(secret) };
         let plain = serde_json::to_vec(&bundle).expect("it has string keys only");
         let mut kept = open(&Shelf::default());
-        for (seal, host) in [([1; 32], "shop.example"), ([2; 32], "other.example")] {
-            if let Told::Certificate(one) = certificate(&Seal::new(&seal), host, &plain) {
+        let others = Seal::new(&[2; 32]);
+        for (seal, host) in [(&ours, "shop.example"), (&others, "other.example")] {
+            if let Told::Certificate(one) = certificate(seal, host, &plain) {
                 kept.add(&Certificate { not_after_ms: u64::MAX, ..one });
             }
         }
         kept.keep().await;
-        eprintln!("{}", std::fs::read_to_string(folder.join("gateway-n1.tls")).unwrap());
         let shelf = Shelf::default();
         let _kept = open(&shelf);
         assert!(shelf.get("shop.example").is_some());
@@ -303,7 +304,8 @@ mod tests {
             (shelf.get("other.example").is_some(), shelf.validity("other.example")),
             (false, None)
         );
-        std::fs::write(folder.join("gateway-n1.tls"), "{").expect("the folder takes files");
+        std::fs::write(folder.join("gateway-n1-certificates.json"), "{")
+            .expect("the folder takes files");
         let shelf = Shelf::default();
         let _kept = open(&shelf);
         assert!(shelf.get("shop.example").is_none());

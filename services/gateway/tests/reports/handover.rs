@@ -145,7 +145,7 @@ async fn the_next_gateway_takes_over_without_a_lost_request_and_the_last_one_fin
     third.spawn("third", gateway::run(config(&world.server), admin.clone(), shutdown));
     is_served(published).await;
     let page = admin.readiness.page().1;
-    assert!(page.contains("waits for NATS") && page.contains("known 0 s ago"), "{page}");
+    assert!(page.contains("waits for NATS") && page.contains("by what was known"), "{page}");
     world.server.launch();
     let now = async {
         while admin.readiness.page().1 != "ready\n" {
@@ -176,7 +176,7 @@ async fn while_the_server_is_away_the_running_gateway_serves_on_until_it_is_ende
     let at = world.history.fold.place();
     world.report("it serves", |report| !at.after(&report.place)).await;
     is_served(published).await;
-    let kept = world.server.folder().join("state/gateway-n1.fold");
+    let kept = world.server.folder().join("state/gateway-n1-table.fold");
     let is_kept = async {
         while !kept.exists() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -247,7 +247,7 @@ async fn a_gateway_that_hangs_is_not_waited_for_and_a_bad_file_is_left_out() {
     // Who answers nothing, and what is no snapshot.
     let hangs = std::os::unix::net::UnixListener::bind(state.join("gateway-n1.sock"));
     let _hangs = hangs.expect("it is a place for a socket");
-    std::fs::write(state.join("gateway-n1.fold"), b"{").expect("the folder takes files");
+    std::fs::write(state.join("gateway-n1-table.fold"), b"{").expect("the folder takes files");
     world.stopper.stop();
     while let Some((name, ended)) = world.tasks.ended().await {
         ended.expect("it ends well");
