@@ -8,7 +8,7 @@
 //! containers of its machine.
 //!
 //! [`handover`] lets the next process take over without a gap, and `last` keeps what was known for one
-//! that starts alone. [`acme`] orders certificates.
+//! that starts alone (`meanwhile`). [`acme`] orders certificates.
 //!
 //! [`report`] says which table is served by, and what is under way where it does not lead any more.
 //!
@@ -31,6 +31,7 @@ mod certificates;
 mod detect;
 mod http;
 mod last;
+mod meanwhile;
 mod pool;
 mod proxy;
 mod relay;

@@ -18,7 +18,8 @@ use crate::follow::{Follower, Need};
 use crate::handover::offer::{Offer, SERVING};
 use crate::handover::{self, Turn};
 use crate::inside::Inside;
-use crate::last::{Known, Last};
+use crate::last::Last;
+use crate::meanwhile::{Meanwhile, News, is_so};
 use crate::pool::Shared;
 use crate::ports::Doors;
 use crate::table::Table;
@@ -36,14 +37,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long to wait before history is read again from its beginning.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// How long history may say nothing, where NATS is reached, until the last table that was known is served by.
-const SILENT: Duration = Duration::from_secs(5);
-
 /// How long certificates from the bus are waited for before we say that we serve.
 const CERTIFICATES: Duration = Duration::from_secs(2);
-
-/// How often it is told how old the table is.
-const TELL: Duration = Duration::from_secs(1);
 
 /// The task in which one gateway takes over from another.
 const TURN: &str = "taking over";
@@ -57,17 +52,6 @@ const TURN: &str = "taking over";
 pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(), Failure> {
     let turn = Turn::ask(&config).await;
     run_in_turn(config, turn, admin, shutdown).await
-}
-
-/// What is known of history so far, by whoever waits for it.
-#[derive(Debug, Default)]
-struct News {
-    /// NATS was not reached.
-    unreached: watch::Sender<bool>,
-    /// There is a table of now.
-    heard: watch::Sender<bool>,
-    /// Nobody serves but us.
-    alone: watch::Sender<bool>,
 }
 
 /// The same, for one that has asked already whose turn it is.
@@ -118,7 +102,14 @@ pub async fn run_in_turn(
     let mut others = Tasks::default();
     let (ready, to_tell) = (ready(serving.clone(), inside, shared.clone()), news.clone());
     let (taking, over) = (handover.clone(), handover.over());
-    others.spawn(TURN, async move { taking.take_turn(before, ready, &to_tell.alone).await });
+    let stop = ends.clone();
+    others.spawn(TURN, async move {
+        tokio::select! {
+            // Before it was our turn: the gateway before us sees it, and serves on.
+            () = stop.requested() => Ok(()),
+            taken = taking.take_turn(before, ready, &to_tell.alone) => taken,
+        }
+    });
     let path = handover::path(folder, &config.node);
     let (listen, range, within) = (config.listen, config.range(), SERVING);
     let offer = Offer { handover, path, listen, range, within };
@@ -172,7 +163,7 @@ pub async fn run_in_turn(
             () = ends.requested(), if !no_orders.is_requested() => end_orders.stop(),
             () = over.requested(), if !no_orders.is_requested() => end_orders.stop(),
             ended = tasks.ended() => match ended {
-                Some((name, ended)) => ended.map_err(|error| named(&name, error.as_ref()))?,
+                Some((name, ended)) => well(&name, ended)?,
                 None => break,
             },
             Some((name, ended)) = others.ended() => match ended {
@@ -181,7 +172,7 @@ pub async fn run_in_turn(
                     refused = Some(error);
                     end.stop();
                 }
-                ended => ended.map_err(|error| named(&name, error.as_ref()))?,
+                ended => well(&name, ended)?,
             },
         }
     }
@@ -190,85 +181,21 @@ pub async fn run_in_turn(
     refused.map_or(Ok(()), Err)
 }
 
-fn named(task: &str, error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
-    format!("{task}: {}", process::chain(error))
-}
-
-/// Waits until something is so. No: asked to stop before.
-async fn is_so(mut what: watch::Receiver<bool>, stop: &Shutdown) -> bool {
-    tokio::select! {
-        () = stop.requested() => false,
-        // Never an error: whoever says it is there as long as this.
-        so = what.wait_for(|so| *so) => so.is_ok(),
-    }
+/// The failure of a task, with its name.
+fn well(task: &str, ended: Result<(), Failure>) -> Result<(), Failure> {
+    ended.map_err(|error| format!("{task}: {}", process::chain(error.as_ref())).into())
 }
 
 /// Waits until everything is served that the gateway before us serves.
 async fn ready(mut serving: watch::Receiver<Table>, inside: Arc<Inside>, shared: Shared) {
     let mut settled = inside.settled.subscribe();
-    // None of these ends before there is one who serves.
-    let _ = serving.wait_for(|table| table.place != Place::START).await;
-    let _ = settled.wait_for(|settled| *settled).await;
+    let served = serving.wait_for(|table| table.place != Place::START).await.is_ok();
+    if !served || settled.wait_for(|settled| *settled).await.is_err() {
+        // Whoever was to serve has ended.
+        return std::future::pending().await;
+    }
     let mut read = shared.shelf.is_read();
     let _ = tokio::time::timeout(CERTIFICATES, read.wait_for(|read| *read)).await;
-}
-
-/// What is served as long as history is not heard.
-struct Meanwhile {
-    /// The name under which it is told.
-    check: String,
-    known: Option<Known>,
-    node: NodeName,
-    tables: watch::Sender<Table>,
-    news: Arc<News>,
-    admin: Admin,
-}
-
-impl Meanwhile {
-    /// Serves by what was known last as soon as NATS is found away, or history says nothing for a while; but not
-    /// while the gateway before us is there, which knows better.
-    async fn serve(self, stop: Shutdown) -> Result<(), Failure> {
-        let mut heard = self.news.heard.subscribe();
-        let away = async {
-            if !is_so(self.news.alone.subscribe(), &stop).await {
-                return false;
-            }
-            let unreached = is_so(self.news.unreached.subscribe(), &stop);
-            tokio::time::timeout(SILENT, unreached).await.unwrap_or(true)
-        };
-        let away = tokio::select! {
-            _ = heard.wait_for(|heard| *heard) => false,
-            away = away => away,
-        };
-        let Some(Known { fold, since_ms }) = self.known.filter(|_| away) else { return Ok(()) };
-        let Some(table) = Follower::new(fold, self.node).last_known() else { return Ok(()) };
-        let place = table.place;
-        let served = self.tables.send_if_modified(|now| {
-            let none = now.place == Place::START;
-            if none {
-                *now = table;
-            }
-            none
-        });
-        if !served {
-            return Ok(());
-        }
-        let age_s = || clock::utc_ms().saturating_sub(since_ms) / 1_000;
-        tracing::warn!(%place, age_s = age_s(), "history is not heard: serving by what was known last");
-        loop {
-            let trouble =
-                format!("serves by what was known {} s ago, until history is heard", age_s());
-            self.admin.readiness.troubles(&self.check, vec![trouble]);
-            tokio::select! {
-                () = stop.requested() => return Ok(()),
-                _ = heard.wait_for(|heard| *heard) => break,
-                () = tokio::time::sleep(TELL) => {}
-            }
-        }
-        tracing::info!("history is heard again");
-        self.admin.readiness.troubles(&self.check, Vec::new());
-        Ok(())
-    }
 }
 
 /// Follows history for as long as it takes. The last table stays while there is no newer one.

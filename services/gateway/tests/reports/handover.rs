@@ -185,6 +185,16 @@ async fn while_the_server_is_away_the_running_gateway_serves_on_until_it_is_ende
     tokio::time::timeout(PATIENCE, is_kept).await.expect("what is known is kept");
     world.server.kill();
 
+    // One that is asked to end before its turn has changed nothing.
+    let mut quits = Tasks::default();
+    let (quit, shutdown) = Shutdown::new();
+    quits.spawn("quits", gateway::run(config(&world.server), Admin::default(), shutdown));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    quit.stop();
+    let ended = tokio::time::timeout(PATIENCE, quits.all()).await.expect("it ends at once");
+    ended.expect("it ends well");
+    assert_eq!(anew(published).await, Some(()), "it is served on");
+
     // The next one has the ports, and leaves them to the one that knows better.
     let (mut next, admin) = (Tasks::default(), Admin::default());
     let (_stopper, shutdown) = Shutdown::new();
