@@ -209,6 +209,34 @@ fn names_last_while_the_control_plane_is_away_and_a_gateway_that_starts_again_se
 }
 
 #[test]
+fn no_question_and_no_connection_inside_is_lost_when_a_gateway_is_replaced_by_its_next_process() {
+    let mut cluster = Cluster::start(1);
+    cluster.await_names();
+    let app = cluster.app().to_owned();
+    deploy(&cluster, &app, "");
+    let at = endpoints(&cluster, &app, "web").remove(0).1;
+    let address = ok(&at, "/resolve?name=store");
+    let all_is_well = || {
+        for _ in 0..10 {
+            assert_eq!(ok(&at, "/resolve?name=store"), address);
+            assert_eq!(ok(&at, &format!("/ask?at={address}:8080&say=PING")), "+PONG");
+            assert_eq!(ok(&at, "/ask?at=store:8080&say=PING&by=udp"), "+PONG");
+        }
+    };
+    for round in 1..=3 {
+        cluster.run_next("gateway");
+        cluster.until("the next one has taken over", |cluster| {
+            all_is_well();
+            cluster.said("gateway", "took over; the gateway before us") == round
+        });
+        all_is_well();
+        cluster.has_ended_well("gateway");
+        // The one that has ended left the machine to the next one.
+        all_is_well();
+    }
+}
+
+#[test]
 fn a_container_starts_without_names_where_no_gateway_serves_and_finds_its_neighbours_still() {
     let mut cluster = Cluster::start(1);
     cluster.await_names();
