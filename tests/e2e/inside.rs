@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-use tests::cluster::{Cluster, docker, get, text};
+use tests::cluster::{Cluster, docker, free_port, get, text};
 use tests::resolver;
 
 /// A web tier and a store, which speaks TCP and UDP on one port.
@@ -223,6 +223,8 @@ fn no_question_and_no_connection_inside_is_lost_when_a_gateway_is_replaced_by_it
             assert_eq!(ok(&at, "/ask?at=store:8080&say=PING&by=udp"), "+PONG");
         }
     };
+    // A health page at an address of its own is handed on as well.
+    cluster.give("gateway", &["--admin-address", &format!("127.0.0.1:{}", free_port())]);
     for round in 1..=3 {
         cluster.run_next("gateway");
         cluster.until("the next one has taken over", |cluster| {
@@ -233,6 +235,9 @@ fn no_question_and_no_connection_inside_is_lost_when_a_gateway_is_replaced_by_it
         cluster.has_ended_well("gateway");
         // The one that has ended left the machine to the next one.
         all_is_well();
+        cluster.until("its page is shown", |cluster| {
+            cluster.page_of("gateway", "/readyz") == Some((200, "ready\n".to_owned()))
+        });
     }
 }
 

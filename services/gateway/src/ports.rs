@@ -67,7 +67,7 @@ pub async fn serve(
     admin: Admin,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let over = shared.handover.over();
+    let (over, mut before) = (shared.handover.over(), shared.handover.shared());
     let web = Web::new(shared.clone(), doors.https, doors.certificates.clone());
     let mut ports = Ports {
         doors,
@@ -97,6 +97,8 @@ pub async fn serve(
                 ports.become_as(table).await;
             }
             _ = tell.tick() => ports.try_again().await,
+            // What the one before us took meanwhile is free now.
+            Ok(()) = before.changed() => ports.try_at_once().await,
             Some((_, ended)) = ports.tasks.ended() => ended?,
         }
         ports.tell();
@@ -240,7 +242,18 @@ impl Ports {
         self.closed.push(pool);
     }
 
-    /// Tries again what could not be taken.
+    /// Tries all again that could not be taken.
+    async fn try_at_once(&mut self) {
+        let ports = self.ports.values_mut().map(|port| &mut port.listening);
+        for listening in ports.chain(self.web_ports.values_mut()) {
+            if let Listening::No { again_ms, .. } = listening {
+                *again_ms = 0;
+            }
+        }
+        self.try_again().await;
+    }
+
+    /// Tries again what could not be taken, where it is time for that.
     async fn try_again(&mut self) {
         self.open_web();
         let now_ms = clock::mono_ms();

@@ -17,6 +17,9 @@ use super::{Handover, Socket, lock};
 /// How long to wait before the place is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// How long to wait when it went wrong with one, before the next one is listened to.
+const BREATH: Duration = Duration::from_millis(50);
+
 /// How long the report may take that another one serves as well.
 const TOLD: Duration = Duration::from_millis(500);
 
@@ -85,6 +88,7 @@ impl Offer {
                 Err(error) => {
                     tracing::warn!(%error, "a gateway that wanted to take over did not: serving on");
                     self.handover.0.beside.send_replace(false);
+                    tokio::time::sleep(BREATH).await;
                 }
             }
         }
