@@ -70,7 +70,7 @@ impl Running {
     }
 
     /// A next one takes over, and has a socket that can be reached.
-    async fn is_taken_over(mut self) {
+    async fn ends_taken_over(mut self) {
         let (next, before) = self.ask().await;
         let alone = watch::Sender::default();
         next.take_turn(Some(before), async {}, &alone).await.expect("it lets go");
@@ -102,7 +102,7 @@ async fn one_that_ends_before_it_serves_is_as_if_it_had_not_been() {
     tokio::time::timeout(PATIENCE, alone).await.expect("it is seen").expect("it is there");
     assert!(!running.handover.over().is_requested());
     TcpStream::connect((HERE, running.port)).await.expect("it is served");
-    running.is_taken_over().await;
+    running.ends_taken_over().await;
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn one_that_does_not_serve_in_time_is_refused_and_the_running_one_serves_o
     // As it ends, for it has been told to.
     drop(next);
     TcpStream::connect((HERE, running.port)).await.expect("it is served");
-    running.is_taken_over().await;
+    running.ends_taken_over().await;
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn who_asks_for_other_ports_gets_none() {
     let running = Running::with("other", PATIENCE).await;
     let other = Ipv4Addr::new(127, 0, 0, 2).into();
     assert!(Handover::default().ask(&running.path, other, None).await.is_none());
-    running.is_taken_over().await;
+    running.ends_taken_over().await;
 }
 
 #[tokio::test]
