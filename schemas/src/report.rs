@@ -113,6 +113,9 @@ pub struct GatewayReport {
     pub node: NodeName,
     /// The gateway's instance.
     pub instance: String,
+    /// Whether other instances of this node's gateway are there as well.
+    #[serde(default)]
+    pub standing: Standing,
     /// The place of the table it serves by: what left before it gets nothing new.
     pub place: Place,
     /// What is still under way on replicas that are leaving, or not in the table any more. What is
@@ -121,6 +124,19 @@ pub struct GatewayReport {
     /// The newest mark of its state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
+}
+
+/// How an instance of a gateway stands to others of its node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It serves. Those that said the same before are over.
+    #[default]
+    Serves,
+    /// Another one takes over, or has done so: what either says holds beside what the other says.
+    Beside,
+    /// It has ended, and nothing is under way through it.
+    Ended,
 }
 
 /// What is under way on a replica through one gateway.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-use tests::cluster::{Cluster, docker, get, text};
+use tests::cluster::{Cluster, docker, free_port, get, text};
 use tests::resolver;
 
 /// A web tier and a store, which speaks TCP and UDP on one port.
@@ -206,6 +206,39 @@ fn names_last_while_the_control_plane_is_away_and_a_gateway_that_starts_again_se
         !listed("nft", &["list", "tables"]).contains(&table)
             && !routes.contains(&cluster.range().to_string())
     });
+}
+
+#[test]
+fn no_question_and_no_connection_inside_is_lost_when_a_gateway_is_replaced_by_its_next_process() {
+    let mut cluster = Cluster::start(1);
+    cluster.await_names();
+    let app = cluster.app().to_owned();
+    deploy(&cluster, &app, "");
+    let at = endpoints(&cluster, &app, "web").remove(0).1;
+    let address = ok(&at, "/resolve?name=store");
+    let all_is_well = || {
+        for _ in 0..10 {
+            assert_eq!(ok(&at, "/resolve?name=store"), address);
+            assert_eq!(ok(&at, &format!("/ask?at={address}:8080&say=PING")), "+PONG");
+            assert_eq!(ok(&at, "/ask?at=store:8080&say=PING&by=udp"), "+PONG");
+        }
+    };
+    // A health page at an address of its own is handed on as well.
+    cluster.give("gateway", &["--admin-address", &format!("127.0.0.1:{}", free_port())]);
+    for round in 1..=3 {
+        cluster.run_next("gateway");
+        cluster.until("the next one has taken over", |cluster| {
+            all_is_well();
+            cluster.said("gateway", "took over; the gateway before us") == round
+        });
+        all_is_well();
+        cluster.has_ended_well("gateway");
+        // The one that has ended left the machine to the next one.
+        all_is_well();
+        cluster.until("its page is shown", |cluster| {
+            cluster.page_of("gateway", "/readyz") == Some((200, "ready\n".to_owned()))
+        });
+    }
 }
 
 #[test]

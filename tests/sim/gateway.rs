@@ -12,7 +12,7 @@ use gateway::table::{Endpoint, Table};
 use node_agent::engine::container_name;
 use schemas::id::{NodeName, ReplicaId};
 use schemas::place::Place;
-use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn};
+use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn, Standing};
 
 use crate::dice::Dice;
 use crate::log::MARK_EVERY;
@@ -151,8 +151,8 @@ impl Gateway {
         }
         serving.told = Some((now_ms, place, open.clone()));
         serving.reports_since_ms.get_or_insert(now_ms);
-        let mark = serving.follower.mark().cloned();
-        Some(GatewayReport { node, instance, place, open, mark })
+        let (standing, mark) = (Standing::default(), serving.follower.mark().cloned());
+        Some(GatewayReport { node, instance, standing, place, open, mark })
     }
 
     /// It is heard no more for a while.

@@ -4,6 +4,8 @@
 //! Every cluster has names of its own, and takes its containers, networks and folders with it when
 //! it goes, also after a failure.
 
+mod next;
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

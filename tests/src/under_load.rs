@@ -4,6 +4,7 @@
 //! scene; all else that fails is a fault of ours.
 
 mod cut;
+mod gateway;
 mod replace;
 mod shrink;
 mod stage;
@@ -30,6 +31,8 @@ pub enum Scene {
     Rollback,
     /// A node is cut off: what begins two seconds later is not slowed by it.
     Cut,
+    /// A gateway is replaced by its next process, with NATS and without.
+    Gateway,
 }
 
 /// What came of a scene.
@@ -73,6 +76,7 @@ pub fn play(scene: Scene, rounds: usize) -> Report {
             Scene::Kill => shrink::kill(&stage, round),
             Scene::Drain => shrink::drain(&stage, round),
             Scene::Cut => cut::cut(&stage, round),
+            Scene::Gateway => gateway::gateway(&mut stage, round),
         };
         eprintln!("{scene:?}, round {}: {outcome}", round + 1);
         report.take(&outcome);

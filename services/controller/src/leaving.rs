@@ -13,7 +13,7 @@ use cluster::state::{Cause, NodeStatus, Replica};
 use schemas::event::{ENTRIES_MAX, ReplicasReleased};
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName, Writer};
 use schemas::place::Place;
-use schemas::report::{GATEWAY_MS, GatewayReport};
+use schemas::report::{GATEWAY_MS, GatewayReport, Standing};
 
 /// After how long a silence a gateway is not waited for, in ms.
 pub const SILENT_MS: u64 = 5_000;
@@ -27,7 +27,7 @@ const FORGOTTEN_MS: u64 = 60_000;
 /// What gateways said last, and the replicas that wait for them.
 #[derive(Debug, Default)]
 pub struct Leaving {
-    gateways: BTreeMap<NodeName, Gateway>,
+    gateways: BTreeMap<Instance, Gateway>,
     /// Since when nothing that a gateway says is missed.
     listening_ms: Option<u64>,
     /// The epoch of the history that is decided on: a place of another is none of this one.
@@ -54,10 +54,14 @@ impl Since {
     }
 }
 
+/// A node, and an instance of its gateway: while one takes over from another, there are two.
+type Instance = (NodeName, String);
+
 /// What a gateway said last.
 #[derive(Debug)]
 struct Gateway {
     heard_ms: u64,
+    standing: Standing,
     place: Place,
     open: BTreeMap<ReplicaId, u64>,
 }
@@ -99,8 +103,21 @@ impl Leaving {
     pub fn heard(&mut self, report: GatewayReport, now_ms: u64) {
         self.awake(now_ms);
         let open = report.open.into_iter().map(|on| (on.replica, on.open)).collect();
-        let gateway = Gateway { heard_ms: now_ms, place: report.place, open };
-        self.gateways.insert(report.node, gateway);
+        let (standing, place) = (report.standing, report.place);
+        let instance = (report.node, report.instance);
+        match standing {
+            // One that was killed and began anew: what was under way there went with it. What finishes
+            // beside says itself when it has.
+            Standing::Serves => self.gateways.retain(|(node, _), gateway| {
+                *node != instance.0 || gateway.standing == Standing::Beside
+            }),
+            Standing::Beside => {}
+            Standing::Ended => {
+                self.gateways.remove(&instance);
+                return;
+            }
+        }
+        self.gateways.insert(instance, Gateway { heard_ms: now_ms, standing, place, open });
     }
 
     /// The history that is decided on.
@@ -185,8 +202,8 @@ struct View<'a> {
     now_ms: u64,
     epoch: u64,
     /// Those that are waited for, and those that are not.
-    waited_for: BTreeMap<&'a NodeName, &'a Gateway>,
-    silent: BTreeMap<&'a NodeName, &'a Gateway>,
+    waited_for: BTreeMap<&'a Instance, &'a Gateway>,
+    silent: BTreeMap<&'a Instance, &'a Gateway>,
     /// The position that all that are waited for serve by, at least.
     served: u64,
     /// What is under way through them.
@@ -202,10 +219,10 @@ impl<'a> View<'a> {
         let is_lost = |name: &NodeName| {
             state.nodes.get(name).is_some_and(|node| node.status == NodeStatus::Lost)
         };
-        let (waited_for, silent): (BTreeMap<_, _>, BTreeMap<_, _>) = leaving
-            .gateways
-            .iter()
-            .partition(|(name, gateway)| now_ms < gateway.heard_ms + SILENT_MS && !is_lost(name));
+        let (waited_for, silent): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            leaving.gateways.iter().partition(|((name, _), gateway)| {
+                now_ms < gateway.heard_ms + SILENT_MS && !is_lost(name)
+            });
         let mut view = Self {
             now_ms,
             epoch: leaving.epoch,
@@ -275,9 +292,12 @@ impl<'a> View<'a> {
             !knows(gateway) || gateway.open.keys().any(|replica| ids.contains(replica))
         });
         let mut silent: Vec<NodeName> =
-            late.chain(unsure).map(|(name, _)| (*name).clone()).collect();
+            late.chain(unsure).map(|((name, _), _)| name.clone()).collect();
         silent.sort();
-        let all = self.waited_for.len() + self.silent.len();
+        silent.dedup();
+        let nodes: BTreeSet<&NodeName> =
+            self.waited_for.keys().chain(self.silent.keys()).map(|(name, _)| name).collect();
+        let all = nodes.len();
         let event = ReplicasReleased {
             app: app.clone(),
             workload: workload.clone(),

@@ -1,9 +1,10 @@
 //! Certificates by ACME: one gateway orders, all answer what the CA asks, all serve what came of it.
 //!
 //! Gateways tell each other by the stream of `schemas::tls`. Who orders is who writes the order of a host against
-//! the one before it. `schedule` says when, `shelf` holds what was told, `order` speaks with the CA, `serve` is
-//! the wiring.
+//! the one before it. `schedule` says when, `shelf` holds what was told, `kept` keeps certificates for a start
+//! without NATS, `order` speaks with the CA, `serve` is the wiring.
 
+pub(crate) mod kept;
 pub(crate) mod order;
 pub(crate) mod schedule;
 pub(crate) mod seal;

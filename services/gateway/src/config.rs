@@ -9,7 +9,9 @@ use schemas::id::NodeName;
 
 use crate::acme::Acme;
 
-/// The gateway: serves published ports, and forwards them to the replicas that are ready.
+/// The gateway: serves published ports, and forwards them to the replicas that are ready. A second one with
+/// the same --state-dir, --node and --listen takes over from the one that runs, which then ends: no
+/// connection is refused meanwhile.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "muster-gateway", version)]
 pub struct Config {
@@ -43,10 +45,20 @@ pub struct Config {
     /// when they change.
     #[arg(long, env = "MUSTER_CERTIFICATES", value_name = "DIR")]
     pub certificates: Option<PathBuf>,
+    /// How long what is open may go on when another gateway has taken over, in ms.
+    #[arg(long, env = "MUSTER_DRAIN_MS", default_value_t = 60_000)]
+    pub drain_ms: u64,
     /// Certificates that are ordered.
     #[command(flatten)]
     pub acme: Acme,
     /// Writes a line about every request of HTTP.
     #[arg(long, env = "MUSTER_ACCESS_LOG")]
     pub access_log: bool,
+}
+
+impl Config {
+    /// Where it serves workloads by name, if it does.
+    pub(crate) fn range(&self) -> Option<Range> {
+        (!self.no_names).then_some(self.service_range)
+    }
 }

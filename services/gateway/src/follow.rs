@@ -4,6 +4,7 @@ use cluster::{Fold, FoldError, Marks};
 use runtime::reader::Read;
 use schemas::event::Event;
 use schemas::id::NodeName;
+use schemas::place::Place;
 use schemas::report::Mark;
 
 use crate::inside::map::Map;
@@ -115,6 +116,17 @@ impl Follower {
         }
     }
 
+    /// The table of what was folded, of whatever moment. None: nothing was.
+    #[must_use]
+    pub fn last_known(&self) -> Option<Table> {
+        (self.fold.place() != Place::START).then(|| self.of_state())
+    }
+
+    fn of_state(&self) -> Table {
+        let (state, place) = (self.fold.state(), self.fold.place());
+        Table { inside: Map::of(state, &self.node), ..Table::of(state, place) }
+    }
+
     /// The table of now, if it differs from the last one that was asked for, or is known to hold for
     /// what left since.
     pub fn table(&mut self) -> Option<Table> {
@@ -128,8 +140,7 @@ impl Follower {
         if !news && touched.apps.is_empty() && touched.nodes.is_empty() {
             return None;
         }
-        let state = self.fold.state();
-        let table = Table { inside: Map::of(state, &self.node), ..Table::of(state, place) };
+        let table = self.of_state();
         if !news && self.told.as_ref().is_some_and(|told| told.leads_as(&table)) {
             return None;
         }

@@ -7,7 +7,8 @@
 //! under way on each replica, [`numbers`] what went there. [`inside`] serves workloads by name to the
 //! containers of its machine.
 //!
-//! [`acme`] orders certificates.
+//! [`handover`] lets the next process take over without a gap, and `last` keeps what was known for one
+//! that starts alone (`meanwhile`). [`acme`] orders certificates.
 //!
 //! [`report`] says which table is served by, and what is under way where it does not lead any more.
 //!
@@ -17,6 +18,7 @@ pub mod acme;
 pub mod balance;
 pub mod config;
 pub mod follow;
+pub mod handover;
 pub mod inside;
 pub mod numbers;
 pub mod open;
@@ -28,6 +30,8 @@ pub mod table;
 mod certificates;
 mod detect;
 mod http;
+mod last;
+mod meanwhile;
 mod pool;
 mod proxy;
 mod relay;
@@ -40,4 +44,4 @@ mod web;
 
 pub use config::Config;
 pub use pool::Shared;
-pub use service::run;
+pub use service::{run, run_in_turn};

@@ -3,16 +3,26 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use gateway::handover::Turn;
 use runtime::{Admin, process, tasks::Tasks};
 
 fn main() -> ExitCode {
     let config = gateway::Config::parse();
     process::main("gateway", |shutdown| async move {
         let admin = Admin::default();
+        let turn = Turn::ask(&config).await;
+        // Before anything is taken over: should that fail, nothing has happened.
+        let page = turn.page(config.settings.admin_address).await?;
         let mut tasks = Tasks::default();
-        let address = config.settings.admin_address;
-        tasks.spawn("health page", admin.clone().serve(address, shutdown.clone()));
-        tasks.spawn("gateway", gateway::run(config, admin, shutdown));
-        tasks.all().await
+        tasks.spawn("health page", page.serve(admin.clone(), shutdown.clone()));
+        tasks.spawn("gateway", gateway::run_in_turn(config, turn, admin, shutdown));
+        // The page ends with the gateway, which ends when another one has taken over.
+        while let Some((name, outcome)) = tasks.ended().await {
+            outcome.map_err(|error| format!("{name}: {}", process::chain(error.as_ref())))?;
+            if name == "gateway" {
+                break;
+            }
+        }
+        Ok(())
     })
 }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::acme::shelf::Shelf;
 use crate::balance::{Balancer, How, mark};
+use crate::handover::Handover;
 use crate::http::stick::{self, Who};
 use crate::numbers::Tally;
 use crate::open::{Held, Open};
@@ -47,6 +48,10 @@ pub struct Shared {
     pub requests: Arc<AtomicU64>,
     /// Whether a line is written about every request.
     pub access_log: bool,
+    /// What is listened on, for the next process.
+    pub handover: Handover,
+    /// How long what is open may go on when that has taken over, in ms.
+    pub drain_ms: u64,
     /// What much of TCP goes through.
     pub(crate) pipes: Pipes,
     /// What is known of certificates by ACME.
@@ -56,10 +61,10 @@ pub struct Shared {
 impl Shared {
     /// What the ports of a node share, before anything was counted.
     #[must_use]
-    pub fn of(node: NodeName, access_log: bool) -> Self {
+    pub fn of(node: NodeName, access_log: bool, handover: Handover, drain_ms: u64) -> Self {
         let (open, tally) = (Open::default(), Tally::default());
         let (requests, pipes, shelf) = (Arc::default(), Pipes::default(), Arc::default());
-        Self { node, open, tally, requests, access_log, pipes, shelf }
+        Self { node, open, tally, requests, access_log, handover, drain_ms, pipes, shelf }
     }
 }
 
@@ -446,7 +451,8 @@ mod tests {
             balance: Balance::LeastLoaded,
             endpoints: vec![endpoint],
         };
-        let pool = Pool::new("80/tcp".to_owned(), &route, &Shared::of(node, false));
+        let shared = Shared::of(node, false, crate::handover::Handover::default(), 60_000);
+        let pool = Pool::new("80/tcp".to_owned(), &route, &shared);
         let who = Who { ip: at.ip(), headers: None };
         let picked = pool.pick(who, &[]).expect("there is one");
         let gone = io::Error::from(io::ErrorKind::ConnectionRefused);

@@ -15,6 +15,7 @@ use runtime::{Admin, Failure, Shutdown, clock};
 use schemas::spec::Protocol;
 use tokio::sync::{oneshot, watch};
 
+use crate::handover::{Kept, Socket};
 use crate::inside::Inside;
 use crate::pool::{Pool, Shared};
 use crate::table::{Change, Published, Route, Table};
@@ -66,6 +67,7 @@ pub async fn serve(
     admin: Admin,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
+    let (over, mut before) = (shared.handover.over(), shared.handover.shared());
     let web = Web::new(shared.clone(), doors.https, doors.certificates.clone());
     let mut ports = Ports {
         doors,
@@ -79,6 +81,7 @@ pub async fn serve(
         web: Arc::new(web),
         web_ports: BTreeMap::new(),
         tasks: Tasks::default(),
+        over: false,
     };
     ports.open_web();
     let mut tell = tokio::time::interval(TELL);
@@ -86,17 +89,22 @@ pub async fn serve(
     let mut more = true;
     loop {
         tokio::select! {
-            () = shutdown.requested() => return ports.end().await,
+            () = shutdown.requested() => break,
+            () = over.requested() => break,
             changed = tables.changed(), if more => {
                 more = changed.is_ok();
                 let table = tables.borrow_and_update().clone();
                 ports.become_as(table).await;
             }
             _ = tell.tick() => ports.try_again().await,
+            // What the one before us took meanwhile is free now.
+            Ok(()) = before.changed() => ports.try_at_once().await,
             Some((_, ended)) = ports.tasks.ended() => ended?,
         }
         ports.tell();
     }
+    ports.shut().await;
+    ports.finish(tables, more, shutdown).await
 }
 
 struct Ports {
@@ -115,6 +123,8 @@ struct Ports {
     /// The ports for all workloads, and whether they are of HTTPS.
     web_ports: BTreeMap<(bool, u16), Listening>,
     tasks: Tasks,
+    /// Nothing new is taken.
+    over: bool,
 }
 
 struct Port {
@@ -124,7 +134,9 @@ struct Port {
 
 enum Listening {
     /// It is served until this asks for an end; the other then says that the port is free.
-    Yes(Stopper, oneshot::Receiver<()>),
+    Yes(Stopper, oneshot::Receiver<()>, Kept),
+    /// Nothing new is taken on it: we end, or another process has it.
+    Over,
     /// It could not be taken.
     No { why: String, again_ms: u64 },
 }
@@ -135,6 +147,12 @@ impl Ports {
         let changes = self.served.borrow().changes(&table);
         for change in changes {
             match change {
+                Change::Close(published) if self.over => {
+                    if let Some(port) = self.ports.get(&published) {
+                        port.pool.lead_nowhere();
+                    }
+                }
+                Change::Open(..) if self.over => {}
                 Change::Close(published) => self.close(published).await,
                 Change::Open(published, route) => self.open(published, &route).await,
                 Change::Lead(published, route) => {
@@ -167,6 +185,7 @@ impl Ports {
             Listening::Yes(..) => {
                 tracing::info!(%published, app = %route.app, workload = %route.workload, "serving");
             }
+            Listening::Over => {}
             Listening::No { why, .. } => {
                 tracing::error!(%published, app = %route.app, workload = %route.workload, why, "a port is not served");
             }
@@ -180,16 +199,33 @@ impl Ports {
         let (listening, gone) = oneshot::channel();
         let pool = pool.clone();
         let name = published.to_string();
-        let taken = match published.protocol {
-            Protocol::Tcp => tcp::bind(address).map(|listener| {
-                self.tasks.spawn(name, tcp::serve(listener, pool, stop, listening));
-            }),
-            Protocol::Udp => udp::bind(address).await.map(|socket| {
-                self.tasks.spawn(name, udp::serve(socket, pool, |_| true, stop, listening));
-            }),
+        let handover = self.shared.handover.clone();
+        let Published { protocol, port } = published;
+        let socket = Socket::Published { protocol, port };
+        let before = handover.taken(socket);
+        let taken = match protocol {
+            Protocol::Tcp => {
+                let before = before.and_then(|listener| tcp::go_on(listener, address));
+                before.map_or_else(|| tcp::bind(address), Ok).and_then(|listener| {
+                    let kept = handover.keep(socket, &listener)?;
+                    self.tasks.spawn(name, tcp::serve(listener, pool, stop, listening));
+                    Ok(kept)
+                })
+            }
+            Protocol::Udp => {
+                let bound = match before.and_then(|socket| udp::go_on(socket, address)) {
+                    Some(socket) => Ok(socket),
+                    None => udp::bind(address).await,
+                };
+                bound.and_then(|datagrams| {
+                    let kept = handover.keep(socket, &datagrams)?;
+                    self.tasks.spawn(name, udp::serve(datagrams, pool, |_| true, stop, listening));
+                    Ok(kept)
+                })
+            }
         };
         match taken {
-            Ok(()) => Listening::Yes(stopper, gone),
+            Ok(kept) => Listening::Yes(stopper, gone, kept),
             Err(error) => Listening::No {
                 why: format!("cannot listen on {address}: {error}"),
                 again_ms: clock::mono_ms() + AGAIN_MS,
@@ -206,7 +242,18 @@ impl Ports {
         self.closed.push(pool);
     }
 
-    /// Tries again what could not be taken.
+    /// Tries all again that could not be taken.
+    async fn try_at_once(&mut self) {
+        let ports = self.ports.values_mut().map(|port| &mut port.listening);
+        for listening in ports.chain(self.web_ports.values_mut()) {
+            if let Listening::No { again_ms, .. } = listening {
+                *again_ms = 0;
+            }
+        }
+        self.try_again().await;
+    }
+
+    /// Tries again what could not be taken, where it is time for that.
     async fn try_again(&mut self) {
         self.open_web();
         let now_ms = clock::mono_ms();
@@ -230,7 +277,7 @@ impl Ports {
         let now_ms = clock::mono_ms();
         for (tls, port) in wanted.into_iter().flatten() {
             let waits = |listening: &Listening| match listening {
-                Listening::Yes(..) => true,
+                Listening::Yes(..) | Listening::Over => true,
                 Listening::No { again_ms, .. } => *again_ms > now_ms,
             };
             if self.web_ports.get(&(tls, port)).is_some_and(waits) {
@@ -241,15 +288,19 @@ impl Ports {
             let (listening, gone) = oneshot::channel();
             let acceptor = if tls { web::acceptor(&self.web).map(Some) } else { Ok(None) };
             let taken = acceptor.map_err(|error| error.to_string()).and_then(|acceptor| {
-                let listener = tcp::bind(address).map_err(|error| error.to_string())?;
+                let (handover, socket) = (&self.shared.handover, Socket::Web { tls, port });
+                let before = handover.taken(socket).and_then(|l| tcp::go_on(l, address));
+                let bound = before.map_or_else(|| tcp::bind(address), Ok);
+                let listener = bound.map_err(|error| error.to_string())?;
+                let kept = handover.keep(socket, &listener).map_err(|error| error.to_string())?;
                 let serving = web::serve(listener, self.web.clone(), acceptor, stop, listening);
                 self.tasks.spawn(format!("port {port}"), serving);
-                Ok(())
+                Ok(kept)
             });
             let listening = match taken {
-                Ok(()) => {
+                Ok(kept) => {
                     tracing::info!(port, tls, "serving by host and path");
-                    Listening::Yes(stopper, gone)
+                    Listening::Yes(stopper, gone, kept)
                 }
                 Err(error) => Listening::No {
                     why: format!("cannot listen on {address}: {error}"),
@@ -267,7 +318,7 @@ impl Ports {
             .iter()
             .filter_map(|(published, port)| match &port.listening {
                 Listening::No { why, .. } => Some(format!("{published} is not served: {why}")),
-                Listening::Yes(..) => None,
+                Listening::Yes(..) | Listening::Over => None,
             })
             .collect();
         for ((_, port), listening) in &self.web_ports {
@@ -297,36 +348,79 @@ impl Ports {
         self.closed.retain(|pool| Arc::strong_count(pool) > 1);
     }
 
-    /// Closes every port. Connections get a moment, and requests that are under way some more.
-    async fn end(mut self) -> Result<(), Failure> {
-        let ports = std::mem::take(&mut self.ports).into_values().map(|port| port.listening);
-        // What is on its way still goes where it would have gone.
-        for listening in ports.chain(std::mem::take(&mut self.web_ports).into_values()) {
+    /// Closes every port.
+    async fn shut(&mut self) {
+        self.over = true;
+        let over = |port: &mut Port| std::mem::replace(&mut port.listening, Listening::Over);
+        let ports: Vec<_> = self.ports.values_mut().map(over).collect();
+        let web = self.web_ports.values_mut();
+        let web: Vec<_> = web.map(|port| std::mem::replace(port, Listening::Over)).collect();
+        for listening in ports.into_iter().chain(web) {
             listening.end().await;
         }
+    }
+
+    /// Lets connections go on for a moment, and requests that are under way some more; where another
+    /// process has taken over, all of them for as long as they may. What is sent meanwhile goes where the
+    /// table says.
+    async fn finish(
+        mut self,
+        mut tables: watch::Receiver<Table>,
+        mut more: bool,
+        shutdown: Shutdown,
+    ) -> Result<(), Failure> {
         let begun_ms = clock::mono_ms();
+        let mut asked_ms = None;
         let mut look = tokio::time::interval(LOOK);
-        let mut ended = std::pin::pin!(self.tasks.all());
         loop {
             tokio::select! {
-                ended = &mut ended => return ended,
+                ended = self.tasks.ended() => match ended {
+                    Some((_, ended)) => ended?,
+                    None => return Ok(()),
+                },
+                changed = tables.changed(), if more => {
+                    more = changed.is_ok();
+                    let table = tables.borrow_and_update().clone();
+                    self.become_as(table).await;
+                }
                 _ = look.tick() => {}
             }
-            let linger = if self.shared.requests.load(Relaxed) > 0 { FINISH_MS } else { LINGER_MS };
-            if clock::mono_ms() - begun_ms > linger {
+            self.tell();
+            let now_ms = clock::mono_ms();
+            let until_ms = if shutdown.is_requested() {
+                *asked_ms.get_or_insert(now_ms) + linger_ms(&self.shared)
+            } else {
+                begun_ms + self.shared.drain_ms
+            };
+            if now_ms > until_ms {
+                let (open, requests) = (self.tasks.len(), self.shared.requests.load(Relaxed));
+                tracing::info!(ports = open, requests, "what is still open is ended");
                 return Ok(());
             }
         }
     }
 }
 
+/// Waits as long as connections may go on once a stop was asked for.
+pub(crate) async fn lingered(shared: &Shared) {
+    let begun_ms = clock::mono_ms();
+    while clock::mono_ms() < begun_ms + linger_ms(shared) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn linger_ms(shared: &Shared) -> u64 {
+    if shared.requests.load(Relaxed) > 0 { FINISH_MS } else { LINGER_MS }
+}
+
 impl Listening {
     /// Has nobody listen any more.
     async fn end(self) {
-        if let Self::Yes(stopper, gone) = self {
+        if let Self::Yes(stopper, gone, kept) = self {
             stopper.stop();
             // Nothing is ever said on it: it ends with the listener.
             let _ = gone.await;
+            drop(kept);
         }
     }
 }

@@ -6,13 +6,18 @@ use bus::Bus;
 use runtime::{Admin, Failure, Shutdown, clock, entropy};
 use schemas::id::NodeName;
 use schemas::place::Place;
-use schemas::report::{GATEWAY_MS, GatewayReport, Mark, OpenOn, TRAFFIC_MS, TrafficReport};
+use schemas::report::{
+    GATEWAY_MS, GatewayReport, Mark, OpenOn, Standing, TRAFFIC_MS, TrafficReport,
+};
 use schemas::subject;
 use tokio::sync::watch;
 
 use crate::open::Open;
 use crate::pool::Shared;
 use crate::table::Table;
+
+/// How long a word that others wait for may take to the server.
+const LAST: Duration = Duration::from_secs(1);
 
 /// How many replicas a report may name.
 const REPLICAS_MAX: usize = 2_000;
@@ -21,14 +26,12 @@ const REPLICAS_MAX: usize = 2_000;
 pub(crate) struct Told {
     /// The table that is served by.
     pub(crate) served: watch::Receiver<Table>,
-    /// What is under way.
-    pub(crate) open: Open,
     /// The newest mark of the state.
     pub(crate) mark: watch::Receiver<Option<Mark>>,
 }
 
 /// Reports from time to time, and at once when another table is served by or the last thing has ended on
-/// a replica that it does not lead to any more, until asked to stop.
+/// a replica that it does not lead to any more, until the gateway has ended: which is its last word.
 ///
 /// # Errors
 ///
@@ -36,39 +39,60 @@ pub(crate) struct Told {
 pub(crate) async fn tell(
     bus: &Bus,
     node: &NodeName,
-    Told { mut served, open, mark }: Told,
+    Told { mut served, mark }: Told,
+    shared: &Shared,
     admin: &Admin,
-    shutdown: &Shutdown,
+    done: &Shutdown,
 ) -> Result<(), Failure> {
     let instance = entropy::hex();
     let subject = subject::gateway(node);
+    let (open, over, mut beside) = (&shared.open, shared.handover.over(), shared.handover.beside());
+    let mut ended = false;
     let mut emptied = open.emptied();
     let mut tick = tokio::time::interval(Duration::from_millis(GATEWAY_MS));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = shutdown.requested() => return Ok(()),
+            () = done.requested() => ended = true,
             _ = tick.tick() => {}
-            // Neither ends before this does: a port serves until the stop, and `open` is ours.
             Ok(()) = served.changed() => {}
+            Ok(()) = beside.changed() => {}
             Ok(()) = emptied.changed() => {}
         }
         let table = served.borrow_and_update().clone();
         // What serves by no table yet sends nothing anywhere. Without a connection the client would keep
         // a report back and send it when it is not true any more.
         if table.place == Place::START || !bus.connected() {
+            if ended {
+                return Ok(());
+            }
             continue;
         }
-        let (place, on) = under_way(&table, &open);
+        let (place, on) = under_way(&table, open);
+        let is_beside = *beside.borrow_and_update();
+        let standing = match (ended, is_beside || over.is_requested()) {
+            (true, _) => Standing::Ended,
+            (false, true) => Standing::Beside,
+            (false, false) => Standing::Serves,
+        };
         let labels = [("node", node.as_str())];
         let help = "Replicas that the table does not lead to any more with something under way.";
         admin.metrics.set("muster_gateway_leaving", help, &labels, as_u64(on.len()));
         admin.metrics.count("muster_gateway_reports", "Reports that were sent.", &labels, 1);
         let (node, instance) = (node.clone(), instance.clone());
         let mark = mark.borrow().clone();
-        let report = GatewayReport { node, instance, place, open: on, mark };
+        let report = GatewayReport { node, instance, standing, place, open: on, mark };
         let payload = serde_json::to_vec(&report).expect("a report has string keys only");
         bus.publish(&subject, payload).await?;
+        if ended {
+            // Without it we are waited for, as one that was killed.
+            let _ = tokio::time::timeout(LAST, bus.flush()).await;
+            return Ok(());
+        }
+        if is_beside {
+            let _ = tokio::time::timeout(LAST, bus.flush()).await;
+        }
+        shared.handover.told(is_beside);
     }
 }
 
@@ -93,7 +117,8 @@ pub(crate) async fn traffic(
         }
         let (node, instance) = (shared.node.clone(), instance.clone());
         let replicas = shared.tally.tell(&shared.open);
-        if !bus.connected() {
+        // Of two instances the one that takes what is new tells: what one says replaces what the other did.
+        if !bus.connected() || shared.handover.over().is_requested() {
             continue;
         }
         let report = TrafficReport { node, instance, time_ms: clock::utc_ms(), replicas };

@@ -4,16 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
+use cluster::Fold;
 use runtime::tasks::Tasks;
-use runtime::{Admin, Failure, Shutdown, history, reader};
+use runtime::{Admin, Failure, Shutdown, clock, history, process, reader};
 use schemas::id::NodeName;
+use schemas::place::Place;
 use schemas::registry::Role;
-use schemas::report::Mark;
 use tokio::sync::{mpsc, watch};
 
+use crate::acme::kept::Kept;
 use crate::config::Config;
 use crate::follow::{Follower, Need};
+use crate::handover::offer::{Offer, SERVING};
+use crate::handover::{self, Turn};
 use crate::inside::Inside;
+use crate::last::Last;
+use crate::meanwhile::{Meanwhile, News, is_so};
 use crate::pool::Shared;
 use crate::ports::Doors;
 use crate::table::Table;
@@ -31,76 +37,198 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long to wait before history is read again from its beginning.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Runs a gateway until it is asked to stop.
+/// How long certificates from the bus are waited for before we say that we serve.
+const CERTIFICATES: Duration = Duration::from_secs(2);
+
+/// The task in which one gateway takes over from another.
+const TURN: &str = "taking over";
+
+/// Runs a gateway until it is asked to stop, or another one has taken over and what was open has ended. It
+/// takes over from one that runs with the same settings.
 ///
 /// # Errors
 ///
-/// When the bus will not do.
+/// When the bus will not do, or the one that runs serves on.
 pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(), Failure> {
+    let turn = Turn::ask(&config).await;
+    run_in_turn(config, turn, admin, shutdown).await
+}
+
+/// The same, for one that has asked already whose turn it is.
+///
+/// # Errors
+///
+/// When the bus will not do, or the one that runs serves on.
+pub async fn run_in_turn(
+    config: Config,
+    turn: Turn,
+    admin: Admin,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
+    let Turn { handover, before } = turn;
     let role = Role::Gateway(config.node.clone());
     let name = role.user();
+    let folder = &config.settings.state_dir;
     admin.readiness.set(&name, Some("NATS".to_owned()));
-    let shared = Shared::of(config.node.clone(), config.access_log);
+    let shared =
+        Shared::of(config.node.clone(), config.access_log, handover.clone(), config.drain_ms);
+    let certificates = Kept::open(folder, &config.node, &config.acme, &shared.shelf)?;
     let (tables, seen) = watch::channel(Table::default());
     let (served, serving) = watch::channel(Table::default());
-    let (marks, mark) = watch::channel(None);
     let inside = Arc::new(Inside::new(config.service_range, shared.clone()));
+    let news = Arc::new(News::default());
+    // What takes connections ends when we are asked to, or are not the one whose turn it is.
+    let (end, ends) = Shutdown::new();
     let mut tasks = Tasks::default();
-    if !config.no_names {
-        let (resolvers, stop) = (config.resolvers.clone(), shutdown.clone());
+    if config.no_names {
+        inside.settled.send_replace(true);
+    } else {
+        let (resolvers, stop) = (config.resolvers.clone(), ends.clone());
         let names = inside.clone().serve(name.clone(), resolvers, admin.clone(), stop);
         tasks.spawn("inside", names);
     }
     let doors = Doors {
-        name,
+        name: name.clone(),
         listen: config.listen,
         http: config.http_port,
         https: config.https_port,
         certificates: config.certificates.clone(),
     };
-    let (to_serve, stop) = (shared.clone(), shutdown.clone());
-    tasks.spawn("ports", ports::serve(doors, to_serve, inside, seen, served, admin.clone(), stop));
-    let on_the_bus = async move {
-        let Some(bus) = config.settings.connect(&role, &shutdown).await? else { return Ok(()) };
-        let told = report::Told { served: serving, open: shared.open.clone(), mark };
-        let news = News { tables, marks };
+    let (to_serve, stop) = (shared.clone(), ends.clone());
+    let serve = ports::serve(doors, to_serve, inside.clone(), seen, served, admin.clone(), stop);
+    tasks.spawn("ports", serve);
+    // What follows history and reports goes on until the last of what is open has ended.
+    let (finish, done) = Shutdown::new();
+    let mut others = Tasks::default();
+    let (ready, to_tell) = (ready(serving.clone(), inside, shared.clone()), news.clone());
+    let (taking, over) = (handover.clone(), handover.over());
+    let stop = ends.clone();
+    others.spawn(TURN, async move {
+        tokio::select! {
+            // Before it was our turn: the gateway before us sees it, and serves on.
+            () = stop.requested() => Ok(()),
+            taken = taking.take_turn(before, ready, &to_tell.alone) => taken,
+        }
+    });
+    let path = handover::path(folder, &config.node);
+    let (listen, range, within) = (config.listen, config.range(), SERVING);
+    let offer = Offer { handover, path, listen, range, within };
+    let (alone, stop, ending) = (news.alone.subscribe(), done.clone(), ends.clone());
+    others.spawn("handing over", async move {
+        if is_so(alone, &stop).await { offer.run(ending, stop).await } else { Ok(()) }
+    });
+    let last = Last::of(folder, &config.node);
+    let known = last.read();
+    let meanwhile = Meanwhile {
+        check: format!("{name}, table"),
+        known: known.clone(),
+        node: config.node.clone(),
+        tables: tables.clone(),
+        news: news.clone(),
+        admin: admin.clone(),
+    };
+    others.spawn("what was known last", meanwhile.serve(done.clone()));
+    // Orders of certificates are those of whoever serves next.
+    let (end_orders, no_orders) = Shutdown::new();
+    let (no_more_orders, stop) = (no_orders.clone(), done.clone());
+    others.spawn("history and reports", async move {
+        let unreached = || {
+            news.unreached.send_replace(true);
+        };
+        let Some(bus) = config.settings.connect_or(&role, unreached, &stop).await? else {
+            return Ok(());
+        };
+        let from = (known.map(|known| known.fold), last);
+        let told = report::Told { served: serving, mark: news.mark.subscribe() };
+        let (acme, shelf) = (&config.acme, &shared.shelf);
         tokio::try_join!(
-            follow(&bus, &role, &config.node, &news, &admin, &shutdown),
-            report::tell(&bus, &config.node, told, &admin, &shutdown),
-            report::traffic(&bus, &shared, &shutdown),
-            acme::serve::serve(&bus, &config.node, &config.acme, &shared.shelf, &shutdown),
+            follow(&bus, &role, &config.node, from, &shared, &tables, &news, &admin, &stop),
+            report::tell(&bus, &config.node, told, &shared, &admin, &stop),
+            report::traffic(&bus, &shared, &stop),
+            acme::serve::serve(
+                &bus,
+                &config.node,
+                acme,
+                shelf,
+                certificates,
+                &no_more_orders,
+                &stop
+            ),
         )
         .map(|_| ())
-    };
-    tasks.spawn("history and reports", on_the_bus);
-    tasks.all().await
+    });
+    let mut refused = None;
+    loop {
+        tokio::select! {
+            () = shutdown.requested(), if !ends.is_requested() => end.stop(),
+            () = ends.requested(), if !no_orders.is_requested() => end_orders.stop(),
+            () = over.requested(), if !no_orders.is_requested() => end_orders.stop(),
+            ended = tasks.ended() => match ended {
+                Some((name, ended)) => well(&name, ended)?,
+                None => break,
+            },
+            Some((name, ended)) = others.ended() => match ended {
+                Err(error) if name == TURN => {
+                    tracing::error!(error = process::chain(error.as_ref()), "not taking over: ending");
+                    refused = Some(error);
+                    end.stop();
+                }
+                ended => well(&name, ended)?,
+            },
+        }
+    }
+    finish.stop();
+    others.all().await?;
+    refused.map_or(Ok(()), Err)
 }
 
-/// What history says, for those who serve and report.
-struct News {
-    tables: watch::Sender<Table>,
-    marks: watch::Sender<Option<Mark>>,
+/// The failure of a task, with its name.
+fn well(task: &str, ended: Result<(), Failure>) -> Result<(), Failure> {
+    ended.map_err(|error| format!("{task}: {}", process::chain(error.as_ref())).into())
+}
+
+/// Waits until everything is served that the gateway before us serves.
+async fn ready(mut serving: watch::Receiver<Table>, inside: Arc<Inside>, shared: Shared) {
+    let mut settled = inside.settled.subscribe();
+    let served = serving.wait_for(|table| table.place != Place::START).await.is_ok();
+    if !served || settled.wait_for(|settled| *settled).await.is_err() {
+        // Whoever was to serve has ended.
+        return std::future::pending().await;
+    }
+    let mut read = shared.shelf.is_read();
+    let _ = tokio::time::timeout(CERTIFICATES, read.wait_for(|read| *read)).await;
 }
 
 /// Follows history for as long as it takes. The last table stays while there is no newer one.
+#[expect(clippy::too_many_arguments, reason = "it is the wiring")]
 async fn follow(
     bus: &Bus,
     role: &Role,
     node: &NodeName,
+    (mut known, mut last): (Option<Fold>, Last),
+    shared: &Shared,
+    tables: &watch::Sender<Table>,
     news: &News,
     admin: &Admin,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
     let name = role.user();
     loop {
-        let fold = history::snapshot(bus).await.unwrap_or_default();
+        let fold = match known.take() {
+            Some(known) => known,
+            None => history::snapshot(bus).await.unwrap_or_default(),
+        };
         let reading = Reading {
             name: &name,
             bus,
             follower: Follower::new(fold, node.clone()),
+            last: &mut last,
+            over: shared.handover.over(),
+            tables,
             news,
             admin,
             heard: reader::Heard::default(),
+            connected_ms: clock::mono_ms(),
         };
         let Some(why) = reading.run(shutdown).await? else { return Ok(()) };
         tracing::error!(
@@ -120,9 +248,15 @@ struct Reading<'a> {
     name: &'a str,
     bus: &'a Bus,
     follower: Follower,
+    last: &'a mut Last,
+    /// Another process has taken over.
+    over: Shutdown,
+    tables: &'a watch::Sender<Table>,
     news: &'a News,
     admin: &'a Admin,
     heard: reader::Heard,
+    /// When NATS was seen connected last.
+    connected_ms: u64,
 }
 
 impl Reading<'_> {
@@ -140,7 +274,12 @@ impl Reading<'_> {
             }
             let mut read = Vec::new();
             tokio::select! {
-                () = shutdown.requested() => return Ok(None),
+                () = shutdown.requested() => {
+                    if self.keeps() {
+                        self.last.end(self.follower.fold()).await;
+                    }
+                    return Ok(None);
+                }
                 _ = arrived.recv_many(&mut read, AT_ONCE) => {}
                 Some((_, ended)) = reader.ended() => ended?,
                 () = tokio::time::sleep(LOOK) => {}
@@ -156,19 +295,35 @@ impl Reading<'_> {
                 }
             }
             if let Some(table) = self.follower.table() {
-                changes(&self.news.tables, table);
+                changes(self.tables, table);
+                self.last.changed();
+                self.news.heard.send_replace(true);
             }
-            changes(&self.news.marks, self.follower.mark().cloned());
+            if self.keeps() {
+                let newest = self.bus.connected() && self.follower.waits_for().is_none();
+                self.last.keep(self.follower.fold(), newest).await;
+            } else {
+                self.last.leave();
+            }
+            changes(&self.news.mark, self.follower.mark().cloned());
             self.tell();
         }
     }
 
+    /// Whether what is known is ours to keep: of two processes it is the one that serves alone.
+    fn keeps(&self) -> bool {
+        *self.news.alone.borrow() && !self.over.is_requested()
+    }
+
     /// What the health page shows.
-    fn tell(&self) {
+    fn tell(&mut self) {
+        let now_ms = clock::mono_ms();
         let missing = if self.bus.connected() {
+            self.connected_ms = now_ms;
             self.follower.waits_for()
         } else {
-            Some("NATS, and serves what it last knew".to_owned())
+            let ago_s = (now_ms - self.connected_ms) / 1_000;
+            Some(format!("NATS, and serves what it last knew {ago_s} s ago"))
         };
         self.admin.readiness.set(self.name, missing);
         self.heard.tell(&self.admin.metrics, self.name, self.follower.fold().place());

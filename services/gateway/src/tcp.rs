@@ -5,6 +5,7 @@
 //! other end to speak first gets its endpoint, and is still found out if it then speaks HTTP.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -56,6 +57,16 @@ pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Goes on with a port that another process took: if it is the one that is meant.
+pub(crate) fn go_on(listener: OwnedFd, address: SocketAddr) -> Option<TcpListener> {
+    let listener = std::net::TcpListener::from(listener);
+    let same = listener
+        .local_addr()
+        .is_ok_and(|at| at == address || (address.port() == 0 && at.ip() == address.ip()));
+    listener.set_nonblocking(true).ok().filter(|()| same)?;
+    TcpListener::from_std(listener).ok()
+}
+
 /// Serves a port until asked to stop, then its connections to their end. `listening` goes with the
 /// listener.
 pub(crate) async fn serve(
@@ -74,7 +85,7 @@ pub(crate) async fn serve(
                 Ok((client, address)) if connections.len() < CONNECTIONS_MAX => {
                     told = false;
                     let (pool, stop) = (pool.clone(), stop.clone());
-                    connections.spawn("connection", carry(client, address, pool, stop));
+                    connections.spawn("connection", carry(client, address, None, pool, stop));
                 }
                 Ok(_) => pool.traffic.refused(),
                 Err(error) => {
@@ -92,10 +103,12 @@ pub(crate) async fn serve(
     connections.all().await
 }
 
-/// Carries one connection that was taken to its end, to the endpoints of a pool.
+/// Carries one connection that was taken to its end, to the endpoints of a pool. `meant`: where the client
+/// was going, where that is not the address that it arrived at.
 pub(crate) async fn carry(
     mut client: TcpStream,
     address: SocketAddr,
+    meant: Option<SocketAddr>,
     pool: Arc<Pool>,
     stop: Shutdown,
 ) -> Result<(), Failure> {
@@ -104,7 +117,7 @@ pub(crate) async fn carry(
     let (way, first) = match pool.protocol() {
         AppProtocol::Tcp => (Way::Bytes(None), Bytes::new()),
         AppProtocol::Proxy => {
-            let here = client.local_addr()?;
+            let here = meant.map_or_else(|| client.local_addr(), Ok)?;
             forward(client, address, Bytes::new(), proxy::header(address, here), None, &pool).await;
             return Ok(());
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,16 @@ const BREATH: Duration = Duration::from_millis(50);
 /// Takes a port.
 pub(crate) async fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind(address).await
+}
+
+/// Goes on with a port that another process took: if it is the one that is meant.
+pub(crate) fn go_on(socket: OwnedFd, address: SocketAddr) -> Option<UdpSocket> {
+    let socket = std::net::UdpSocket::from(socket);
+    let same = socket
+        .local_addr()
+        .is_ok_and(|at| at == address || (address.port() == 0 && at.ip() == address.ip()));
+    socket.set_nonblocking(true).ok().filter(|()| same)?;
+    UdpSocket::from_std(socket).ok()
 }
 
 /// Serves a port until asked to stop, for clients that may speak there. `listening` goes with the
@@ -88,7 +99,15 @@ pub(crate) async fn serve(
             },
         }
     }
-    // There is no end of a conversation to wait for, and no answer without the socket.
+    // There is no end of a conversation to wait for: what was said may still be answered for a moment,
+    // where another process has the port from now on.
+    if pool.shared.handover.over().is_requested() {
+        drop(listening);
+        tokio::time::sleep(LAST_WORDS).await;
+        clients.shutdown().await;
+        return Ok(());
+    }
+    // No answer without the socket.
     clients.shutdown().await;
     drop(socket);
     drop(listening);

@@ -136,6 +136,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         slice: Some(1),
     },
     Scenario {
+        name: "load-gateway",
+        what: "a gateway is replaced by its next process while requests come in, and once more while NATS is \
+               away: none fails, and what was open goes on (root)",
+        rounds: 10,
+        slice: Some(1),
+    },
+    Scenario {
         name: upgrade::NAME,
         what: "a cluster of another release is replaced by this one, service by service under load: \
                nothing answered is lost, states are compared and none differs, no container is touched; one \
@@ -163,6 +170,7 @@ pub(crate) async fn run(name: &str, run: &mut Run) -> Result<Checked, Failure> {
         "load-canary" => under_load::run(run, Scene::Canary).await,
         "load-rollback" => under_load::run(run, Scene::Rollback).await,
         "load-cut" => under_load::run(run, Scene::Cut).await,
+        "load-gateway" => under_load::run(run, Scene::Gateway).await,
         upgrade::NAME => upgrade::run(run).await,
         other => Err(format!("there is no scenario {other}: see --list").into()),
     }

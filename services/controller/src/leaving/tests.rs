@@ -6,7 +6,7 @@ use schemas::event::{
     ReplicasRequested, ReplicasRetired, RequestedReplica, RetireReason, RunStarted,
 };
 use schemas::id::Writer;
-use schemas::report::OpenOn;
+use schemas::report::{OpenOn, Standing};
 use schemas::spec::{AppSpec, WorkloadSpec};
 
 use super::*;
@@ -84,9 +84,20 @@ impl World {
 
     /// A gateway serves by a place, with so much under way.
     fn says(&mut self, on: &str, place: Place, open: &[(&str, u64)], now_ms: u64) {
+        self.instance_says((on, "i", Standing::Serves), place, open, now_ms);
+    }
+
+    /// An instance of a gateway says how it stands to others as well.
+    fn instance_says(
+        &mut self,
+        (on, instance, standing): (&str, &str, Standing),
+        place: Place,
+        open: &[(&str, u64)],
+        now_ms: u64,
+    ) {
         let open = open.iter().map(|(id, open)| OpenOn { replica: replica(id), open: *open });
-        let (node, instance, open) = (node(on), "i".to_owned(), open.collect());
-        let report = GatewayReport { node, instance, place, open, mark: None };
+        let (node, instance, open) = (node(on), instance.to_owned(), open.collect());
+        let report = GatewayReport { node, instance, standing, place, open, mark: None };
         self.leaving.awake_ms = now_ms;
         self.leaving.heard(report, now_ms);
     }
@@ -247,6 +258,44 @@ fn a_gateway_that_is_behind_is_waited_for_as_long_as_a_silent_one_at_least() {
         let event = world.released(NOW + waited_ms);
         assert_eq!((event.gateways, event.silent), (0, vec![node("n1")]));
     }
+}
+
+#[test]
+fn two_instances_of_a_gateway_are_both_waited_for_until_one_says_that_it_has_ended() {
+    let mut world = World::new();
+    let at = world.retire(&["shop-web-a"]);
+    let (old, new) = ("old", "new");
+    world.instance_says(("n1", old, Standing::Beside), at, &[("shop-web-a", 1)], NOW);
+    world.instance_says(("n1", new, Standing::Serves), at, &[], NOW);
+    // What the next one says does not speak for what the one before it finishes.
+    world.instance_says(("n1", old, Standing::Beside), at, &[("shop-web-a", 1)], NOW + 2_000);
+    world.instance_says(("n1", new, Standing::Serves), at, &[], NOW + 2_000);
+    assert_eq!(world.plan(NOW + 2_000).events, []);
+    world.instance_says(("n1", old, Standing::Ended), at, &[], NOW + 2_100);
+    let released = world.released(NOW + 2_100);
+    assert_eq!((released.gateways, released.silent, released.open), (1, vec![], 0));
+}
+
+#[test]
+fn an_instance_that_was_killed_is_forgotten_when_the_next_one_serves() {
+    let mut world = World::new();
+    let at = world.retire(&["shop-web-a"]);
+    world.instance_says(("n1", "killed", Standing::Serves), at, &[("shop-web-a", 1)], NOW);
+    assert_eq!(world.plan(NOW).events, []);
+    world.instance_says(("n1", "next", Standing::Serves), at, &[], NOW + 100);
+    assert_eq!(world.released(NOW + 100).silent, []);
+}
+
+#[test]
+fn a_gateway_that_said_that_it_ends_is_not_waited_for() {
+    let mut world = World::new();
+    let at = world.retire(&["shop-web-a"]);
+    world.instance_says(("n1", "one", Standing::Serves), before(at), &[], NOW);
+    world.instance_says(("n2", "two", Standing::Serves), at, &[], NOW);
+    assert_eq!(world.plan(NOW).events, [], "it does not know of the retirement");
+    world.instance_says(("n1", "one", Standing::Ended), before(at), &[], NOW + 100);
+    let released = world.released(NOW + 100);
+    assert_eq!((released.gateways, released.silent), (1, vec![]));
 }
 
 #[test]

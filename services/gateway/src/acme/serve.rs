@@ -13,6 +13,7 @@ use schemas::tls::{self, Certificate, Challenge, Order, Phase, Told};
 use tokio::sync::watch;
 
 use super::Acme;
+use super::kept::Kept;
 use super::order::{self, Failed, Issued};
 use super::schedule::{self, Now};
 use super::seal::Seal;
@@ -38,37 +39,35 @@ pub(crate) fn seal(file: &Path) -> Result<Seal, Failure> {
         .map_err(|error| format!("the seal key {}: {error}", file.display()).into())
 }
 
-/// Follows and orders until asked to stop.
+/// Follows until asked to stop, and orders until `no_orders`: from then on another process of this node does.
 ///
 /// # Errors
 ///
-/// When the connection is gone for good, or the seal key will not do.
+/// When the connection is gone for good.
 pub(crate) async fn serve(
     bus: &Bus,
     node: &NodeName,
     acme: &Acme,
     shelf: &Shelf,
+    kept: Kept,
+    no_orders: &Shutdown,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
-    let seal = acme.seal_key_file.as_deref().map(seal).transpose()?.map(Arc::new);
-    if let Some(seal) = &seal {
-        shelf.open_by(seal.clone());
-    }
-    let (read, all) = watch::channel(false);
-    let (Some(directory), Some(seal)) = (&acme.acme_directory, seal) else {
-        return follow(bus, shelf, &read, shutdown).await;
+    let (Some(directory), Some(seal)) = (&acme.acme_directory, shelf.seal()) else {
+        return follow(bus, shelf, kept, shutdown).await;
     };
     let (instance, node) = (entropy::hex(), node.clone());
     let (directory, account) = (directory.clone(), tokio::sync::Mutex::default());
     let orders = Orders { bus, node, instance, acme, directory, seal, shelf, account };
-    tokio::try_join!(follow(bus, shelf, &read, shutdown), orders.run(all, shutdown)).map(|_| ())
+    tokio::try_join!(follow(bus, shelf, kept, shutdown), orders.run(shelf.is_read(), no_orders))
+        .map(|_| ())
 }
 
-/// Reads what gateways told and tell. `read` says when all there was is known.
+/// Reads what gateways told and tell.
 async fn follow(
     bus: &Bus,
     shelf: &Shelf,
-    read: &watch::Sender<bool>,
+    mut kept: Kept,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
     let mut follow = bus.follow(stream::TLS.name, 0, None);
@@ -82,6 +81,9 @@ async fn follow(
                 for message in batch {
                     match serde_json::from_slice::<Told>(&message.payload) {
                         Ok(told) if told.subject() == message.subject => {
+                            if let Told::Certificate(certificate) = &told {
+                                kept.add(certificate);
+                            }
                             shelf.hear(told, message.sequence, clock::mono_ms());
                         }
                         _ => tracing::warn!(
@@ -91,7 +93,8 @@ async fn follow(
                     }
                 }
                 if follow.caught_up() {
-                    read.send_replace(true);
+                    kept.keep().await;
+                    shelf.all_read();
                 }
             }
             Err(bus::FollowError::Bus(error)) => return Err(error.into()),

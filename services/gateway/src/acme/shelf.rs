@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use runtime::Metrics;
 use schemas::tls::{Account, Bundle, Certificate, Challenge, Phase, Told};
+use tokio::sync::watch;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -15,7 +16,11 @@ use super::seal::Seal;
 
 /// What is shared between the ports and who follows the bus.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf(RwLock<Known>);
+pub(crate) struct Shelf {
+    known: RwLock<Known>,
+    /// Whether all that had been told was heard.
+    read: watch::Sender<bool>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -41,6 +46,34 @@ impl Shelf {
     /// Opens what is sealed by this from now on.
     pub(crate) fn open_by(&self, seal: Arc<Seal>) {
         self.write().seal = Some(seal);
+    }
+
+    /// All that had been told was heard.
+    pub(crate) fn all_read(&self) {
+        self.read.send_replace(true);
+    }
+
+    /// Whether that is so.
+    pub(crate) fn is_read(&self) -> watch::Receiver<bool> {
+        self.read.subscribe()
+    }
+
+    /// What opens what is sealed.
+    pub(crate) fn seal(&self) -> Option<Arc<Seal>> {
+        self.read().seal.clone()
+    }
+
+    /// Serves a certificate that was heard by a process before this one. Where it cannot be used, it is as if it
+    /// had not been: what is so now is heard from the bus.
+    pub(crate) fn recall(&self, certificate: Certificate) {
+        let mut known = self.write();
+        let host = certificate.host.clone();
+        match shown(known.seal.as_deref(), certificate) {
+            Ok(shown) => {
+                known.certificates.insert(host, shown);
+            }
+            Err(why) => tracing::info!(host, why, "a certificate that was kept is left out"),
+        }
     }
 
     pub(crate) fn want(&self, hosts: BTreeSet<String>) {
@@ -155,11 +188,11 @@ impl Shelf {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Known> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -189,10 +222,11 @@ mod tests {
     use schemas::id::NodeName;
 
     use super::*;
+    use crate::acme::kept::Kept;
 
-    fn certificate(seal: &Seal, plain: &[u8]) -> Told {
+    fn certificate(seal: &Seal, host: &str, plain: &[u8]) -> Told {
         let node = NodeName::new("n1").expect("a name");
-        let (host, sealed_base64) = ("shop.example".to_owned(), String::new());
+        let (host, sealed_base64) = (host.to_owned(), String::new());
         let (not_before_ms, not_after_ms) = (1_000, 9_000);
         let mut told = Certificate { host, not_before_ms, not_after_ms, node, sealed_base64 };
         let subject = Told::Certificate(told.clone()).subject();
@@ -225,11 +259,56 @@ mod tests {
         assert!(shelf.troubles()[0].contains("--seal-key-file"), "{:?}", shelf.troubles());
         shelf.open_by(Arc::new(Seal::new(&[1; 32])));
         assert!(shelf.troubles()[0].contains("not there yet"), "{:?}", shelf.troubles());
-        shelf.hear(certificate(&Seal::new(&[2; 32]), b"{}"), 1, 0);
+        shelf.hear(certificate(&Seal::new(&[2; 32]), "shop.example", b"{}"), 1, 0);
         assert!(shelf.troubles()[0].contains("sealed by another key"), "{:?}", shelf.troubles());
         assert_eq!(shelf.validity("shop.example"), Some((1_000, 9_000)));
-        shelf.hear(certificate(&Seal::new(&[1; 32]), b"{}"), 2, 0);
+        shelf.hear(certificate(&Seal::new(&[1; 32]), "shop.example", b"{}"), 2, 0);
         assert!(shelf.troubles()[0].contains("does not decode"), "{:?}", shelf.troubles());
         assert!(shelf.get("shop.example").is_none());
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_is_served_where_it_can_be_opened_and_is_else_as_if_it_had_not_been() {
+        let folder = std::env::temp_dir().join(format!("muster-shelf-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the temporary folder takes folders");
+        let key = folder.join("seal-key");
+        std::fs::write(&key, "01".repeat(32)).expect("the folder takes files");
+        let ours = crate::acme::serve::seal(&key).expect("it is one");
+        let acme = crate::acme::Acme { seal_key_file: Some(key), ..Default::default() };
+        let node = NodeName::new("n1").expect("a name");
+        let open =
+            |shelf: &Shelf| Kept::open(&folder, &node, &acme, shelf).expect("the key will do");
+        let (pem, secret) = (folder.join("pem"), folder.join("secret"));
+        let made = std::process::Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-nodes", "-days", "2", "-subj", "/CN=shop.example"])
+            .args(["-keyout", &secret.display().to_string(), "-out", &pem.display().to_string()])
+            .output()
+            .expect("openssl is there: run `make setup`");
+        assert!(made.status.success(), "{made:?}");
+        let read = |path| std::fs::read_to_string(path).expect("it is made");
+        let bundle = Bundle { chain: read(pem), key: read(secret) };
+        let plain = serde_json::to_vec(&bundle).expect("it has string keys only");
+        let mut kept = open(&Shelf::default());
+        let others = Seal::new(&[2; 32]);
+        for (seal, host) in [(&ours, "shop.example"), (&others, "other.example")] {
+            if let Told::Certificate(one) = certificate(seal, host, &plain) {
+                kept.add(&Certificate { not_after_ms: u64::MAX, ..one });
+            }
+        }
+        kept.keep().await;
+        let shelf = Shelf::default();
+        let _kept = open(&shelf);
+        assert!(shelf.get("shop.example").is_some());
+        assert_eq!(
+            (shelf.get("other.example").is_some(), shelf.validity("other.example")),
+            (false, None)
+        );
+        std::fs::write(folder.join("gateway-n1-certificates.json"), "{")
+            .expect("the folder takes files");
+        let shelf = Shelf::default();
+        let _kept = open(&shelf);
+        assert!(shelf.get("shop.example").is_none());
+        std::fs::remove_dir_all(&folder).expect("it is ours");
     }
 }

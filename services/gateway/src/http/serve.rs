@@ -22,7 +22,7 @@ use super::answer::Answer;
 use super::exchange::{Journey, Rules, words};
 use super::headers::{self, Client};
 use super::tunnel::Tunnel;
-use crate::pool::Pool;
+use crate::pool::{Pool, Shared};
 use crate::stream::{Prefixed, Stream};
 use crate::web::Web;
 
@@ -35,6 +35,9 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// How long a connection is still open for one more request once a stop was asked for.
 const LAST: Duration = Duration::from_millis(1_000);
+
+/// How long before the end of all those without a request are closed, where another process has taken over.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// How many requests of HTTP/2 one client may have under way.
 const STREAMS_MAX: u32 = 250;
@@ -142,7 +145,7 @@ impl Front {
                 _ = connection.as_mut() => return,
                 () = &mut stop, if !stopping => {
                     stopping = true;
-                    look.as_mut().reset(Instant::now() + moment);
+                    look.as_mut().reset(Instant::now() + self.last(moment));
                 }
                 () = &mut look => {
                     let idle = self.activity.idle_ms() > IDLE_MS;
@@ -156,6 +159,24 @@ impl Front {
                     look.as_mut().reset(Instant::now() + LOOK);
                 }
             }
+        }
+    }
+
+    /// How long a connection is still open for a request. Where another process has taken over there is
+    /// time: the next answer says that it was the last, and nothing is closed while a request may be on its
+    /// way.
+    fn last(&self, moment: Duration) -> Duration {
+        let shared = self.shared();
+        if moment.is_zero() || !shared.handover.over().is_requested() {
+            return moment;
+        }
+        moment.max(Duration::from_millis(shared.drain_ms).saturating_sub(ENDING))
+    }
+
+    fn shared(&self) -> &Shared {
+        match &self.to {
+            To::Pool(pool) => &pool.shared,
+            To::Web(web) => &web.shared,
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::doors::Inside;
 use super::map::Map;
+use crate::handover::{self, Kept};
 use crate::udp;
 
 /// The sockets, by the number of the workload and its port.
@@ -29,6 +30,9 @@ struct Socket {
     /// The port that it really has.
     port: u16,
     stopper: Stopper,
+    /// Ends when nobody receives on it any more.
+    gone: oneshot::Receiver<()>,
+    kept: Kept,
 }
 
 impl Datagrams {
@@ -71,11 +75,17 @@ impl Datagrams {
         let failed =
             |error: std::io::Error| format!("no socket for datagrams to {}: {error}", of.1);
         let address = SocketAddr::from((inside.range.name_server(), 0));
-        let socket = udp::bind(address).await.map_err(failed)?;
+        let handover = &inside.shared.handover;
+        let what = handover::Socket::Datagrams { number: key.0, port: key.1 };
+        let before = handover.taken(what).and_then(|socket| udp::go_on(socket, address));
+        let socket = match before {
+            Some(socket) => socket,
+            None => udp::bind(address).await.map_err(failed)?,
+        };
+        let kept = handover.keep(what, &socket).map_err(failed)?;
         let port = socket.local_addr().map_err(failed)?.port();
         let (stopper, stop) = Shutdown::new();
-        // Nobody waits for the port: it is no one's in particular.
-        let (listening, _) = oneshot::channel();
+        let (listening, gone) = oneshot::channel();
         let workload = of.clone();
         let may = move |client: SocketAddr| {
             let map = inside.map();
@@ -91,7 +101,21 @@ impl Datagrams {
         };
         let name = format!("datagrams to {}", key.1);
         self.tasks.spawn(name, udp::serve(socket, pool, may, stop, listening));
-        Ok(Socket { of, port, stopper })
+        Ok(Socket { of, port, stopper, gone, kept })
+    }
+
+    /// Receives nothing new. What was said may still be answered.
+    pub(crate) async fn shut(&mut self) {
+        for socket in std::mem::take(&mut self.sockets).into_values() {
+            socket.stopper.stop();
+            let _ = socket.gone.await;
+            drop(socket.kept);
+        }
+    }
+
+    /// Waits until what was said has been answered, or has had its time, after all were shut.
+    pub(crate) async fn answered(self) -> Result<(), runtime::Failure> {
+        self.tasks.all().await
     }
 
     /// Waits for a socket's end, which is one that was closed.

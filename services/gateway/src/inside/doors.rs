@@ -32,10 +32,12 @@ type Key = (AppKey, WorkloadName, Published);
 #[derive(Debug)]
 pub struct Inside {
     pub(crate) range: Range,
-    shared: Shared,
+    pub(crate) shared: Shared,
     map: watch::Sender<Arc<Map>>,
     doors: Mutex<Doors>,
     strangers: Arc<Semaphore>,
+    /// Whether it was tried to serve by a map: it is served, or it is known why not.
+    pub(crate) settled: watch::Sender<bool>,
     pub(crate) counts: Counts,
 }
 
@@ -82,6 +84,7 @@ impl Inside {
             map: watch::Sender::default(),
             doors: Mutex::default(),
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            settled: watch::Sender::default(),
             counts: Counts::default(),
         }
     }

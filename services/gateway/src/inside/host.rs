@@ -59,6 +59,12 @@ impl Host {
         Ok(())
     }
 
+    /// Puts the rules in place once more, whatever another process made of them.
+    pub(crate) async fn anew(&mut self) -> Result<(), String> {
+        let Some(rules) = self.rules.take() else { return Ok(()) };
+        self.become_as(&rules).await
+    }
+
     /// Looks whether the rules and the route are still there, and puts them back.
     pub(crate) async fn look_after(&mut self) -> Result<(), String> {
         let Some(rules) = self.rules.clone() else { return Ok(()) };

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::inside::Sign;
+use runtime::process::Stopper;
 use runtime::tasks::Tasks;
 use runtime::{Admin, Failure, Shutdown};
-use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::watch;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
 
 use super::datagrams::Datagrams;
 use super::doors::Inside;
@@ -18,7 +19,8 @@ use super::resolver::Resolver;
 use super::rules::{Rules, Sockets};
 use super::server::Server;
 use super::streams;
-use crate::tcp;
+use crate::handover::{Kept, Socket};
+use crate::{ports, tcp, udp};
 
 /// How long to wait before what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -44,6 +46,19 @@ impl Inside {
     ) -> Result<(), Failure> {
         let check = format!("{name}, inside");
         let mut told = String::new();
+        let handover = self.shared.handover.clone();
+        let over = handover.over();
+        let mut maps = self.maps();
+        // The rules of the one before us hold as long as there is no map: an empty one would refuse all.
+        let known = async {
+            if *handover.shared().borrow() {
+                let _ = maps.wait_for(|map| !map.cluster.is_empty()).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            () = known => {}
+        }
         loop {
             let trouble = |why: &str| {
                 let range = self.range;
@@ -53,6 +68,7 @@ impl Inside {
                 Ok(serving) => {
                     tracing::info!(range = %self.range, "names inside are served");
                     admin.readiness.troubles(&check, Vec::new());
+                    self.settled.send_replace(true);
                     match serving.run(&self, &shutdown).await? {
                         None => return Ok(()),
                         Some(why) => why,
@@ -65,8 +81,10 @@ impl Inside {
                 told.clone_from(&failed);
             }
             admin.readiness.troubles(&check, trouble(&failed));
+            self.settled.send_replace(true);
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
+                () = over.requested() => return Ok(()),
                 () = tokio::time::sleep(AGAIN) => {}
             }
         }
@@ -82,13 +100,18 @@ struct Serving {
     maps: watch::Receiver<Arc<Map>>,
     tasks: Tasks,
     /// Its tasks stop with it.
-    _stopper: runtime::process::Stopper,
+    stopper: Stopper,
+    /// They end when nobody listens any more.
+    gone: Vec<oneshot::Receiver<()>>,
+    kept: Vec<Kept>,
 }
 
 impl Serving {
     async fn begin(inside: &Arc<Inside>, resolvers: &[SocketAddr]) -> Result<Self, String> {
         let range = inside.range;
-        let sign = Sign::put_out(range).map_err(|_| {
+        let handover = &inside.shared.handover;
+        let before = handover.taken(Socket::Sign).and_then(|sign| Sign::go_on(sign).ok());
+        let sign = before.map_or_else(|| Sign::put_out(range), Ok).map_err(|_| {
             "another gateway on this machine serves it: give another range with --service-range, to \
              this gateway and its node's agent"
                 .to_owned()
@@ -96,9 +119,23 @@ impl Serving {
         let host = Host::take(range).await?;
         let server = range.name_server();
         let failed = |error: std::io::Error| format!("cannot listen on {server}: {error}");
-        let listen = || tcp::bind((server, 0).into()).map_err(failed);
-        let (streams, names_tcp) = (listen()?, listen()?);
-        let names_udp = UdpSocket::bind((server, 0)).await.map_err(failed)?;
+        let at = SocketAddr::from((server, 0));
+        let listen = |what| {
+            let before = handover.taken(what).and_then(|listener| tcp::go_on(listener, at));
+            before.map_or_else(|| tcp::bind(at), Ok).map_err(failed)
+        };
+        let (streams, names_tcp) = (listen(Socket::Streams)?, listen(Socket::NamesTcp)?);
+        let before = handover.taken(Socket::NamesUdp).and_then(|socket| udp::go_on(socket, at));
+        let names_udp = match before {
+            Some(socket) => socket,
+            None => udp::bind(at).await.map_err(failed)?,
+        };
+        let kept = vec![
+            handover.keep(Socket::Sign, &sign).map_err(failed)?,
+            handover.keep(Socket::Streams, &streams).map_err(failed)?,
+            handover.keep(Socket::NamesTcp, &names_tcp).map_err(failed)?,
+            handover.keep(Socket::NamesUdp, &names_udp).map_err(failed)?,
+        ];
         let of = |listener: &TcpListener| listener.local_addr().map(|at| at.port()).map_err(failed);
         let sockets = Sockets {
             streams: of(&streams)?,
@@ -107,16 +144,26 @@ impl Serving {
         };
         let (stopper, stop) = Shutdown::new();
         let mut tasks = Tasks::default();
-        tasks.spawn("streams inside", streams::serve(streams, inside.clone(), stop.clone()));
+        let mut gone = Vec::new();
+        let mut listening = || {
+            let (listening, ended) = oneshot::channel();
+            gone.push(ended);
+            listening
+        };
+        let carried = streams::serve(streams, inside.clone(), stop.clone(), listening());
+        tasks.spawn("streams inside", carried);
         let names =
             Server { inside: inside.clone(), resolver: Resolver::new(resolvers.to_vec(), server) };
-        tasks.spawn("names by stream", names.clone().streams(names_tcp, stop.clone()));
-        tasks.spawn("names by datagram", names.datagrams(names_udp, stop));
+        tasks.spawn("names by stream", names.clone().streams(names_tcp, stop.clone(), listening()));
+        tasks.spawn("names by datagram", names.datagrams(names_udp, stop, listening()));
         let datagrams = Datagrams::default();
         let maps = inside.maps();
-        let mut serving = Self { sign, host, sockets, datagrams, maps, tasks, _stopper: stopper };
+        let mut serving = Self { sign, host, sockets, datagrams, maps, tasks, stopper, gone, kept };
         if let Err(why) = serving.become_as(inside).await {
-            serving.host.leave().await;
+            // What is there may be that of the one before us, which serves.
+            if !*inside.shared.handover.shared().borrow() {
+                serving.host.leave().await;
+            }
             return Err(why);
         }
         Ok(serving)
@@ -137,13 +184,15 @@ impl Serving {
         shutdown: &Shutdown,
     ) -> Result<Option<String>, Failure> {
         let mut look = tokio::time::interval(LOOK);
+        let handover = inside.shared.handover.clone();
+        let (over, mut shared) = (handover.over(), handover.shared());
         loop {
             let cluster = self.maps.borrow().cluster.clone();
             let done = tokio::select! {
-                () = shutdown.requested() => {
-                    self.host.leave().await;
-                    return Ok(None);
-                }
+                () = shutdown.requested() => return self.finish(inside, shutdown).await,
+                () = over.requested() => return self.finish(inside, shutdown).await,
+                // The one before us went by rules of its own until now.
+                Ok(()) = shared.changed() => self.host.anew().await,
                 Some((_, ended)) = self.tasks.ended() => {
                     ended?;
                     Ok(())
@@ -165,5 +214,51 @@ impl Serving {
                 return Ok(Some(why));
             }
         }
+    }
+
+    /// Takes nothing new, and lets what is open go on for a moment; where another process has taken over,
+    /// for as long as it may, and leaves the machine to that one.
+    async fn finish(
+        mut self,
+        inside: &Arc<Inside>,
+        shutdown: &Shutdown,
+    ) -> Result<Option<String>, Failure> {
+        let shared = &inside.shared;
+        let over = shared.handover.over().is_requested();
+        // Who listens where these lead is asked for by the rules until the end: those of what is open.
+        self.stopper.stop();
+        self.datagrams.shut().await;
+        for gone in std::mem::take(&mut self.gone) {
+            // Nothing is ever said on it: it ends with the listener.
+            let _ = gone.await;
+        }
+        drop(self.sign);
+        drop(self.kept);
+        let end = async {
+            if over {
+                tokio::select! {
+                    () = shutdown.requested() => {}
+                    () = tokio::time::sleep(Duration::from_millis(shared.drain_ms)) => return,
+                }
+            }
+            ports::lingered(shared).await;
+        };
+        let ended = tokio::select! {
+            ended = self.tasks.all() => ended,
+            () = end => Ok(()),
+        };
+        let answered = tokio::time::timeout(AGAIN, self.datagrams.answered()).await;
+        let ended = match answered {
+            Ok(answered) => ended.and(answered),
+            Err(_) => ended,
+        };
+        if over {
+            return ended.map(|()| None);
+        }
+        // Another process may have taken the range meanwhile: then it is that one's.
+        if let Ok(_sign) = Sign::put_out(inside.range) {
+            self.host.leave().await;
+        }
+        ended.map(|()| None)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use runtime::tasks::Tasks;
 use runtime::{Failure, Shutdown};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::oneshot;
 
 use super::doors::Inside;
 use super::names::{self, Said};
@@ -39,14 +40,19 @@ enum By {
 }
 
 impl Server {
-    /// Answers by datagram until asked to stop.
-    pub(crate) async fn datagrams(self, socket: UdpSocket, stop: Shutdown) -> Result<(), Failure> {
+    /// Answers by datagram until asked to stop, then what was asked. `listening` goes with the last word.
+    pub(crate) async fn datagrams(
+        self,
+        socket: UdpSocket,
+        stop: Shutdown,
+        listening: oneshot::Sender<()>,
+    ) -> Result<(), Failure> {
         let socket = Arc::new(socket);
         let mut buffer = vec![0; QUESTION_MAX];
         let mut under_way = Tasks::default();
         loop {
             tokio::select! {
-                () = stop.requested() => return Ok(()),
+                () = stop.requested() => break,
                 Some((_, ended)) = under_way.ended() => ended?,
                 received = socket.recv_from(&mut buffer), if under_way.len() < AT_ONCE => match received {
                     Ok((bytes, from)) => {
@@ -64,18 +70,22 @@ impl Server {
                 },
             }
         }
+        drop(socket);
+        drop(listening);
+        under_way.all().await
     }
 
-    /// Answers by stream until asked to stop.
+    /// The same by stream.
     pub(crate) async fn streams(
         self,
         listener: TcpListener,
         stop: Shutdown,
+        listening: oneshot::Sender<()>,
     ) -> Result<(), Failure> {
         let mut under_way = Tasks::default();
         loop {
             tokio::select! {
-                () = stop.requested() => return Ok(()),
+                () = stop.requested() => break,
                 Some((_, ended)) = under_way.ended() => ended?,
                 accepted = listener.accept(), if under_way.len() < AT_ONCE => match accepted {
                     Ok((stream, from)) => {
@@ -90,6 +100,9 @@ impl Server {
                 },
             }
         }
+        drop(listener);
+        drop(listening);
+        under_way.all().await
     }
 
     async fn converse(&self, mut stream: TcpStream, from: SocketAddr) -> std::io::Result<()> {

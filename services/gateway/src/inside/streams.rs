@@ -9,6 +9,7 @@ use runtime::tasks::Tasks;
 use runtime::{Failure, Shutdown};
 use schemas::spec::Protocol;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 use super::doors::Inside;
 use crate::table::Published;
@@ -20,16 +21,17 @@ const CONNECTIONS_MAX: usize = 50_000;
 /// How long to wait when no connection can be taken: for want of file descriptors, usually.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Takes connections until asked to stop, then ends them.
+/// Takes connections until asked to stop, then lets them end. `listening` goes with the listener.
 pub(crate) async fn serve(
     listener: TcpListener,
     inside: Arc<Inside>,
     stop: Shutdown,
+    listening: oneshot::Sender<()>,
 ) -> Result<(), Failure> {
     let mut connections = Tasks::default();
     loop {
         tokio::select! {
-            () = stop.requested() => return Ok(()),
+            () = stop.requested() => break,
             Some((_, ended)) = connections.ended() => ended?,
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((client, from)) => {
@@ -42,6 +44,9 @@ pub(crate) async fn serve(
             },
         }
     }
+    drop(listener);
+    drop(listening);
+    connections.all().await
 }
 
 /// Carries one connection to where it was going.
@@ -61,7 +66,7 @@ async fn carry(
         None => return Ok(()),
     };
     match admitted {
-        Ok((pool, _room)) => tcp::carry(client, from, pool, stop).await,
+        Ok((pool, _room)) => tcp::carry(client, from, Some(to.into()), pool, stop).await,
         Err(why) => {
             tracing::debug!(%from, %to, ?why, "a connection is refused");
             // As one finds out where nobody listens, and not as an end of what was said.

@@ -125,6 +125,7 @@ impl World {
             certificates: None,
             acme,
             access_log: false,
+            drain_ms: 60_000,
         };
         let (stopper, shutdown) = Shutdown::new();
         let mut tasks = Tasks::default();

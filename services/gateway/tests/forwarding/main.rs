@@ -57,7 +57,7 @@ impl Gateway {
         let mut tasks = Tasks::default();
         let (serving, served) = watch::channel(Table::default());
         let node = NodeName::new("n1").expect("a name");
-        let shared = Shared::of(node, false);
+        let shared = Shared::of(node, false, gateway::handover::Handover::default(), 60_000);
         let open = shared.open.clone();
         // It is told, and nobody serves it.
         let range = runtime::inside::Range::DEFAULT.parse().expect("the default is one");

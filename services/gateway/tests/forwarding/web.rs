@@ -4,7 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gateway::table::{Backend as To, Rule, Web};
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use runtime::tasks::Crew;
 use schemas::spec::{Route as Declared, Tls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -129,20 +133,26 @@ fn certify(folder: &Path, name: &str, hosts: &str) {
     }
 }
 
-/// What a client of HTTPS that trusts one certificate gets. None: there is no trust.
-async fn get_safely(port: u16, trusted: &Path, host: &str, request: &str) -> Option<String> {
+/// A client of HTTPS that trusts one certificate, and offers protocols.
+fn trusting(trusted: &Path, offers: &[&str]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_file(trusted).expect("a certificate");
     roots.add(certificate).expect("it is one");
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("there are some")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = offers.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// What a client of HTTPS that trusts one certificate gets. None: there is no trust.
+async fn get_safely(port: u16, trusted: &Path, host: &str, request: &str) -> Option<String> {
     let stream = TcpStream::connect((HERE, port)).await.expect("it is served");
     let name = ServerName::try_from(host.to_owned()).expect("a name");
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
+    let mut stream = trusting(trusted, &[]).connect(name, stream).await.ok()?;
     stream.write_all(request.as_bytes()).await.expect("it is sent");
     let mut answer = String::new();
     // An end without a farewell is one as well.
@@ -190,4 +200,55 @@ async fn certificates_are_chosen_by_name_and_read_again_when_they_change() {
         tokio::time::sleep(BETWEEN).await;
     }
     panic!("the new certificate is not served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_offers_http2_over_tls_speaks_it_and_others_speak_http1() {
+    let folder = std::env::temp_dir().join(format!("muster-offers-{}", free().port()));
+    std::fs::create_dir_all(&folder).expect("there is room");
+    certify(&folder, "shop", "DNS:shop.example");
+    let https = free().port();
+    let mut gateway = Gateway::with(None, Some(https), Some(folder.clone()));
+    let shop = Backend::start(&mut gateway, Manner::Well).await;
+    let tls = Some(Tls::File { name: "shop".to_owned(), redirect: true });
+    lead(&gateway, vec![rule(&shop, Declared { tls, ..at("shop.example", "/") })]).await;
+    let crt = folder.join("shop.crt");
+    let connect = async |offers: &[&str]| {
+        let stream = TcpStream::connect((HERE, https)).await.expect("it is served");
+        let name = ServerName::try_from("shop.example").expect("a name");
+        trusting(&crt, offers).connect(name, stream).await.expect("trust")
+    };
+    let stream = connect(&["h2", "http/1.1"]).await;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let crew = Crew::default();
+    let shaken = hyper::client::conn::http2::handshake(crew.hand(), TokioIo::new(stream)).await;
+    let (mut client, connection) = shaken.expect("it is spoken");
+    crew.hand().spawn(async move {
+        // It ends with the test.
+        let _ = connection.await;
+    });
+    // Several at once, on the one connection.
+    let asked: Vec<_> = (0..5)
+        .map(|n| {
+            let uri = format!("https://shop.example/{n}");
+            let request = hyper::Request::get(uri).body(Empty::<Bytes>::new());
+            client.send_request(request.expect("a request"))
+        })
+        .collect();
+    for answer in asked {
+        let answer = answer.await.expect("it is answered");
+        assert_eq!(
+            (answer.status(), answer.version()),
+            (hyper::StatusCode::OK, hyper::Version::HTTP_2)
+        );
+    }
+    assert_eq!(shop.requests().len(), 5);
+    let request = &shop.requests()[0];
+    assert_eq!(request.header("x-forwarded-proto"), Some("https"));
+    assert_eq!(request.header("host"), Some("shop.example"));
+    for offers in [&["http/1.1"][..], &[]] {
+        let stream = connect(offers).await;
+        assert_ne!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    }
+    std::fs::remove_dir_all(&folder).expect("it is ours");
 }

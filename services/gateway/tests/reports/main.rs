@@ -1,5 +1,7 @@
 //! A gateway on a real server: what it reports while replicas leave, connections end and the server goes.
 
+mod handover;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -43,31 +45,30 @@ impl World {
             bus.ensure_stream(spec).await.expect("loopback works");
         }
         let reports = bus.subscribe(subject::GATEWAYS).await.expect("loopback works");
-        let settings = Settings {
-            nats_url: server.url(),
-            nats_user: None,
-            nats_password: None,
-            state_dir: server.folder().join("state"),
-            admin_address: (HERE, 0).into(),
-        };
-        let config = gateway::Config {
-            settings,
-            node: node("n1"),
-            listen: HERE,
-            service_range: runtime::inside::Range::DEFAULT.parse().expect("the default is one"),
-            no_names: true,
-            resolvers: Vec::new(),
-            http_port: None,
-            https_port: None,
-            certificates: None,
-            acme: gateway::acme::Acme::default(),
-            access_log: false,
-        };
         let (stopper, shutdown) = Shutdown::new();
         let mut tasks = Tasks::default();
-        tasks.spawn("gateway", gateway::run(config, Admin::default(), shutdown));
+        tasks.spawn("gateway", gateway::run(config(&server), Admin::default(), shutdown));
         let history = History::default();
         Self { server, bus, history, published: 0, reports, tasks, stopper }
+    }
+
+    /// Declares an app with a published port: which it is.
+    fn deploy(&mut self, speaks: AppProtocol) -> u16 {
+        let free = std::net::TcpListener::bind((HERE, 0)).expect("there are ports");
+        let published = free.local_addr().expect("it has an address").port();
+        drop(free);
+        let mut spec = WorkloadSpec::of_image("web:1");
+        spec.ports = vec![Port {
+            container: 80,
+            published: Some(published),
+            host: None,
+            protocol: Protocol::Tcp,
+            app: speaks,
+        }];
+        let spec = AppSpec { name: app("shop").name, workloads: [(workload("web"), spec)].into() };
+        self.history.node("n1", 4, 4);
+        self.history.add(&Writer::Controller, AppDeployed { app: app("shop"), revision: 1, spec });
+        published
     }
 
     /// Publishes what was added to the history.
@@ -93,6 +94,31 @@ impl World {
             }
         };
         tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no report: {what}"))
+    }
+}
+
+/// The settings of a gateway that follows what is on a server.
+fn config(server: &Server) -> gateway::Config {
+    let settings = Settings {
+        nats_url: server.url(),
+        nats_user: None,
+        nats_password: None,
+        state_dir: server.folder().join("state"),
+        admin_address: (HERE, 0).into(),
+    };
+    gateway::Config {
+        settings,
+        node: node("n1"),
+        listen: HERE,
+        service_range: runtime::inside::Range::DEFAULT.parse().expect("the default is one"),
+        no_names: true,
+        resolvers: Vec::new(),
+        http_port: None,
+        https_port: None,
+        certificates: None,
+        drain_ms: 60_000,
+        acme: gateway::acme::Acme::default(),
+        access_log: false,
     }
 }
 
@@ -150,21 +176,8 @@ fn open(report: &GatewayReport, id: &ReplicaId) -> Option<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_tells_of_a_retirement_and_of_the_end_of_what_was_under_way() {
     let mut world = World::start().await;
-    let free = std::net::TcpListener::bind((HERE, 0)).expect("there are ports");
-    let published = free.local_addr().expect("it has an address").port();
-    drop(free);
-    let mut spec = WorkloadSpec::of_image("web:1");
-    spec.ports = vec![Port {
-        container: 80,
-        published: Some(published),
-        host: None,
-        protocol: Protocol::Tcp,
-        // What a client that says nothing is taken for at once only where it is declared.
-        app: AppProtocol::Tcp,
-    }];
-    let spec = AppSpec { name: app("shop").name, workloads: [(workload("web"), spec)].into() };
-    world.history.node("n1", 4, 4);
-    world.history.add(&Writer::Controller, AppDeployed { app: app("shop"), revision: 1, spec });
+    // What a client that says nothing is taken for at once only where it is declared.
+    let published = world.deploy(AppProtocol::Tcp);
     let one = silent(&mut world.tasks).await;
     ready(&mut world.history, "shop-web-a", one);
     world.publish().await;

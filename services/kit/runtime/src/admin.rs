@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,7 +61,8 @@ impl Readiness {
     }
 
     /// The page: ready or not, and a line for everything that waits or is wrong.
-    fn page(&self) -> (StatusCode, String) {
+    #[must_use]
+    pub fn page(&self) -> (StatusCode, String) {
         let mut lines = self.missing();
         let status =
             if lines.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -83,6 +85,18 @@ pub struct Admin {
     pub metrics: Metrics,
 }
 
+/// Takes the address of a page.
+///
+/// # Errors
+///
+/// When it is not loopback, or cannot be had.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        return Err(io::Error::other("it is not loopback: use 127.0.0.1"));
+    }
+    TcpListener::bind(address).await
+}
+
 impl Admin {
     /// Serves the page until asked to stop.
     ///
@@ -90,12 +104,18 @@ impl Admin {
     ///
     /// When the address cannot be had, or is not loopback.
     pub async fn serve(self, address: SocketAddr, shutdown: Shutdown) -> Result<(), Failure> {
-        if !address.ip().is_loopback() {
-            return Err(format!("--admin-address {address} is not loopback: use 127.0.0.1").into());
-        }
-        let listener = TcpListener::bind(address)
+        let listener = bind(address)
             .await
             .map_err(|error| format!("cannot listen on --admin-address {address}: {error}"))?;
+        self.serve_on(listener, shutdown).await
+    }
+
+    /// The same where it is listened already.
+    ///
+    /// # Errors
+    ///
+    /// When that is nowhere.
+    pub async fn serve_on(self, listener: TcpListener, shutdown: Shutdown) -> Result<(), Failure> {
         tracing::info!(address = %listener.local_addr()?, "health page");
         let mut connections = tokio::task::JoinSet::new();
         loop {

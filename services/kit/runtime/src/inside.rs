@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -102,12 +103,29 @@ impl Sign {
         UnixListener::bind(range.sign()).map(Self)
     }
 
+    /// Goes on with one that another process put out.
+    ///
+    /// # Errors
+    ///
+    /// When it is none.
+    pub fn go_on(listener: OwnedFd) -> std::io::Result<Self> {
+        let listener = std::os::unix::net::UnixListener::from(listener);
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener).map(Self)
+    }
+
     /// Shows it to the next one who looks.
     pub async fn show(&self, cluster: &str) {
         if let Ok((mut who, _)) = self.0.accept().await {
             // Whoever looks and goes has seen enough; what is written fits what a socket takes.
             let _ = tokio::time::timeout(LOOK, who.write_all(cluster.as_bytes())).await;
         }
+    }
+}
+
+impl AsFd for Sign {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -39,6 +39,20 @@ impl Settings {
     ///
     /// When the server is there and will not do.
     pub async fn connect(&self, role: &Role, shutdown: &Shutdown) -> Result<Option<Bus>, BusError> {
+        self.connect_or(role, || {}, shutdown).await
+    }
+
+    /// The same, and says when the server is not reached.
+    ///
+    /// # Errors
+    ///
+    /// When the server is there and will not do.
+    pub async fn connect_or(
+        &self,
+        role: &Role,
+        unreached: impl Fn(),
+        shutdown: &Shutdown,
+    ) -> Result<Option<Bus>, BusError> {
         let user = self.nats_user.clone().unwrap_or_else(|| role.user());
         let to = Connect {
             url: self.nats_url.clone(),
@@ -54,6 +68,7 @@ impl Settings {
                     if !told {
                         tracing::info!(%error, "waiting for NATS");
                         told = true;
+                        unreached();
                     }
                 }
                 Err(error) => return Err(error),

@@ -157,8 +157,14 @@ fn what_does_not_compare_is_not_stated() {
 
 fn gateway(node: &str, instance: &str, mark: Mark) -> Said {
     let (node, instance) = (cluster::history::node(node), instance.to_owned());
-    let report =
-        GatewayReport { node, instance, place: mark.place, open: vec![], mark: Some(mark) };
+    let report = GatewayReport {
+        standing: schemas::report::Standing::Serves,
+        node,
+        instance,
+        place: mark.place,
+        open: vec![],
+        mark: Some(mark),
+    };
     Said::serving(report).expect("it has a mark")
 }
 
