@@ -349,6 +349,10 @@ fn of_several(facts: &Facts, action: Action) -> Action {
         Action::Refuse(Refusal::BelowWitness { .. }) => {
             Action::Wait(Waiting::Below { log: *log, known: *published })
         }
+        // Whoever leads made it go on there, and its next event says what stands before.
+        Action::Refuse(Refusal::Emptied { .. }) if !standing.leads && !standing.silent => {
+            Action::Wait(Waiting::Leader)
+        }
         Action::Genesis if !standing.begins => Action::Wait(Waiting::History),
         Action::Genesis | Action::Take | Action::Publish { .. } | Action::Seat { .. }
             if !standing.leads =>

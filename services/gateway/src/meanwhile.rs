@@ -10,7 +10,7 @@ use schemas::report::Mark;
 use tokio::sync::watch;
 
 use crate::follow::Follower;
-use crate::last::Known;
+use crate::last::{Known, Last};
 use crate::table::Table;
 
 /// How long history may say nothing, where NATS is reached, until the last table that was known is served by.
@@ -36,7 +36,7 @@ pub(crate) struct News {
 pub(crate) struct Meanwhile {
     /// The name under which it is told.
     pub(crate) check: String,
-    pub(crate) known: Option<Known>,
+    pub(crate) last: Last,
     pub(crate) node: NodeName,
     pub(crate) tables: watch::Sender<Table>,
     pub(crate) news: Arc<News>,
@@ -59,7 +59,11 @@ impl Meanwhile {
             _ = heard.wait_for(|heard| *heard) => false,
             away = away => away,
         };
-        let Some(Known { fold, since_ms }) = self.known.filter(|_| away) else { return Ok(()) };
+        if !away {
+            return Ok(());
+        }
+        // Now, not when we began: the gateway before us has kept what it knew meanwhile.
+        let Some(Known { fold, since_ms }) = self.last.read() else { return Ok(()) };
         let Some(table) = Follower::new(fold, self.node).last_known() else { return Ok(()) };
         let place = table.place;
         let served = self.tables.send_if_modified(|now| {

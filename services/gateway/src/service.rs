@@ -118,10 +118,9 @@ pub async fn run_in_turn(
         if is_so(alone, &stop).await { offer.run(ending, stop).await } else { Ok(()) }
     });
     let last = Last::of(folder, &config.node);
-    let known = last.read();
     let meanwhile = Meanwhile {
         check: format!("{name}, table"),
-        known: known.clone(),
+        last: Last::of(folder, &config.node),
         node: config.node.clone(),
         tables: tables.clone(),
         news: news.clone(),
@@ -138,7 +137,7 @@ pub async fn run_in_turn(
         let Some(bus) = config.settings.connect_or(&role, unreached, &stop).await? else {
             return Ok(());
         };
-        let from = (known.map(|known| known.fold), last);
+        let from = (last.read().map(|known| known.fold), last);
         let told = report::Told { served: serving, mark: news.mark.subscribe() };
         let (acme, shelf) = (&config.acme, &shared.shelf);
         tokio::try_join!(

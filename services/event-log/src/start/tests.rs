@@ -146,6 +146,17 @@ fn emptied_by_hand_above_the_published_head_refuses() {
     check_refuses(&facts(10, 8, 13, 12), "begins at 13");
 }
 
+#[test]
+fn one_of_several_waits_for_what_follows_in_a_stream_that_the_leader_made_go_on() {
+    let emptied = one_of_several(facts(45, 42, 46, 45));
+    check(&emptied, &Action::Wait(Waiting::Leader));
+    check_refuses(&silent(emptied), "cannot be compared");
+    // Its next event is there.
+    let went_on = one_of_several(facts(45, 42, 46, 46));
+    check(&went_on, &Action::SetAside { from: 43 });
+    check(&one_of_several(facts(42, 42, 46, 46)), &Action::Bridge { from: 43, to: 45 });
+}
+
 /// The same, for one of several of which nothing else is known.
 fn one_of_several(facts: Facts) -> Facts {
     Facts { standing: Standing::default(), ..facts }

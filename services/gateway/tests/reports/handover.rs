@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
+use cluster::Fold;
 use schemas::report::Standing;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -178,7 +179,8 @@ async fn while_the_server_is_away_the_running_gateway_serves_on_until_it_is_ende
     is_served(published).await;
     let kept = world.server.folder().join("state/gateway-n1-table.fold");
     let is_kept = async {
-        while !kept.exists() {
+        let known = || Fold::restore(&std::fs::read(&kept).ok()?).ok();
+        while known().is_none_or(|known| at.after(&known.place())) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
