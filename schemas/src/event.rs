@@ -5,6 +5,7 @@
 //! which history finds it again.
 
 mod about;
+mod by;
 #[macro_use]
 mod declare;
 mod parts;
@@ -23,6 +24,7 @@ use parts::is_zero;
 pub use about::{
     About, app_entity, command_entity, image_entity, node_entity, replica_entity, workload_entity,
 };
+pub use by::By;
 pub use parts::{
     Endpoint, Evidence, Measured, Move, NodeDescription, Outcome, PassedOver, RequestedReplica,
     RetireReason, TaskFailed, Unfit,
@@ -30,38 +32,6 @@ pub use parts::{
 
 /// The most entries in one event; a larger decision is split.
 pub const ENTRIES_MAX: usize = 500;
-
-/// Who may state a type of event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
-    /// The sequencer alone; never part of an append request.
-    EventLog,
-    /// The controller.
-    Controller,
-    /// The scheduler.
-    Scheduler,
-    /// The health service.
-    Health,
-    /// A node's agent, about its own node.
-    Agent,
-    /// Every writer that can lead, about its own leadership.
-    Leader,
-}
-
-impl By {
-    /// Whether `writer` may state it.
-    #[must_use]
-    pub fn allows(self, writer: &Writer) -> bool {
-        match self {
-            Self::EventLog => *writer == Writer::EventLog,
-            Self::Controller => *writer == Writer::Controller,
-            Self::Scheduler => *writer == Writer::Scheduler,
-            Self::Health => *writer == Writer::Health,
-            Self::Agent => matches!(writer, Writer::Agent(_)),
-            Self::Leader => *writer != Writer::EventLog,
-        }
-    }
-}
 
 events! {
     /// An instance of event-log became the sequencer. Voids a batch that was left unfinished.

@@ -312,12 +312,12 @@ fn bent_is_noticed(who: Bent) {
 
 #[test]
 fn a_way_back_that_asks_anew_what_an_image_is_is_noticed() {
-    is_noticed(Protections { images: false, ..Protections::ALL }, 100, &["goes-back"]);
+    is_noticed(Protections { images: false, ..Protections::ALL }, 500, &["goes-back"]);
 }
 
 #[track_caller]
 fn blindness_is_noticed(to: Blindness, by: &[&str]) {
-    is_noticed(Protections { blind: Some(to), ..Protections::ALL }, 100, by);
+    is_noticed(Protections { blind: Some(to), ..Protections::ALL }, 500, by);
 }
 
 #[test]

@@ -469,6 +469,16 @@ fn a_node_without_the_image_is_left_for_one_that_may_have_it() {
 }
 
 #[test]
+fn what_must_not_overlap_leaves_a_node_without_the_image_before_another_one_begins() {
+    let mut world = World::new();
+    world.imageless = vec![node("n1")];
+    let (name, spec) = web("web:1", 1);
+    world.deploy(&[(name, WorkloadSpec { overlap: Overlap::Never, ..spec })]);
+    assert_eq!(world.settle(), ["+1 web", "-1 web NoImage", "+1 web", "AppConverged"]);
+    assert_eq!((world.ready(), world.ceiling), (1, 1));
+}
+
+#[test]
 fn where_no_node_has_the_image_replicas_stay_and_wait_for_it() {
     let mut world = World::new();
     world.imageless = vec![node("n1"), node("n2")];

@@ -106,6 +106,7 @@ pub(super) fn replace(
     let mut never_began: Vec<ReplicaId> = Vec::new();
     let mut waiting = Vec::new();
     let paused = subject.workload.is_paused();
+    let exclusive = subject.workload.conduct.overlap == Overlap::Never;
     for member in &roster.members {
         if member.replacement.is_some() {
             let pursued = u64::from(replacement::pursue(subject, member, floor, plan));
@@ -116,6 +117,10 @@ pub(super) fn replace(
             Some((Why::Outdated, _)) if paused => {}
             Some((Why::Outdated, _)) if member.replica.phase == Phase::Pending => {
                 never_began.push(member.id.clone());
+            }
+            // Its agent would try again, and run it beside the other one.
+            Some((why @ Why::NoImage, cause)) if exclusive => {
+                subject.retire(vec![member.id.clone()], why.reason(), &cause, plan);
             }
             Some((Why::Lost | Why::NoImage, cause)) => start_another(subject, member, &cause, plan),
             Some((why, cause)) => waiting.push((member, why, cause)),
