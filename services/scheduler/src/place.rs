@@ -82,14 +82,7 @@ type Score = (u64, u64, u64, u64);
 /// Places everything that awaits a node, as far as it fits, up to `max` replicas.
 #[must_use]
 pub fn round(state: &State, max: usize, now_ms: u64) -> Round {
-    let mut placing = Placing {
-        state,
-        now_ms,
-        spots: spots(state),
-        placed: BTreeMap::new(),
-        of_workload: BTreeMap::new(),
-        round: Round::default(),
-    };
+    let mut placing = Placing::begin(state, now_ms);
     for group in groups(state, max) {
         placing.place(&group);
     }
@@ -200,6 +193,17 @@ struct Placing<'a> {
 type Order = BinaryHeap<Reverse<(Score, usize)>>;
 
 impl<'a> Placing<'a> {
+    fn begin(state: &'a State, now_ms: u64) -> Self {
+        Self {
+            state,
+            now_ms,
+            spots: spots(state),
+            placed: BTreeMap::new(),
+            of_workload: BTreeMap::new(),
+            round: Round::default(),
+        }
+    }
+
     fn place(&mut self, group: &Group<'a>) {
         let Group { app, workload: name, .. } = *group;
         let Some((_, first)) = group.replicas.first() else { return };

@@ -16,7 +16,7 @@ use cluster::state::{Admission, App, Load, NodeStatus, Phase, Rebalancing, Repli
 use schemas::event::{Move, MovesPlanned};
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
 
-use super::{Crowd, Placing, Round, spots};
+use super::{Crowd, Placing};
 use crate::filter::Wanted;
 
 pub use stays::{Stays, stays};
@@ -80,14 +80,7 @@ type Source<'a> = (&'a ReplicaId, &'a Replica);
 
 impl<'a> Plan<'a> {
     fn new(state: &'a State, of: &'a Rebalancing, now_ms: u64) -> Self {
-        let placing = Placing {
-            state,
-            now_ms,
-            spots: spots(state),
-            placed: BTreeMap::new(),
-            of_workload: BTreeMap::new(),
-            round: Round::default(),
-        };
+        let placing = Placing::begin(state, now_ms);
         let after = placing.spots.iter().map(|spot| spot.load.clone().into_owned()).collect();
         Self { state, of, placing, after, moves: Vec::new() }
     }

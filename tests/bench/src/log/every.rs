@@ -81,6 +81,6 @@ pub(super) fn ask_all(
 fn an_app(url: &str) -> Result<String, Failure> {
     let said = ask(url, &["apps", "-o", "json"])?.said;
     let apps: serde_json::Value = serde_json::from_slice(&said)?;
-    let name = apps["items"][0]["app"].as_str().or(apps["items"][0]["name"].as_str());
+    let name = apps["items"][0]["app"].as_str();
     Ok(name.ok_or_else(|| format!("no app in {apps}"))?.to_owned())
 }
