@@ -16,8 +16,9 @@ use crate::store::{self, FjallStore, Store as _};
 use crate::view;
 use crate::witness::{Heads, Witness};
 
-/// How many entries are stored with one sync.
-const GROUP: usize = 1_000;
+/// How many entries are stored with one sync, and how many bytes of them.
+const GROUP: usize = 4_000;
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
 /// Where a log is until it is whole, in the folder that it is for.
 const MAKING: &str = "making";
@@ -31,6 +32,8 @@ pub(crate) struct Rebuild {
     indexer: Indexer,
     fold: Fold,
     waiting: Vec<Streamed>,
+    /// The bytes of these.
+    bytes: usize,
 }
 
 impl Rebuild {
@@ -54,6 +57,7 @@ impl Rebuild {
             indexer: Indexer::default(),
             fold: Fold::new(),
             waiting: Vec::new(),
+            bytes: 0,
         })
     }
 
@@ -76,8 +80,10 @@ impl Rebuild {
         };
         self.fold.push(&bytes)?;
         let subject = subject::event(&header.tenant, &event.about());
+        self.bytes += bytes.len();
         self.waiting.push(Streamed { sequence: header.position, subject, bytes });
-        if self.waiting.len() >= GROUP { self.store_waiting() } else { Ok(()) }
+        let full = self.waiting.len() >= GROUP || self.bytes >= GROUP_BYTES;
+        if full { self.store_waiting() } else { Ok(()) }
     }
 
     /// The end that the next entry follows, everything stored.
@@ -87,6 +93,7 @@ impl Rebuild {
     }
 
     fn store_waiting(&mut self) -> Result<(), Failure> {
+        self.bytes = 0;
         let mut group = Group::new(&self.store, self.tip, self.indexer.clone());
         for message in std::mem::take(&mut self.waiting) {
             let at = message.sequence;

@@ -399,13 +399,16 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
                 _ => self.recovery_outcome(position, trouble, out)?,
             }
         }
-        if let Some(place) = self.flight.advance() {
+        // What is published again may lie below.
+        if let Some(place) = self.flight.advance()
+            && place.position > self.published.position
+        {
             self.publish_head(place, out);
         }
         match self.phase {
             Phase::Leading { .. } => self.flight.send(out),
             Phase::Draining => self.drained(out),
-            _ => {}
+            _ => self.publishing(out)?,
         }
         Ok(())
     }

@@ -46,6 +46,8 @@ pub struct Facts {
     pub published: Place,
     /// Whether the log's entry at the published head is that one. True when the log ends below it.
     pub published_fits: bool,
+    /// Whether the log has the entry that others say was published, the highest of them.
+    pub known_fits: bool,
     /// The id of the history that the witness saw.
     pub witnessed_genesis: Option<String>,
     /// The highest position at or below the published head and the stream's last at which the log
@@ -116,7 +118,7 @@ pub enum Action {
         /// The last one.
         to: u64,
     },
-    /// Publish stored entries again, byte for byte, one at a time.
+    /// Publish stored entries again, byte for byte.
     Publish {
         /// The first one.
         from: u64,
@@ -125,6 +127,11 @@ pub enum Action {
     Seat {
         /// The sequence of its next message.
         next: u64,
+    },
+    /// Take for published what others say was, and judge again.
+    Believe {
+        /// The last entry of it, which the log has.
+        head: Place,
     },
     /// Move entries that were never published aside.
     SetAside {
@@ -167,6 +174,20 @@ pub enum Waiting {
     /// The stream is not as the log, and there may be one who leads and mends it.
     #[error("for whoever leads to mend the events stream, or to be silent")]
     Leader,
+    /// The stream was emptied behind what this log knows to be published, and nobody leads who knows
+    /// more.
+    #[error(
+        "for an instance that knows what was published up to {last}: the events stream is empty and \
+         goes on there, and this log knows it up to {published} only. If none comes back, delete the \
+         stream {stream} to have it filled from this log",
+        stream = schemas::stream::EVENTS.name
+    )]
+    Emptied {
+        /// The published head.
+        published: Place,
+        /// The stream's last sequence.
+        last: u64,
+    },
     /// It is for this one to go on, and it has no room to.
     #[error("for room on a disk: one that can store nothing takes nothing over")]
     Room,
@@ -349,9 +370,18 @@ fn of_several(facts: &Facts, action: Action) -> Action {
         Action::Refuse(Refusal::BelowWitness { .. }) => {
             Action::Wait(Waiting::Below { log: *log, known: *published })
         }
+        // By what others have seen, this log may know more than by itself.
+        Action::Refuse(Refusal::Emptied { .. })
+            if facts.known_fits && standing.known.position > published.position =>
+        {
+            Action::Believe { head: standing.known }
+        }
         // Whoever leads made it go on there, and its next event says what stands before.
-        Action::Refuse(Refusal::Emptied { .. }) if !standing.leads && !standing.silent => {
-            Action::Wait(Waiting::Leader)
+        Action::Refuse(Refusal::Emptied { published, last }) if !standing.leads => {
+            Action::Wait(match standing.silent {
+                true => Waiting::Emptied { published, last },
+                false => Waiting::Leader,
+            })
         }
         Action::Genesis if !standing.begins => Action::Wait(Waiting::History),
         Action::Genesis | Action::Take | Action::Publish { .. } | Action::Seat { .. }

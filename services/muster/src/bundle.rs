@@ -3,7 +3,6 @@
 //! History is read twice: for what is secret in it, then to write it. What came of it is compared with
 //! what it was made from before anybody gets it.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 use cluster::{FOLD_VERSION, Fold};
@@ -17,13 +16,11 @@ use serde::Serialize;
 use crate::args::{Bundle, Format, Point, When};
 use crate::client::Client;
 use crate::error::{CliError, Code};
+use crate::meter::Meter;
 use crate::{fork, look};
 
 /// The file that says what the bundle is.
 const FILE: &str = "manifest.json";
-
-/// So often progress is told, in events.
-const TOLD: u64 = 100_000;
 
 /// What a bundle is.
 #[derive(Debug, Serialize)]
@@ -118,15 +115,27 @@ async fn survey(
 ) -> Result<(Survey, Fold), CliError> {
     let mut survey = Survey::new(policy.clone());
     let mut fold = Fold::new();
-    let mut progress = Progress::new("read");
-    look::events(client, LogRequest::default(), |text| {
+    let mut meter = Meter::new("read", 0, original.position);
+    let request = LogRequest { to: Some(original.position), ..LogRequest::default() };
+    look::events(client, request, |text| {
         let entry = text.as_bytes();
         survey.read(entry).map_err(newer)?;
-        if fold.cursor().position < original.position {
-            fold.push(entry).map_err(|error| CliError::new(Code::No, error.to_string()))?;
-        }
-        progress.tell();
+        fold.push(entry).map_err(|error| CliError::new(Code::No, error.to_string()))?;
+        meter.at(fold.cursor().position);
         Ok(())
+    })
+    .await?;
+    drop(meter);
+    let mut beyond = LogRequest { from: original.position + 1, ..LogRequest::default() };
+    // A newer event-log may state what this release does not know: then that is met, and told.
+    if client.head().await?.fold_version == FOLD_VERSION {
+        beyond.kinds = survey.kinds().unwrap_or_default();
+    }
+    let (mut meter, mut read) = (Meter::new("read beyond", 0, 0), 0);
+    look::events(client, beyond, |text| {
+        read += 1;
+        meter.at(read);
+        survey.read(text.as_bytes()).map_err(newer)
     })
     .await?;
     if fold.place() != original {
@@ -145,16 +154,17 @@ async fn write(
     into: &Path,
 ) -> Result<Manifest, CliError> {
     let mut copy = fork::begin(into)?;
-    let mut progress = Progress::new("written");
+    let mut meter = Meter::new("written", 0, original.position);
     let request = LogRequest { to: Some(original.position), ..LogRequest::default() };
     look::events(client, request, |text| {
         for entry in redactor.take(text.as_bytes()).map_err(newer)? {
             copy.take(&entry)?;
         }
-        progress.tell();
+        meter.at(copy.place().position);
         Ok(())
     })
     .await?;
+    drop(meter);
     let state = copy.fold().state();
     let (is, was) = [state, known.state()].map(|s| Shape::of(s, policy.app.as_ref())).into();
     let more = match &policy.app {
@@ -211,24 +221,4 @@ fn tell(manifest: &Manifest, into: &Path) {
         redacted.values, redacted.files, redacted.texts, redacted.left_out
     );
     println!("muster dev --fork {into}");
-}
-
-/// Tells on a terminal how far it is.
-struct Progress {
-    what: &'static str,
-    events: u64,
-    terminal: bool,
-}
-
-impl Progress {
-    fn new(what: &'static str) -> Self {
-        Self { what, events: 0, terminal: std::io::stderr().is_terminal() }
-    }
-
-    fn tell(&mut self) {
-        self.events += 1;
-        if self.terminal && self.events.is_multiple_of(TOLD) {
-            eprintln!("{} events {}", self.events, self.what);
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! `muster fork`: a copy of history up to a moment, which `muster dev --fork` opens with simulated nodes.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 use cluster::Fold;
@@ -18,15 +17,13 @@ use crate::args::{Fork, When};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::look;
+use crate::meter::Meter;
 
 /// The file that says what the fork is of.
 const FILE: &str = "fork.json";
 
 /// Where the services' folders are in the fork, as in every cluster of `muster dev`.
 const STATE: &str = "state";
-
-/// So often progress is told, in events.
-const TOLD: u64 = 100_000;
 
 /// What a fork is of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,15 +53,14 @@ pub(crate) async fn fork(client: &Client, args: &Fork) -> Result<(), CliError> {
     let at = client.moment(args.at.unwrap_or(When::Now)).await?.place.position;
     let mut copy = begin(&args.into)?;
     let request = LogRequest { to: Some(at), ..LogRequest::default() };
-    let terminal = std::io::stderr().is_terminal();
+    let mut meter = Meter::new("copied", 0, at);
     look::events(client, request, |text| {
-        let position = copy.place().position;
-        if terminal && position > 0 && position.is_multiple_of(TOLD) {
-            eprintln!("{position} of {at} events");
-        }
-        Ok(copy.take(text.as_bytes())?)
+        copy.take(text.as_bytes())?;
+        meter.at(copy.place().position);
+        Ok(())
     })
     .await?;
+    drop(meter);
     let from = finish(copy, &args.into)?;
     let into = args.into.display();
     println!("a fork of history at r{} is in {into}: muster dev --fork {into}", from.position);

@@ -7,7 +7,9 @@ use schemas::envelope::Envelope;
 use schemas::event::Event;
 use schemas::id::{AppKey, WorkloadName};
 use schemas::place::Place;
-use schemas::read::{LogRequest, NodeView, ReplicaView, StatePage, StateRequest, WorkloadView};
+use schemas::read::{
+    LogPage, LogRequest, NodeView, ReplicaView, StatePage, StateRequest, WorkloadView,
+};
 
 use crate::args::{At, Format, Look, Then};
 use crate::client::Client;
@@ -208,7 +210,7 @@ pub(crate) fn entity(object: &str) -> String {
 }
 
 /// All events of a request in order, page by page, each handed to `each`. Says where the log ended.
-/// A page may be empty and still have a next.
+/// A page may be empty and still have a next. While one is handed out, the next is on its way.
 pub(crate) async fn events(
     client: &Client,
     mut request: LogRequest,
@@ -216,9 +218,21 @@ pub(crate) async fn events(
 ) -> Result<Place, CliError> {
     // The newest come page by page from the end: they are in order once all are there.
     let mut newest = Vec::new();
+    let mut asked = ask(client, request.clone());
     let at = loop {
-        let page = client.log(&request).await?;
+        let page = asked.join_next().await.transpose();
+        let page = page.map_err(|error| CliError::internal(error.to_string()))?;
+        let page = page.ok_or_else(|| CliError::internal("nothing was asked"))??;
         let found = u64::try_from(page.events.len()).unwrap_or(u64::MAX);
+        request.limit = request.limit.map(|limit| limit.saturating_sub(found));
+        match page.next {
+            Some(next) if request.newest => request.to = Some(next),
+            Some(next) => request.from = next,
+            None => {}
+        }
+        if page.next.is_some() {
+            asked = ask(client, request.clone());
+        }
         if request.newest {
             newest.push(page.events);
         } else {
@@ -226,17 +240,23 @@ pub(crate) async fn events(
                 each(event.get())?;
             }
         }
-        request.limit = request.limit.map(|limit| limit.saturating_sub(found));
-        match page.next {
-            Some(next) if request.newest => request.to = Some(next),
-            Some(next) => request.from = next,
-            None => break page.place,
+        if page.next.is_none() {
+            break page.place;
         }
     };
     for event in newest.iter().rev().flatten() {
         each(event.get())?;
     }
     Ok(at)
+}
+
+/// A page that is on its way; nobody wants it any more once this is dropped.
+type Asked = tokio::task::JoinSet<Result<LogPage, CliError>>;
+
+fn ask(client: &Client, request: LogRequest) -> Asked {
+    let (client, mut asked) = (client.clone(), Asked::new());
+    asked.spawn(async move { client.log(&request).await });
+    asked
 }
 
 pub(crate) fn decode(text: &str) -> Result<Envelope, CliError> {

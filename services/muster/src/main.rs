@@ -29,6 +29,7 @@ mod input;
 mod lists;
 mod logs;
 mod look;
+mod meter;
 mod plan;
 mod progress;
 mod rebalance;

@@ -7,6 +7,7 @@ use crate::args::Format;
 use crate::client::Client;
 use crate::error::{CliError, Code};
 use crate::look;
+use crate::meter::Meter;
 
 pub(crate) async fn replay(
     client: &Client,
@@ -21,16 +22,19 @@ pub(crate) async fn replay(
         let text = format!("history has got to r{}, not to r{end}", head.place.position);
         return Err(CliError::new(Code::NotFound, text));
     }
-    let mut fold = Fold::new();
-    look::events(client, LogRequest::default(), |text| {
+    let (mut fold, mut meter) = (Fold::new(), Meter::new("folded", 0, end));
+    let request = LogRequest { to: Some(end), ..LogRequest::default() };
+    look::events(client, request, |text| {
         // What was recorded after the head was asked for is not part of the comparison.
         if fold.cursor().position < end {
             fold.push(text.as_bytes())
                 .map_err(|error| CliError::new(Code::No, error.to_string()))?;
+            meter.at(fold.cursor().position);
         }
         Ok(())
     })
     .await?;
+    drop(meter);
     let took_ms = runtime::clock::mono_ms().saturating_sub(began);
     let hash = fold.state().hash();
     if verify && head.fold_version != cluster::FOLD_VERSION {

@@ -5,9 +5,10 @@
 
 use std::ops::ControlFlow;
 
+use bytes::Bytes;
 use schemas::envelope::Header;
+use schemas::place::Place;
 use schemas::read::{LogPage, LogRequest, PAGE_BYTES_MAX};
-use serde_json::value::RawValue;
 
 use super::{Answered, PAGE_ROOM, current, encode, failed, past, reached};
 use crate::entry;
@@ -17,6 +18,9 @@ use crate::view::View;
 
 /// The type of what stands where the log never wrote: it is in no index.
 const VOIDED: &str = "PositionVoided";
+
+/// Where the events of a page go, as it is encoded without any.
+const LIST: &[u8] = b"\"events\":[]";
 
 /// The most events that are looked at for one page.
 const LOOKED_MAX: usize = 10_000;
@@ -39,7 +43,26 @@ pub(crate) fn log(store: &impl Store, view: &View, request: &LogRequest) -> Answ
     if request.newest {
         events.reverse();
     }
-    encode(&LogPage { place, events, next })
+    page(place, &events, next)
+}
+
+/// A [`LogPage`], with the events as they are: to read them as JSON only to write the same again would
+/// take most of the time of a page.
+fn page(place: Place, events: &[Bytes], next: Option<u64>) -> Answered {
+    let around = encode(&LogPage { place, events: Vec::new(), next })?;
+    let at = around.windows(LIST.len()).position(|found| found == LIST);
+    let at = at.ok_or_else(|| failed("a page without a list"))? + LIST.len() - 1;
+    let len: usize = events.iter().map(|event| event.len() + 1).sum();
+    let mut bytes = Vec::with_capacity(around.len() + len);
+    bytes.extend_from_slice(&around[..at]);
+    for (i, event) in events.iter().enumerate() {
+        if i > 0 {
+            bytes.push(b',');
+        }
+        bytes.extend_from_slice(event);
+    }
+    bytes.extend_from_slice(&around[at..]);
+    Ok(bytes)
 }
 
 /// A page of events that is being filled.
@@ -51,7 +74,7 @@ struct Search<'a> {
     limit: usize,
     looked: usize,
     bytes: usize,
-    events: Vec<Box<RawValue>>,
+    events: Vec<Bytes>,
     next: Option<u64>,
 }
 
@@ -151,11 +174,8 @@ impl<'a> Search<'a> {
         if !wants(self.request, row) {
             return ControlFlow::Continue(());
         }
-        let text = String::from_utf8_lossy(&row.bytes).into_owned();
-        if let Ok(event) = RawValue::from_string(text) {
-            self.bytes += row.bytes.len() + 1;
-            self.events.push(event);
-        }
+        self.bytes += row.bytes.len() + 1;
+        self.events.push(row.bytes.clone());
         ControlFlow::Continue(())
     }
 }

@@ -99,6 +99,11 @@ impl Flight {
         }
     }
 
+    /// Whether nothing waits and nothing is sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.sent.is_empty()
+    }
+
     /// How many outcomes are missing.
     pub(crate) fn outstanding(&self) -> usize {
         self.sent.iter().filter(|sent| sent.state == State::Outstanding).count()

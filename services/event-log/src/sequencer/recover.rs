@@ -2,6 +2,8 @@
 //!
 //! Every step ends in looking again, until the two are equal and nothing is left but to take.
 
+use std::ops::ControlFlow;
+
 use schemas::envelope::{DecodeError, Header};
 use schemas::event::Event;
 use schemas::id::Digest;
@@ -12,9 +14,13 @@ use super::{Bindings, Input, Output, Phase, Seat, Sequencer, Since, Stop, Stream
 use crate::entry::{self, Entry};
 use crate::index;
 use crate::sequencer::admit::Group;
-use crate::sequencer::flight::Message;
+use crate::sequencer::flight::{Flight, Message};
 use crate::start::{Action, Compared, Facts, Refusal, Stream, Waiting, judge};
 use crate::store::{Store, StoreError};
+
+/// How many entries are read from the log at once to be published again, and the most bytes of them.
+const AGAIN: u64 = 4_096;
+const AGAIN_BYTES: usize = 8 * 1024 * 1024;
 
 /// Which step is under way.
 #[derive(Clone, Debug)]
@@ -31,8 +37,9 @@ pub(super) enum Recovery {
     Seeking { facts: Facts, next: u64, to: u64 },
     /// Moving the empty stream to where the log goes on.
     Seating,
-    /// Publishing stored entries again, this one now.
-    Publishing { position: u64 },
+    /// Publishing stored entries again. Those from `next` on are not on their way yet; once one is
+    /// in trouble, no more are sent.
+    Publishing { next: u64, trouble: bool },
 }
 
 /// What became of messages that were to follow from the log.
@@ -89,6 +96,8 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
                 self.inspect(out);
                 Ok(())
             }
+            // Nothing but outcomes is waited for.
+            (Recovery::Publishing { .. }, Input::Failed(_)) => Ok(()),
             (_, Input::Failed(what)) => {
                 out.push(Output::Notice(format!("not ready to take: {what}")));
                 self.attempt(out);
@@ -102,6 +111,9 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         let log = self.tip.place;
         let published = self.published;
         let row = self.store.row(published.position)?;
+        let known = self.presence.known();
+        let known_fits = known.position > 0
+            && self.store.row(known.position)?.is_some_and(|row| row.place == known);
         let mut anchor = published.position.min(stream.last).min(log.position);
         while anchor > 0 && self.is_void(anchor)? {
             anchor -= 1;
@@ -111,6 +123,7 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             genesis: self.store.genesis()?,
             published,
             published_fits: row.is_none_or(|row| row.place == published),
+            known_fits,
             witnessed_genesis: self.setup.witnessed.as_ref().and_then(|w| w.genesis.clone()),
             anchor,
             stream,
@@ -145,6 +158,11 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
             Action::Genesis | Action::Take => return self.take(now_ms, out),
             Action::SetAside { from } => return self.set_aside(from, out),
             Action::Publish { from } => return self.publish_again(from, out),
+            Action::Believe { head } => {
+                self.publish_head(head, out);
+                self.inspect(out);
+                return Ok(());
+            }
             Action::Follow => {
                 self.follow(out);
                 return Ok(());
@@ -375,15 +393,55 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         Ok(())
     }
 
-    /// One at a time, under the expected last sequence alone: with nothing behind it in the
-    /// connection, that is a fence.
-    fn publish_again(&mut self, position: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
-        let Some(row) = self.store.row(position)? else {
-            let what = "it is below the stored head and not there".to_owned();
-            return Err(StoreError::Damaged { position, what }.into());
+    /// Each under the expected last sequence alone, so none is doubled and none leaves its place.
+    ///
+    /// That alone is no fence: what was pipelined behind a message that somebody else's came before
+    /// is taken behind that. So several are on their way only where whoever sends them sends the
+    /// same: what was published is the same in every log, and the only instance has nobody beside
+    /// it. The rest goes one at a time, with nothing behind it in the connection.
+    fn publish_again(&mut self, from: u64, out: &mut Vec<Output>) -> Result<(), Stop> {
+        let same = match self.setup.seat {
+            Seat::Only => self.tip.place.position,
+            Seat::OneOf { .. } => self.published.position,
         };
-        out.push(Output::Publish(Message::of(row, None)));
-        self.phase = Phase::Recovering(Recovery::Publishing { position });
+        self.flight = Flight::default();
+        let (mut next, mut bytes) = (from, 0);
+        self.store.scan(from, same.max(from), &mut |row| {
+            if row.position() != next || next - from >= AGAIN || bytes > AGAIN_BYTES {
+                return ControlFlow::Break(());
+            }
+            next += 1;
+            bytes += row.bytes.len();
+            self.flight.push(Message::of(row, None));
+            ControlFlow::Continue(())
+        })?;
+        if next == from {
+            let what = "it is below the stored head and not there".to_owned();
+            return Err(StoreError::Damaged { position: from, what }.into());
+        }
+        self.flight.send(out);
+        self.phase = Phase::Recovering(Recovery::Publishing { next, trouble: false });
+        Ok(())
+    }
+
+    /// Some of what is published again is acknowledged, or in trouble: then it is looked at what the
+    /// stream holds, once it is known of all that was sent.
+    pub(super) fn publishing(&mut self, out: &mut Vec<Output>) -> Result<(), Stop> {
+        let Phase::Recovering(Recovery::Publishing { next, trouble }) = self.phase else {
+            return Ok(());
+        };
+        if trouble {
+            if self.flight.outstanding() == 0 {
+                self.flight = Flight::default();
+                self.attempt(out);
+            }
+        } else if !self.flight.is_empty() {
+            self.flight.send(out);
+        } else if next <= self.tip.place.position {
+            self.publish_again(next, out)?;
+        } else {
+            self.inspect(out);
+        }
         Ok(())
     }
 
@@ -415,30 +473,27 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
         trouble: Option<String>,
         out: &mut Vec<Output>,
     ) -> Result<(), Stop> {
-        let awaited = match self.phase {
-            Phase::Taking { position } => position,
-            Phase::Recovering(Recovery::Publishing { position }) => position,
-            _ => return Ok(()),
-        };
-        if position != awaited {
-            return Ok(());
-        }
-        if let Some(what) = trouble {
-            self.counts.disturbed += 1;
-            out.push(Output::Notice(format!("publishing position {position}: {what}")));
-            self.attempt(out);
-            return Ok(());
-        }
-        let place = self.place_at(position)?;
-        if place.position > self.published.position {
-            self.publish_head(place, out);
-        }
-        if matches!(self.phase, Phase::Taking { .. }) {
-            self.lead(place, out);
-        } else if position < self.tip.place.position {
-            return self.publish_again(position + 1, out);
-        } else {
-            self.inspect(out);
+        match (&mut self.phase, trouble) {
+            (Phase::Recovering(Recovery::Publishing { trouble: already, .. }), trouble) => {
+                self.flight.outcome(position, trouble.is_none());
+                if let (false, Some(what)) = (*already, trouble) {
+                    *already = true;
+                    self.flight.stop();
+                    self.counts.disturbed += 1;
+                    out.push(Output::Notice(format!("publishing position {position}: {what}")));
+                }
+            }
+            (Phase::Taking { position: awaited }, Some(what)) if *awaited == position => {
+                self.counts.disturbed += 1;
+                out.push(Output::Notice(format!("publishing position {position}: {what}")));
+                self.attempt(out);
+            }
+            (Phase::Taking { position: awaited }, None) if *awaited == position => {
+                let place = self.place_at(position)?;
+                self.publish_head(place, out);
+                self.lead(place, out);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -472,18 +527,21 @@ impl<S: Store, B: Bindings> Sequencer<S, B> {
 /// What a message of the stream is to the log.
 pub(crate) fn meet<S: Store>(group: &Group<'_, S>, message: Streamed) -> Result<Met, Refusal> {
     let Streamed { sequence: at, subject, bytes } = message;
-    let Ok((header, _)) = Header::decode(&bytes) else { return Ok(Met::Junk) };
     let tip = group.tip().place;
-    if header.position != at || header.prev_hash != tip.hash {
-        return Ok(Met::Event);
-    }
-    // It follows from this very history, so event-log wrote it, perhaps of a newer release.
+    let follows = |header: &Header| header.position == at && header.prev_hash == tip.hash;
     let (header, event) = match entry::decode(&bytes) {
+        Ok((header, _)) if !follows(&header) => return Ok(Met::Event),
         Ok(decoded) => decoded,
-        Err(error @ (DecodeError::UnknownType { .. } | DecodeError::Schema { .. })) => {
-            return Err(Refusal::Newer { at, what: error.to_string() });
+        Err(error) => {
+            let Ok((header, _)) = Header::decode(&bytes) else { return Ok(Met::Junk) };
+            let newer =
+                matches!(error, DecodeError::UnknownType { .. } | DecodeError::Schema { .. });
+            // It follows from this very history, so event-log wrote it, of a newer release.
+            if newer && follows(&header) {
+                return Err(Refusal::Newer { at, what: error.to_string() });
+            }
+            return Ok(Met::Event);
         }
-        Err(_) => return Ok(Met::Event),
     };
     let takes = matches!(event, Some(Event::SequencerTaken(_)));
     let epoch_fits = if takes { header.epoch > tip.epoch } else { header.epoch == tip.epoch };

@@ -17,6 +17,7 @@ fn facts(log: u64, published: u64, first: u64, last: u64) -> Facts {
         genesis: (log > 0).then(|| "g".to_owned()),
         published: place(published),
         published_fits: true,
+        known_fits: false,
         witnessed_genesis: (published > 0).then(|| "g".to_owned()),
         anchor: published.min(log).min(last),
         stream: Stream { first, last, messages: (last + 1).saturating_sub(first) },
@@ -150,7 +151,20 @@ fn emptied_by_hand_above_the_published_head_refuses() {
 fn one_of_several_waits_for_what_follows_in_a_stream_that_the_leader_made_go_on() {
     let emptied = one_of_several(facts(45, 42, 46, 45));
     check(&emptied, &Action::Wait(Waiting::Leader));
-    check_refuses(&silent(emptied), "cannot be compared");
+    // Nobody leads any more: it goes on waiting, and says for whom.
+    let waits = Waiting::Emptied { published: at(42), last: 45 };
+    assert!(waits.to_string().contains("delete the stream"), "{waits}");
+    check(&silent(emptied.clone()), &Action::Wait(waits.clone()));
+    // One that led has lost what it was about: it ends, and others need not wait for it.
+    check_refuses(&leading(emptied.clone()), "cannot be compared");
+    // What others have seen is in its log, or not.
+    let seen = |position, known_fits| Facts { known_fits, ..known(emptied.clone(), 1, position) };
+    check(&seen(45, true), &Action::Believe { head: at(45) });
+    check(&seen(44, true), &Action::Believe { head: at(44) });
+    check(&seen(45, false), &Action::Wait(waits.clone()));
+    check(&seen(42, true), &Action::Wait(waits));
+    check(&silent(facts(45, 45, 46, 45)), &Action::Take);
+    check(&silent(facts(46, 45, 46, 45)), &Action::Publish { from: 46 });
     // Its next event is there.
     let went_on = one_of_several(facts(45, 42, 46, 46));
     check(&went_on, &Action::SetAside { from: 43 });

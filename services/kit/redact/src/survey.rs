@@ -12,7 +12,28 @@ use crate::redactor::Redactor;
 use crate::scope::Scope;
 use crate::values::Values;
 use crate::words::words;
-use crate::{Policy, RedactError};
+use crate::{Extent, Policy, RedactError};
+
+/// The types of events with values or names in them.
+const VALUES: [&str; 6] = [
+    "AppDeployed",
+    "CommandRejected",
+    "ConfigStored",
+    "GatewayDiverged",
+    "NodeDescribed",
+    "StateDiverged",
+];
+
+/// The types with something in them that people or their programs wrote.
+const WRITTEN: [&str; 7] = [
+    "CommandAccepted",
+    "ExecStarted",
+    "NoteAdded",
+    "ReplicaUnready",
+    "RolloutFailed",
+    "RunEnded",
+    "WorkloadScaled",
+];
 
 /// What a history was found to hold. It may be read beyond what is to be written: what is a secret
 /// later on is one before.
@@ -84,6 +105,18 @@ impl Survey {
             }
         });
         Ok(())
+    }
+
+    /// The types of events that are to be read beyond what is to be written: in no other is anything
+    /// that would be noted. None: every type, for what is said of one app may be said in any.
+    #[must_use]
+    pub fn kinds(&self) -> Option<Vec<String>> {
+        let all = match self.policy.extent {
+            Extent::Values => &[][..],
+            Extent::All => &WRITTEN[..],
+        };
+        let kinds = || VALUES.iter().chain(all).map(|kind| (*kind).to_owned()).collect();
+        self.policy.app.is_none().then(kinds)
     }
 
     /// Whether the app that is asked for was ever told of.

@@ -453,3 +453,30 @@ fn the_logs_of_all_releases_fold_alike_without_their_secrets() {
     }
     assert!(read > 40, "{read} entries");
 }
+
+#[test]
+fn beyond_the_end_only_types_are_skipped_in_which_nothing_is_noted() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../schemas/golden/v1/event");
+    for extent in [Extent::Values, Extent::All] {
+        let policy = Policy { extent, ..Policy::default() };
+        let kinds = Survey::new(policy.clone()).kinds().expect("it is of no app");
+        let mut noted = 0;
+        for sample in fs::read_dir(&samples).expect("they are there") {
+            let sample = sample.expect("it is readable").path();
+            let text = fs::read_to_string(&sample).expect("it is text");
+            let mut survey = Survey::new(policy.clone());
+            let noting = |survey: &Survey| format!("{:?} {:?}", survey.values, survey.names);
+            let before = noting(&survey);
+            survey.read(text.trim().as_bytes()).expect("it is an event");
+            if noting(&survey) != before {
+                noted += 1;
+                let name = sample.file_name().and_then(|name| name.to_str()).expect("a name");
+                let kind = name.split('.').next().expect("a name");
+                assert!(kinds.iter().any(|known| known == kind), "{name} notes something");
+            }
+        }
+        assert!(noted >= 6, "{noted} samples have something to note");
+    }
+    let of_one = Policy { app: Some(app("shop")), ..Policy::default() };
+    assert_eq!(Survey::new(of_one).kinds(), None, "any event may say what concerns it");
+}

@@ -3,8 +3,6 @@
 mod chain;
 mod proof;
 
-use std::io::IsTerminal as _;
-
 use schemas::read::LogRequest;
 
 use self::chain::Chain;
@@ -13,9 +11,7 @@ use crate::args::{Audit, Export, Filter, Format};
 use crate::client::Client;
 use crate::error::{CliError, Code};
 use crate::look;
-
-/// How often progress is told, in ms.
-const EVERY_MS: u64 = 250;
+use crate::meter::Meter;
 
 /// How much is written at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -35,17 +31,17 @@ pub(crate) async fn audit(client: &Client, audit: &Audit) -> Result<(), CliError
 /// Hashes every event up to the head that was there at the beginning.
 async fn verify(client: &Client, output: Format) -> Result<(), CliError> {
     let head = client.head().await?;
-    let (mut chain, mut progress) = (Chain::default(), Progress::new("verified"));
+    let (mut chain, mut meter) = (Chain::default(), Meter::new("verified", 0, head.place.position));
     let request = LogRequest { to: Some(head.place.position), ..LogRequest::default() };
     look::events(client, request, |text| {
         if chain.place().position < head.place.position {
             chain.push(text.as_bytes()).map_err(|what| CliError::new(Code::No, what))?;
-            progress.step(chain.place().position, head.place.position);
+            meter.at(chain.place().position);
         }
         Ok(())
     })
     .await?;
-    progress.end();
+    drop(meter);
     let place = chain.place();
     if place != head.place {
         let text = format!(
@@ -76,7 +72,7 @@ async fn export(client: &Client, wanted: &Filter, format: Export) -> Result<(), 
     // What comes while this writes is not part of it, so that it ends.
     request.to = Some(request.to.map_or(head.place.position, |to| to.min(head.place.position)));
     let (mut text, mut count) = (String::new(), 0_u64);
-    let mut progress = Progress::new("exported");
+    let mut meter = Meter::new("exported", 0, 0);
     if format == Export::Csv {
         text.push_str(cloud_event::COLUMNS);
         text.push('\n');
@@ -96,46 +92,12 @@ async fn export(client: &Client, wanted: &Filter, format: Export) -> Result<(), 
             text.clear();
         }
         count += 1;
-        progress.step(count, 0);
+        meter.at(count);
         Ok(())
     })
     .await?;
     print!("{text}");
-    progress.end();
+    drop(meter);
     eprintln!("exported {count} events, as of r{}", head.place.position);
     Ok(())
-}
-
-/// A line on standard error that is written over, where that is a terminal.
-struct Progress {
-    what: &'static str,
-    shown: bool,
-    next_ms: u64,
-}
-
-impl Progress {
-    fn new(what: &'static str) -> Self {
-        Self { what, shown: false, next_ms: runtime::clock::mono_ms() + EVERY_MS }
-    }
-
-    /// So many of so many; 0: nobody knows of how many.
-    fn step(&mut self, count: u64, of: u64) {
-        // A look at the clock an event is dear.
-        if !count.is_multiple_of(512) || runtime::clock::mono_ms() < self.next_ms {
-            return;
-        }
-        self.next_ms = runtime::clock::mono_ms() + EVERY_MS;
-        if std::io::stderr().is_terminal() {
-            let part = (count * 100).checked_div(of);
-            let of = part.map_or_else(String::new, |part| format!(" of {of} ({part} %)"));
-            eprint!("\r\u{1b}[K{} {count}{of}", self.what);
-            self.shown = true;
-        }
-    }
-
-    fn end(&self) {
-        if self.shown {
-            eprint!("\r\u{1b}[K");
-        }
-    }
 }

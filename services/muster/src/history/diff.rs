@@ -4,6 +4,7 @@ mod changes;
 mod tally;
 
 use cluster::Fold;
+use schemas::envelope::Header;
 use schemas::event::app_entity;
 use schemas::place::Place;
 use schemas::read::{LogRequest, Moment};
@@ -13,6 +14,7 @@ use self::tally::Tally;
 use crate::args::{Diff, Format, When};
 use crate::client::Client;
 use crate::error::{CliError, Code};
+use crate::meter::Meter;
 use crate::{look, tell};
 
 pub(crate) async fn diff(client: &Client, diff: &Diff) -> Result<(), CliError> {
@@ -34,9 +36,11 @@ pub(crate) async fn diff(client: &Client, diff: &Diff) -> Result<(), CliError> {
         ..LogRequest::default()
     };
     if from.place.position < to.place.position {
+        let mut meter = Meter::new("compared", from.place.position, to.place.position);
         look::events(client, request, |text| {
-            if let Ok(event) = look::decode(text) {
-                tally.add(&event);
+            if let Ok((header, kind)) = Header::decode(text.as_bytes()) {
+                meter.at(header.position);
+                tally.add(&header, &kind, text);
             }
             Ok(())
         })

@@ -275,7 +275,7 @@ fn several_instances_keep_one_history_in_any_weather() {
 #[track_caller]
 fn is_noticed(protections: Protections, says: &str) {
     let failed =
-        (0..20).find_map(|seed| std::panic::catch_unwind(|| storm(seed, protections)).err());
+        (0..60).find_map(|seed| std::panic::catch_unwind(|| storm(seed, protections)).err());
     let failed = failed.expect("one of these must fail");
     let text = failed.downcast_ref::<String>().map_or("", String::as_str);
     assert!(text.contains(says), "{text}");
@@ -402,4 +402,56 @@ fn what_an_operator_gave_up_goes_from_the_log_that_had_it() {
     storm.start(0);
     storm.calm();
     assert!(storm.orphans >= lost.position - end.position, "{} orphans", storm.orphans);
+}
+
+/// Stored by one that led and knows not that it was published, where the stream goes on, empty, behind
+/// it. The last position of it.
+fn emptied(storm: &mut Storm) -> Place {
+    storm.crash(1);
+    storm.alone(0, 60);
+    let from = storm.instances[0].published() + 1;
+    let head = |storm: &Storm| storm.instances[0].store.head().expect("readable");
+    while head(storm).position < from + 2 {
+        storm.offer();
+        storm.listen(0);
+        storm.step(0);
+    }
+    storm.crash(0);
+    storm.late.clear();
+    let head = head(storm);
+    storm.stream.messages.clear();
+    storm.stream.last = head.position;
+    storm.start(0);
+    storm.alone(0, 200);
+    head
+}
+
+#[test]
+fn one_that_waits_at_an_emptied_stream_waits_on_when_nobody_leads() {
+    let mut storm = Storm::new(3, 2, ALL);
+    let head = emptied(&mut storm);
+    let process = storm.instances[0].process.as_ref().expect("it has not ended");
+    let known = process.published();
+    assert!(known.position < head.position);
+    let waits = Waiting::Emptied { published: known, last: head.position };
+    assert_eq!(process.waits_for(), Some(&waits), "{}", process.doing());
+    // An operator does what it says.
+    storm.stream.last = 0;
+    storm.alone(0, 60);
+    assert!(storm.instances[0].leads());
+    storm.start(1);
+    storm.calm();
+}
+
+#[test]
+fn one_that_hears_that_what_it_has_was_published_goes_on_at_an_emptied_stream() {
+    let mut storm = Storm::new(3, 2, ALL);
+    let head = emptied(&mut storm);
+    storm.instances[0].arrived.push_back(Input::Known(head));
+    storm.alone(0, 60);
+    let process = storm.instances[0].process.as_ref().expect("it runs");
+    assert!(process.leads(), "{}", process.doing());
+    assert!(storm.stream.messages.front().is_some_and(|first| first.sequence == head.position + 1));
+    storm.start(1);
+    storm.calm();
 }

@@ -8,7 +8,7 @@ use schemas::subject::SEQUENCER_TAKEN;
 
 use super::world::{WINDOW, World, note, published};
 use crate::entry;
-use crate::sequencer::{Input, Outcome, Window};
+use crate::sequencer::{Input, Outcome, Output, Window};
 use crate::start::Refusal;
 use crate::store::fake::FakeStore;
 use crate::store::{Store, rows};
@@ -119,6 +119,86 @@ fn what_the_server_lost_is_published_again_byte_for_byte() {
     let after = world.stream.borrow().messages.clone();
     assert!(before.iter().zip(&after).all(|(before, after)| before == after));
     world.check();
+}
+
+/// Lets it look at the stream until it publishes again.
+fn refilling(world: &mut World) {
+    world.input(Input::Connected);
+    while world.network.is_empty() {
+        assert!(world.step() || world.rest(), "{:?}", world.stopped);
+    }
+    while world.step() {}
+}
+
+#[test]
+fn what_the_server_lost_is_on_its_way_many_at_a_time_and_in_order() {
+    let mut world = World::on(FakeStore::new(), Window { messages: 4_000, ..WINDOW });
+    world.input(Input::Connected);
+    world.settle();
+    published(world.claim(&CONTROLLER, "c1", 1));
+    (1..=700).for_each(|n| {
+        published(append(&mut world, n));
+    });
+    let before = world.stream.borrow().messages.clone();
+    let end = world.stream.borrow().last;
+    world.stream.borrow_mut().lose_after(6);
+    refilling(&mut world);
+    let sent: Vec<u64> = world.network.iter().map(|message| message.place.position).collect();
+    assert_eq!(sent, (7..7 + 512).collect::<Vec<_>>());
+    assert!(world.network.iter().all(|m| m.expected_last + 1 == m.place.position));
+    // Acknowledged out of order, in whatever bursts: more goes out as what was sent comes back.
+    let served: Vec<_> = std::mem::take(&mut world.network)
+        .into_iter()
+        .map(|message| (message.place.position, world.serve(&message)))
+        .collect();
+    for outcomes in served.chunks(100) {
+        let outcomes = outcomes.iter().rev().cloned().collect();
+        world.input(Input::Outcomes(outcomes));
+        while world.step() {}
+    }
+    assert_eq!(world.network.front().map(|message| message.place.position), Some(7 + 512));
+    assert_eq!(world.sequencer.published().position, end, "what is known to be published stays so");
+    world.settle();
+    assert!(world.sequencer.leads());
+    let after = world.stream.borrow().messages.clone();
+    assert!(before.iter().zip(&after).all(|(before, after)| before == after));
+    assert_eq!(world.sequencer.counts().disturbed, 1, "it looked at the stream once");
+    published(append(&mut world, 701));
+    world.check();
+}
+
+#[test]
+fn trouble_in_the_midst_of_what_is_published_again_is_looked_at_when_all_is_known() {
+    for arrives in [true, false] {
+        let mut world = filled(20);
+        let before = world.stream.borrow().messages.clone();
+        world.stream.borrow_mut().lose_after(6);
+        refilling(&mut world);
+        let sent: Vec<_> = std::mem::take(&mut world.network).into();
+        let mut outcomes = Vec::new();
+        for (i, message) in sent.iter().enumerate() {
+            let outcome = match i {
+                10 => Outcome::Unknown("no answer in time".to_owned()),
+                _ => world.serve(message),
+            };
+            if i == 10 && arrives {
+                world.serve(message);
+            }
+            outcomes.push((message.place.position, outcome));
+        }
+        let refused = outcomes.iter().filter(|(_, of)| matches!(of, Outcome::Refused(_))).count();
+        assert_eq!(refused, if arrives { 0 } else { sent.len() - 11 }, "none leaves its place");
+        let rest = outcomes.split_off(11);
+        world.input(Input::Outcomes(outcomes));
+        assert!(world.todo.iter().all(|to_do| matches!(to_do, Output::Notice(_))), "it waits");
+        world.input(Input::Outcomes(rest));
+        world.settle();
+        assert!(world.sequencer.leads());
+        let after = world.stream.borrow().messages.clone();
+        assert!(before.iter().zip(&after).all(|(before, after)| before == after));
+        published(append(&mut world, 21));
+        world.check();
+    }
 }
 
 #[test]

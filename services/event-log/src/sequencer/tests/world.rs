@@ -245,7 +245,7 @@ impl World {
     }
 
     /// Lets time pass when that is what the sequencer waits for.
-    fn rest(&mut self) -> bool {
+    pub(super) fn rest(&mut self) -> bool {
         if self.sequencer.leads() || self.stopped.is_some() {
             return false;
         }

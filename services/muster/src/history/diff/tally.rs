@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use schemas::envelope::Envelope;
-use schemas::event::Event;
+use schemas::envelope::{Envelope, Header};
 use serde::Serialize;
 
 use crate::lists::moment;
@@ -23,7 +22,7 @@ struct Deeds {
     /// Commands it sent, in order.
     commands: Vec<Sent>,
     /// Events that it is behind without a command of its own, by type.
-    events: BTreeMap<&'static str, u64>,
+    events: BTreeMap<String, u64>,
 }
 
 /// A command that was sent.
@@ -35,21 +34,30 @@ struct Sent {
 }
 
 impl Tally {
-    /// Takes one event into account.
-    pub(crate) fn add(&mut self, event: &Envelope) {
-        let header = &event.header;
-        let by_itself = header.actor == header.writer.to_string();
-        if let Event::CommandAccepted(_) | Event::CommandRejected(_) = &event.event {
+    /// Takes one event into account, by its frame: only of commands it is read what they say.
+    pub(crate) fn add(&mut self, header: &Header, kind: &str, text: &str) {
+        let command = matches!(kind, "CommandAccepted" | "CommandRejected");
+        if command && let Ok(event) = Envelope::decode(text.as_bytes()) {
             let sent = Sent {
                 position: header.position,
                 recorded: moment(header.recorded_ms),
                 text: tell::words(&event.event),
             };
-            self.0.entry(header.actor.clone()).or_default().commands.push(sent);
-        } else if by_itself {
-            let deeds = self.0.entry(header.actor.clone()).or_default();
-            *deeds.events.entry(event.event.kind()).or_default() += 1;
+            self.deeds(&header.actor).commands.push(sent);
+        } else if !command && header.writer.to_string() == header.actor {
+            let events = &mut self.deeds(&header.actor).events;
+            match events.get_mut(kind) {
+                Some(count) => *count += 1,
+                None => _ = events.insert(kind.to_owned(), 1),
+            }
         }
+    }
+
+    fn deeds(&mut self, actor: &str) -> &mut Deeds {
+        if !self.0.contains_key(actor) {
+            self.0.insert(actor.to_owned(), Deeds::default());
+        }
+        self.0.get_mut(actor).expect("it is there now")
     }
 
     /// For people.
