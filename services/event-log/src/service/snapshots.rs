@@ -8,7 +8,7 @@ use crate::view::{self, View};
 pub(super) struct Snapshots {
     packed: Packed,
     due: Due,
-    writing: Option<std::thread::JoinHandle<()>>,
+    writing: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// So many entries behind the newest one, the next is due.
@@ -49,18 +49,14 @@ impl Snapshots {
         }
         self.due.newest = position;
         let (store, packed, fold) = (store.clone(), self.packed.clone(), fold.clone());
-        let write = move || {
+        self.writing = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = view::write_snapshot(&store, &fold) {
                 tracing::error!(error = runtime::process::chain(&error), "no snapshot was written");
             }
             if let Err(error) = packed.catch_up(&store, fold.place().position) {
                 tracing::error!(error = runtime::process::chain(&error), "the log was not packed");
             }
-        };
-        match runtime::background::start("snapshots", write) {
-            Ok(writing) => self.writing = Some(writing),
-            Err(error) => tracing::error!(%error, "no snapshot was written"),
-        }
+        }));
     }
 }
 

@@ -118,9 +118,7 @@ impl FjallStore {
         if !path.exists() {
             make(folder).map_err(failed)?;
         }
-        // What it moves into tables, and tables into tables, is not to take time from what is appended.
-        let open = || Database::builder(&path).cache_size(CACHE_BYTES).open();
-        let database = runtime::background::behind(open).map_err(failed)?;
+        let database = Database::builder(&path).cache_size(CACHE_BYTES).open().map_err(failed)?;
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
         let store = Self {
             log: keyspace("log").map_err(failed)?,

@@ -6,7 +6,6 @@
 //! Not here: any rule, and anything that only one service needs.
 
 pub mod admin;
-pub mod background;
 pub mod clock;
 pub mod entropy;
 pub mod files;
