@@ -41,6 +41,8 @@ pub(crate) struct Model {
     pub(crate) ran: BTreeMap<ReplicaId, Ran>,
     /// What the images of a spec were stated to be.
     pub(crate) images: BTreeMap<(AppKey, Digest), BTreeSet<String>>,
+    /// The nodes that a run said lack the image of a spec, and where one began there all the same.
+    lacking: BTreeMap<(Digest, NodeName), Option<u64>>,
     /// The positions of everything that something may follow from.
     known: BTreeSet<u64>,
     /// The last event that was a decision, or more than another failure of what is hopeless.
@@ -198,8 +200,9 @@ impl Model {
             Event::ReplicasReleased(e) => return self.released(at, &e.replicas),
             Event::ReplicasPlaced(e) => return self.placed(&e.node, &e.replicas),
             Event::RunFailed(e) => {
-                if let Some(replica) = self.told(at, &e.replica)? {
-                    replica.imageless |= e.lacks_image();
+                self.told(at, &e.replica)?;
+                if e.lacks_image() {
+                    self.note_image(&e.replica, None);
                 }
             }
             Event::RunStarted(e) => return self.started(at, &e.replica, e.run),

@@ -22,8 +22,6 @@ pub(crate) struct Replica {
     /// Whether it takes the place of one on a lost node, or of one whose image is not to be had there:
     /// such are replaced without waiting for each other.
     pub(crate) at_once: bool,
-    /// Whether its node could not get its image.
-    pub(super) imageless: bool,
     pub(crate) retired: bool,
     /// Where and when it was retired, while it finishes what is under way.
     pub(crate) left: Option<(u64, u64)>,
@@ -61,8 +59,7 @@ impl Model {
                 replaces: one.replaces.clone(),
                 // The node may have come back since the controller looked.
                 at_once: node.is_some_and(|node| node.lost || node.since > basis)
-                    || old.is_some_and(|old| old.imageless),
-                imageless: false,
+                    || old.is_some_and(|old| self.lacked_image(old, basis)),
                 retired: false,
                 left: None,
                 heard_at: 0,
@@ -164,6 +161,7 @@ impl Model {
             return wrong("run-order", format!("{id} began run {run} after {}", replica.run));
         }
         (replica.run, replica.running, replica.ready) = (run, true, false);
+        self.note_image(id, Some(at.position));
         Ok(())
     }
 
@@ -199,5 +197,28 @@ impl Model {
         self.ended_at.insert(of, at.position);
         self.forget(id);
         Ok(())
+    }
+
+    /// The node of a replica lacks its image, or a run began there.
+    pub(super) fn note_image(&mut self, id: &ReplicaId, began: Option<u64>) {
+        let Some(replica) = self.replicas.get(id) else { return };
+        let Some(node) = &replica.node else { return };
+        let key = (replica.digest.clone(), node.clone());
+        match began {
+            None => drop(self.lacking.insert(key, None)),
+            Some(at) => {
+                self.lacking.entry(key).and_modify(|began| {
+                    began.get_or_insert(at);
+                });
+            }
+        }
+    }
+
+    /// Whether its node lacked its image, as far as was seen at a position: then it is that of every
+    /// replica there that does not run.
+    fn lacked_image(&self, replica: &Replica, seen: u64) -> bool {
+        let key = replica.node.clone().map(|node| (replica.digest.clone(), node));
+        let lacking = key.and_then(|key| self.lacking.get(&key));
+        lacking.is_some_and(|began| began.is_none_or(|at| at > seen))
     }
 }
