@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use schemas::event::NodeDescription;
-use schemas::id::NodeName;
+use schemas::event::{Event, NodeDescription};
+use schemas::id::{NodeName, ReplicaId};
 use schemas::spec::{Constraint, Mode};
+
+use super::Model;
 
 /// A node.
 #[derive(Debug)]
@@ -15,8 +17,8 @@ pub(crate) struct Node {
     pub(crate) lost: bool,
     /// Where it was last lost or found.
     pub(crate) since: u64,
-    pub(super) open: bool,
-    pub(super) drains: bool,
+    open: bool,
+    drains: bool,
 }
 
 impl Node {
@@ -42,7 +44,55 @@ impl Node {
     }
 
     /// It is found, or lost.
-    pub(super) fn turn(&mut self, found: bool, at: u64) {
+    fn turn(&mut self, found: bool, at: u64) {
         (self.heard, self.lost, self.since) = (found, !found, at);
+    }
+}
+
+impl Model {
+    pub(super) fn of_nodes(&mut self, event: &Event, at: u64) {
+        match event {
+            Event::NodeDescribed(e) => {
+                let node = self.nodes.entry(e.node.clone()).or_insert_with(|| Node {
+                    has: e.description.clone(),
+                    given: BTreeMap::new(),
+                    heard: true,
+                    lost: false,
+                    since: 0,
+                    open: true,
+                    drains: false,
+                });
+                node.has.clone_from(&e.description);
+            }
+            Event::NodeCordoned(e) => {
+                self.node(&e.node, |node| (node.open, node.drains) = (false, e.drain));
+            }
+            Event::NodeUncordoned(e) => {
+                self.node(&e.node, |node| (node.open, node.drains) = (true, false));
+            }
+            Event::NodeLabelled(e) => self.node(&e.node, |node| node.given.clone_from(&e.labels)),
+            Event::NodeSuspected(e) => {
+                self.node(&e.node, |node| (node.heard, node.since) = (false, at));
+            }
+            Event::NodeLost(e) => self.node(&e.node, |node| node.turn(false, at)),
+            Event::NodeDeclaredLost(e) => self.node(&e.node, |node| node.turn(false, at)),
+            Event::NodeReturned(e) => self.node(&e.node, |node| node.turn(true, at)),
+            Event::NodeRemoved(e) => {
+                self.nodes.remove(&e.node);
+                let on = self.replicas.iter().filter(|(_, r)| r.node.as_ref() == Some(&e.node));
+                let ids: Vec<ReplicaId> = on.map(|(id, _)| id.clone()).collect();
+                ids.iter().for_each(|id| self.forget(id));
+                for app in self.apps.values_mut() {
+                    app.volumes.retain(|_, home| *home != e.node);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn node(&mut self, name: &NodeName, change: impl FnOnce(&mut Node)) {
+        if let Some(node) = self.nodes.get_mut(name) {
+            change(node);
+        }
     }
 }

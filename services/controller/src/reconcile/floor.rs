@@ -43,9 +43,12 @@ impl Floor {
 
     /// Takes a member out, and what is to take its place.
     pub(super) fn may_end_all(&mut self, subject: &Subject<'_>, member: &Member<'_>) -> bool {
-        let beside = member.replacement.is_some_and(|(_, replica)| counts(subject, replica));
-        let serve = u64::from(counts(subject, member.replica)) + u64::from(beside);
-        self.may_leave(serve, self.least)
+        self.may_leave(serve(subject, member), self.least)
+    }
+
+    /// A member ends, and what is to take its place, whatever is left.
+    pub(super) fn ends(&mut self, subject: &Subject<'_>, member: &Member<'_>) {
+        self.ready = self.ready.saturating_sub(serve(subject, member));
     }
 
     /// Takes a replica out that nothing has taken the place of yet, unless too few would be left or
@@ -65,6 +68,12 @@ impl Floor {
         }
         may
     }
+}
+
+/// How many of a member and what is to take its place serve.
+fn serve(subject: &Subject<'_>, member: &Member<'_>) -> u64 {
+    let beside = member.replacement.is_some_and(|(_, replica)| counts(subject, replica));
+    u64::from(counts(subject, member.replica)) + u64::from(beside)
 }
 
 /// Whether it serves, as far as anybody knows.

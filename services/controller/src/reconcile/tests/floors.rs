@@ -1,7 +1,7 @@
 //! Whatever comes together, no decision leaves fewer ready replicas than `min_ready`.
 
 use schemas::event::{NodeSuspected, NodeUncordoned, RebalanceStarted, ReplicaUnready};
-use schemas::spec::{Step, Update, UpdateStrategy};
+use schemas::spec::{Constraint, Step, Update, UpdateStrategy};
 
 use super::*;
 
@@ -215,8 +215,7 @@ fn a_global_one_on_no_more_nodes_than_its_floor_is_replaced_all_the_same() {
     ];
     for (way, least) in ways.iter().flat_map(|way| [(way, 2), (way, 5)]) {
         let declared = |image: &str| {
-            let (name, spec) = web(image, 1);
-            let mut spec = WorkloadSpec { mode: Mode::Global, min_ready: Some(least), ..spec };
+            let (name, mut spec) = global(image, least);
             way(&mut spec);
             (name, spec)
         };
@@ -228,4 +227,56 @@ fn a_global_one_on_no_more_nodes_than_its_floor_is_replaced_all_the_same() {
         assert_eq!(images(&world), ["web:2", "web:2"], "{least}: {:?}", world.said);
         assert!(world.said.iter().all(|said| !said.starts_with("-2")), "{:?}", world.said);
     }
+}
+
+/// Why replicas would be ended at this moment.
+fn ending(world: &World) -> Vec<RetireReason> {
+    let now_ms = world.history.now_ms;
+    let plan = super::super::app(world.state(), &world.traffic, &app("shop"), now_ms);
+    let reasons = plan.events.into_iter().filter_map(|(event, _)| match event {
+        Event::ReplicasRetired(e) => Some(e.reason),
+        _ => None,
+    });
+    reasons.collect()
+}
+
+fn global(image: &str, min_ready: u32) -> (WorkloadName, WorkloadSpec) {
+    let (name, spec) = web(image, 1);
+    (name, WorkloadSpec { mode: Mode::Global, min_ready: Some(min_ready), ..spec })
+}
+
+#[test]
+fn a_drain_does_not_count_on_what_a_global_one_gives_up_elsewhere() {
+    let mut world = World::new();
+    world.deploy(&[global("web:1", 1)]);
+    world.settle();
+    let (name, mut spec) = global("web:1", 1);
+    let (attribute, value) = ("node".to_owned(), "n2".to_owned());
+    spec.placement.constraints = vec![Constraint { attribute, equal: false, value }];
+    world.deploy(&[(name, spec)]);
+    world.history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: true });
+    assert_eq!(
+        ending(&world),
+        [RetireReason::ScaledDown],
+        "the one on n1 is the last that is ready"
+    );
+}
+
+#[test]
+fn a_node_that_is_to_have_a_global_one_counts_from_the_decision_on() {
+    let mut world = World::new();
+    world.deploy(&[global("web:1", 3)]);
+    world.settle();
+    world.deploy(&[global("web:2", 3)]);
+    for _ in 0..60 {
+        if ending(&world) == [RetireReason::Replaced] {
+            break;
+        }
+        world.step();
+    }
+    assert_eq!(ending(&world), [RetireReason::Replaced], "{:?}", world.said);
+    world.history.node("n3", 4, 4);
+    assert_eq!(ending(&world), [], "three nodes are to have one now: {:?}", world.said);
+    world.settle();
+    assert_eq!(images(&world), ["web:2"; 3], "{:?}", world.said);
 }
