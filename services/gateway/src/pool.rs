@@ -162,8 +162,9 @@ impl Picked {
         self.tell("an endpoint is not reached", why);
     }
 
-    /// It answered a request, after so long.
-    pub(crate) fn answered(&self, status: StatusCode, after_us: u64) {
+    /// It answered a request that was sent then, now.
+    pub(crate) fn answered(&self, status: StatusCode, begun_us: u64, now_us: u64) {
+        let after_us = now_us.saturating_sub(begun_us);
         self.site.numbers.sent();
         self.site.numbers.answered(after_us);
         self.pool.traffic.answered(status, after_us);
@@ -173,7 +174,7 @@ impl Picked {
         // Other errors are those of an application that is well enough to say so.
         let unwell =
             [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
-        let now_ms = clock::mono_ms();
+        let now_ms = now_us / 1_000;
         if unwell.contains(&status) {
             self.disappointed(now_ms);
         } else {
@@ -282,8 +283,12 @@ impl Pool {
     }
 
     /// An endpoint for someone that was not tried yet. None when there is none.
-    pub(crate) fn pick(self: &Arc<Self>, who: Who<'_>, tried: &[u64]) -> Option<Picked> {
-        let now_ms = clock::mono_ms();
+    pub(crate) fn pick(
+        self: &Arc<Self>,
+        who: Who<'_>,
+        tried: &[u64],
+        now_ms: u64,
+    ) -> Option<Picked> {
         let mut way = self.way();
         let want = stick::want(&way.balance, who);
         let pick = way.balancer.pick(want, tried, now_ms)?;
@@ -302,20 +307,7 @@ impl Pool {
 
     /// The same, and when there is none, or none that was not tried: waits until it is worth a try.
     /// None when that takes too long.
-    pub(crate) async fn pick_in_time(
-        self: &Arc<Self>,
-        who: Who<'_>,
-        tried: &mut Vec<u64>,
-        until_ms: u64,
-    ) -> Option<Picked> {
-        match self.pick(who, tried) {
-            Some(picked) => Some(picked),
-            // Apart, so that whoever need not wait has no room to carry for it.
-            None => Box::pin(self.wait_for_one(who, tried, until_ms)).await,
-        }
-    }
-
-    async fn wait_for_one(
+    pub(crate) async fn wait_for_one(
         self: &Arc<Self>,
         who: Who<'_>,
         tried: &mut Vec<u64>,
@@ -323,10 +315,11 @@ impl Pool {
     ) -> Option<Picked> {
         let mut led = self.led.subscribe();
         loop {
-            if let Some(picked) = self.pick(who, tried) {
+            let now_ms = clock::mono_ms();
+            if let Some(picked) = self.pick(who, tried, now_ms) {
                 return Some(picked);
             }
-            let left_ms = until_ms.saturating_sub(clock::mono_ms());
+            let left_ms = until_ms.saturating_sub(now_ms);
             if left_ms == 0 {
                 return None;
             }
@@ -348,10 +341,14 @@ impl Pool {
         F: Future<Output = io::Result<T>>,
     {
         let who = Who { ip: client, headers: None };
-        let until_ms = clock::mono_ms() + PATIENCE_MS;
+        let mut now_ms = clock::mono_ms();
+        let until_ms = now_ms + PATIENCE_MS;
         let mut tried = Vec::new();
         loop {
-            let mut picked = self.pick_in_time(who, &mut tried, until_ms).await?;
+            let mut picked = match self.pick(who, &tried, now_ms) {
+                Some(picked) => picked,
+                None => Box::pin(self.wait_for_one(who, &mut tried, until_ms)).await?,
+            };
             match tokio::time::timeout(REACH, reach(picked.site.clone())).await {
                 Ok(Ok(reached)) => {
                     picked.connected();
@@ -361,6 +358,7 @@ impl Pool {
                 Err(late) => picked.unreached(&late.into()),
             }
             tried.push(picked.id);
+            now_ms = clock::mono_ms();
         }
     }
 
@@ -454,7 +452,7 @@ mod tests {
         let shared = Shared::of(node, false, crate::handover::Handover::default(), 60_000);
         let pool = Pool::new("80/tcp".to_owned(), &route, &shared);
         let who = Who { ip: at.ip(), headers: None };
-        let picked = pool.pick(who, &[]).expect("there is one");
+        let picked = pool.pick(who, &[], clock::mono_ms()).expect("there is one");
         let gone = io::Error::from(io::ErrorKind::ConnectionRefused);
         for _ in 0..5 {
             picked.failed(&gone);

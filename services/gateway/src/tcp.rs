@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use runtime::tasks::Tasks;
 use runtime::{Failure, Shutdown};
 use schemas::spec::AppProtocol;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -51,8 +52,9 @@ pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Connections of a gateway before us may linger on the port; a listener may not.
     socket.set_reuseaddr(true)?;
-    // What it takes inherits this: clients that vanished do not stay for ever.
+    // What it takes inherits these: clients that vanished do not stay for ever, and what is short is sent at once.
     socket.set_keepalive(true)?;
+    socket.set_nodelay(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -64,6 +66,8 @@ pub(crate) fn go_on(listener: OwnedFd, address: SocketAddr) -> Option<TcpListene
         .local_addr()
         .is_ok_and(|at| at == address || (address.port() == 0 && at.ip() == address.ip()));
     listener.set_nonblocking(true).ok().filter(|()| same)?;
+    // An older gateway may not have.
+    SockRef::from(&listener).set_tcp_nodelay(true).ok()?;
     TcpListener::from_std(listener).ok()
 }
 
@@ -112,8 +116,6 @@ pub(crate) async fn carry(
     pool: Arc<Pool>,
     stop: Shutdown,
 ) -> Result<(), Failure> {
-    // A client that has gone is found out below.
-    let _ = client.set_nodelay(true);
     let (way, first) = match pool.protocol() {
         AppProtocol::Tcp => (Way::Bytes(None), Bytes::new()),
         AppProtocol::Proxy => {

@@ -252,8 +252,6 @@ async fn carry(
     tls: Option<TlsAcceptor>,
     stop: Shutdown,
 ) {
-    // A client that has gone is found out below.
-    let _ = client.set_nodelay(true);
     let front = Front::new(To::Web(web), address.ip(), tls.is_some(), stop);
     let Some(tls) = tls else {
         let Some((first, http2)) = tcp::request(&mut client).await else { return };

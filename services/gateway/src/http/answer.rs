@@ -8,7 +8,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response};
 use runtime::clock;
 
-use super::lane::{self, Lane, Unanswered};
+use super::alarm;
+use super::lane::{self, Failed, Lane, Unanswered};
 use super::lanes::Stream;
 use super::sent::Sent;
 use super::serve::Busy;
@@ -69,17 +70,21 @@ impl Carrier {
         }
     }
 
-    /// Sends a request on it, and waits for the head of the answer.
+    /// Sends a request on it, and waits for the head of the answer until it is late.
     pub(crate) async fn exchange(
         &mut self,
         request: Request<Sent>,
-    ) -> Result<Response<Incoming>, Unanswered> {
+        late_ms: u64,
+    ) -> Result<Response<Incoming>, Failed> {
         match self {
-            Self::Lane(lane) => lane.exchange(request).await,
+            Self::Lane(lane) => lane.exchange(request, late_ms).await,
             Self::Stream(stream) => {
-                stream.sender.try_send_request(request).await.map_err(|mut error| {
+                let sending = stream.sender.try_send_request(request);
+                let sent = tokio::time::timeout_at(alarm::instant(late_ms), sending).await;
+                sent.map_err(|_| Failed::Late)?.map_err(|mut error| {
                     let unsent = error.take_message().map(Box::new);
-                    Unanswered { why: error.into_error(), unsent, by_client: false }
+                    let why = error.into_error();
+                    Failed::Unanswered(Unanswered { why, unsent, by_client: false })
                 })
             }
         }

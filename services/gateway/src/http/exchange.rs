@@ -3,23 +3,21 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE};
-use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode, Version};
-use runtime::clock;
-use schemas::spec::AppProtocol;
-use tokio::time::Instant;
-
 use super::answer::{Answer, Carrier};
 use super::headers::{self, Client};
-use super::lane::{self, Lane};
+use super::lane::{self, Failed, Lane};
 use super::retry::{self, Attempt};
 use super::sent::Sent;
 use super::stick::Who;
 use super::tunnel::Tunnel;
 use crate::pool::{PATIENCE_MS, Picked, Pool, REACH};
 use crate::site::Watch;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode, Version};
+use runtime::clock;
+use schemas::spec::AppProtocol;
 
 /// For how long at most a connection may have been idle that a request travels on which must not be
 /// sent twice, in ms: the other end may be about to close it.
@@ -118,32 +116,45 @@ impl Journey<'_> {
         let protocol = self.pool.protocol();
         let http2 = protocol == AppProtocol::Http2 && !upgrade;
         let mut message = self.message(request, upgrade, http2)?;
-        let until_ms = clock::mono_ms() + PATIENCE_MS;
-        let deadline = Instant::now() + self.rules.timeout;
+        let mut now_us = clock::mono_us();
+        let until_ms = now_us / 1_000 + PATIENCE_MS;
+        let timeout_ms = u64::try_from(self.rules.timeout.as_millis()).unwrap_or(u64::MAX);
+        let late_ms = (now_us / 1_000).saturating_add(timeout_ms);
         let mut tried = Vec::new();
         loop {
             let who = Who { ip: self.client.ip, headers: Some(message.request.headers()) };
-            let picked = self.pool.pick_in_time(who, &mut tried, until_ms).await;
-            let picked = picked.ok_or(Trouble::Nobody)?;
-            let mut carrier = match self.carrier(&picked, &message, http2).await {
+            let picked = match self.pool.pick(who, &tried, now_us / 1_000) {
+                Some(picked) => picked,
+                // Apart, so that whoever need not wait has no room to carry for it.
+                None => Box::pin(self.pool.wait_for_one(who, &mut tried, until_ms))
+                    .await
+                    .ok_or(Trouble::Nobody)?,
+            };
+            let carrier = self.carrier(&picked, &message, http2, now_us / 1_000).await;
+            let mut carrier = match carrier {
                 Ok(carrier) => carrier,
                 Err(error) => {
                     picked.unreached(&error);
                     tried.push(picked.id);
+                    now_us = clock::mono_us();
                     continue;
                 }
             };
             let used = carrier.is_used();
-            let begun_us = clock::mono_us();
-            let sending = carrier.exchange(message.request);
-            let unanswered = match tokio::time::timeout_at(deadline, sending).await {
-                Ok(Ok(response)) => {
-                    picked.answered(response.status(), clock::mono_us() - begun_us);
+            if !used {
+                // It may have taken a while to make it.
+                now_us = clock::mono_us();
+            }
+            let answered = carrier.exchange(message.request, late_ms).await;
+            let begun_us = std::mem::replace(&mut now_us, clock::mono_us());
+            let unanswered = match answered {
+                Ok(response) => {
+                    picked.answered(response.status(), begun_us, now_us);
                     return Ok((response, carrier, picked));
                 }
-                Ok(Err(unanswered)) => unanswered,
-                Err(late) => {
-                    picked.unanswered(&late);
+                Err(Failed::Unanswered(unanswered)) => unanswered,
+                Err(Failed::Late) => {
+                    picked.unanswered(&std::io::Error::from(std::io::ErrorKind::TimedOut));
                     return Err(Trouble::Late);
                 }
             };
@@ -205,6 +216,7 @@ impl Journey<'_> {
         picked: &Picked,
         message: &Message,
         http2: bool,
+        now_ms: u64,
     ) -> std::io::Result<Carrier> {
         let site = &picked.site;
         // Apart, so that what travels on a connection that is there has no room to carry for it.
@@ -224,7 +236,7 @@ impl Journey<'_> {
             return Ok(Carrier::Stream(stream));
         }
         let idle_ms = if message.rest.repeatable { u64::MAX } else { FRESH_MS };
-        if let Some(lane) = site.lanes.take(idle_ms, clock::mono_ms()) {
+        if let Some(lane) = site.lanes.take(idle_ms, now_ms) {
             return Ok(Carrier::Lane(lane));
         }
         let stream = connect().await?;

@@ -14,6 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::alarm::Alarm;
 use super::sent::Sent;
 use crate::site::is_silence;
 
@@ -27,11 +28,21 @@ pub(crate) struct Unanswered {
     pub(crate) by_client: bool,
 }
 
+/// What a request came to that has no answer.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    Unanswered(Unanswered),
+    /// It did not begin in time.
+    Late,
+}
+
 /// A connection to a replica.
 #[derive(Debug)]
 pub(crate) struct Lane {
     connection: Option<http1::Connection<TokioIo<TcpStream>, Sent>>,
     sender: http1::SendRequest<Sent>,
+    /// When an answer is late.
+    alarm: Alarm,
     /// Whether it has ended.
     over: bool,
     /// Whether a request was answered on it.
@@ -43,8 +54,8 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) async fn new(stream: TcpStream) -> hyper::Result<Box<Self>> {
         let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
-        let connection = Some(connection);
-        Ok(Box::new(Self { connection, sender, over: false, used: false, idle_since_ms: 0 }))
+        let (connection, alarm) = (Some(connection), Alarm::default());
+        Ok(Box::new(Self { connection, sender, alarm, over: false, used: false, idle_since_ms: 0 }))
     }
 
     /// Moves it along: writes and reads what can be written and read.
@@ -61,31 +72,41 @@ impl Lane {
         !self.over && self.sender.is_ready()
     }
 
-    /// Sends a request, and waits for the head of its answer.
+    /// Whether it is known to have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Sends a request, and waits for the head of its answer until it is late.
     pub(crate) async fn exchange(
         &mut self,
         request: Request<Sent>,
-    ) -> Result<Response<Incoming>, Unanswered> {
+        late_ms: u64,
+    ) -> Result<Response<Incoming>, Failed> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
         let mut gone = false;
         let answered = std::future::poll_fn(|cx| {
             self.drive(cx);
-            let polled = answer.as_mut().poll(cx);
+            let mut polled = answer.as_mut().poll(cx);
             if polled.is_pending() && self.over {
                 // It ended without a word about the request: it says so when it is dropped.
                 (self.connection, gone) = (None, true);
-                return answer.as_mut().poll(cx);
+                polled = answer.as_mut().poll(cx);
             }
-            polled
+            match polled {
+                Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                Poll::Pending => self.alarm.poll(late_ms, cx).map(|()| None),
+            }
         })
         .await;
+        let answered = answered.ok_or(Failed::Late)?;
         self.used |= answered.is_ok();
         answered.map_err(|mut error| {
             let unsent = error.take_message().map(Box::new);
             let why = error.into_error();
             // What else is called a fault of ours is a body that could not be read.
             let by_client = !gone && unsent.is_none() && why.is_user();
-            Unanswered { why, unsent, by_client }
+            Failed::Unanswered(Unanswered { why, unsent, by_client })
         })
     }
 

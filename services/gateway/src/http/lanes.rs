@@ -81,9 +81,9 @@ impl Lanes {
         }
     }
 
-    /// Keeps one for the next request, if it is fit for one.
+    /// Keeps one for the next request. Whether it is fit for one shows when it is taken.
     pub(crate) fn give(&self, mut lane: Box<Lane>, now_ms: u64) {
-        if !lane.is_free() {
+        if lane.is_over() {
             return;
         }
         lane.idle_since_ms = now_ms;

@@ -1,11 +1,13 @@
 //! Speaks HTTP with a client on one connection, until either ends it.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -14,13 +16,13 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use runtime::tasks::Crew;
 use runtime::{Shutdown, clock};
 use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::exchange::{Journey, Rules, words};
 use super::headers::{self, Client};
+use super::streams::{Begun, Streams};
 use super::tunnel::Tunnel;
 use crate::pool::{Pool, Shared};
 use crate::stream::{Prefixed, Stream};
@@ -104,17 +106,19 @@ impl Front {
         let io = TokioIo::new(stream);
         let front = self.clone();
         if http2 {
-            // Each is a task: it is made where it stays, and not moved there.
+            // It is made where it stays, and not moved there.
             let service = service_fn(move |request| {
                 let front = front.clone();
                 Box::pin(async move { Ok::<_, Infallible>(front.answer(request).await) })
             });
-            let crew = Crew::default();
-            let mut builder = http2::Builder::new(crew.hand());
+            let begun = Begun::default();
+            let mut builder = http2::Builder::new(begun.clone());
             builder.max_concurrent_streams(STREAMS_MAX).adaptive_window(true);
-            let connection = pin!(builder.serve_connection(io, service));
+            let streams = Streams::new(builder.serve_connection(io, service), begun);
             // It says at once which request is the last one that it takes.
-            self.run(connection, |connection| connection.graceful_shutdown(), Duration::ZERO).await;
+            let end = |connection: Pin<&mut _>| http2::Connection::graceful_shutdown(connection);
+            self.run(pin!(streams), |mut streams| end(streams.connection.as_mut()), Duration::ZERO)
+                .await;
             return;
         }
         let service = service_fn(move |request| {
@@ -139,27 +143,38 @@ impl Front {
         let mut stop = pin!(self.stop.requested());
         let mut look = pin!(tokio::time::sleep(LOOK));
         let (mut stopping, mut ending) = (false, false);
-        loop {
-            tokio::select! {
-                biased;
-                _ = connection.as_mut() => return,
-                () = &mut stop, if !stopping => {
+        // Both wake this task once they were asked, and are asked again when something has come of it.
+        let mut asked = false;
+        poll_fn(|cx| {
+            loop {
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                let stops = !stopping && self.stop.is_requested();
+                if asked && !stops && !look.is_elapsed() {
+                    return Poll::Pending;
+                }
+                asked = true;
+                if !stopping && stop.as_mut().poll(cx).is_ready() {
                     stopping = true;
                     look.as_mut().reset(Instant::now() + self.last(moment));
                 }
-                () = &mut look => {
-                    let idle = self.activity.idle_ms() > IDLE_MS;
-                    if ending && idle {
-                        return;
-                    }
-                    if (stopping || idle) && !ending {
-                        ending = true;
-                        end(connection.as_mut());
-                    }
-                    look.as_mut().reset(Instant::now() + LOOK);
+                if look.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
                 }
+                let idle = self.activity.idle_ms() > IDLE_MS;
+                if ending && idle {
+                    return Poll::Ready(());
+                }
+                if (stopping || idle) && !ending {
+                    ending = true;
+                    end(connection.as_mut());
+                }
+                look.as_mut().reset(Instant::now() + LOOK);
+                asked = false;
             }
-        }
+        })
+        .await;
     }
 
     /// How long a connection is still open for a request. Where another process has taken over there is

@@ -45,7 +45,7 @@ impl Bindings for Anybody {
 }
 
 /// How many groups are under way: one is synced, one waits for it. With more, the disk would join them.
-const UNDER_WAY: usize = 2;
+pub(super) const UNDER_WAY: usize = 2;
 
 /// What one run of groups took.
 #[derive(Default)]
@@ -152,14 +152,20 @@ impl Driver {
         Ok(())
     }
 
-    /// Appends so many groups of so many requests, until all are answered.
-    pub(super) fn run(&mut self, groups: usize, requests: usize) -> Result<Ran, Failure> {
+    /// Appends so many groups of so many requests, until all are answered. So many are handed in before the
+    /// first of them is.
+    pub(super) fn run(
+        &mut self,
+        groups: usize,
+        requests: usize,
+        under_way: usize,
+    ) -> Result<Ran, Failure> {
         self.prepare(groups * requests)?;
         let (mut ran, mut begun) = (Ran::default(), VecDeque::new());
         let before = self.answered;
         let since = Since::now();
         while ran.groups.len() < groups {
-            if ran.ends.len() < groups && begun.len() < UNDER_WAY {
+            if ran.ends.len() < groups && begun.len() < under_way {
                 begun.push_back(since.us());
                 self.hand_in(requests)?;
                 ran.ends.push(self.sequencer.ordered().position);
