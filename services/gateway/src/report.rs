@@ -70,7 +70,10 @@ pub(crate) async fn tell(
         }
         let (place, on) = under_way(&table, open);
         let is_beside = *beside.borrow_and_update();
-        let standing = match (ended, is_beside || over.is_requested()) {
+        // In a restart there is one who says it next: until then we are waited for, so that nothing is stopped that the
+        // next one, which begins by what we knew, may lead to.
+        let last = ended && !shared.handover.is_stored();
+        let standing = match (last, is_beside || over.is_requested()) {
             (true, _) => Standing::Ended,
             (false, true) => Standing::Beside,
             (false, false) => Standing::Serves,
