@@ -179,6 +179,11 @@ impl Handover {
         self.0.closing.stop();
     }
 
+    /// Whether that is so.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.is_closing.is_requested()
+    }
+
     /// When a connection is to end: with its port, or with all of them.
     pub(crate) fn ending(&self, stop: &Shutdown) -> Shutdown {
         stop.or(&self.0.is_closing)
@@ -186,8 +191,7 @@ impl Handover {
 
     /// Has a socket kept no longer that nobody here listens on any more: unless we end, and the next one will.
     fn let_go(&self, what: Socket, socket: &OwnedFd) {
-        let Some(store) = self.0.store.as_ref().filter(|_| !self.0.is_closing.is_requested())
-        else {
+        let Some(store) = self.0.store.as_ref().filter(|_| !self.is_closing()) else {
             return;
         };
         store.take_out(what);

@@ -84,7 +84,8 @@ pub(crate) async fn tell(
         admin.metrics.count("muster_gateway_reports", "Reports that were sent.", &labels, 1);
         let (node, instance) = (node.clone(), instance.clone());
         let mark = mark.borrow().clone();
-        let report = GatewayReport { node, instance, standing, place, open: on, mark };
+        let ordered = shared.shelf.ordered(&node);
+        let report = GatewayReport { node, instance, standing, place, open: on, mark, ordered };
         let payload = serde_json::to_vec(&report).expect("a report has string keys only");
         bus.publish(&subject, payload).await?;
         if ended {
