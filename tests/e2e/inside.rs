@@ -209,44 +209,6 @@ fn names_last_while_the_control_plane_is_away_and_a_gateway_that_starts_again_se
 }
 
 #[test]
-fn no_question_and_no_connection_inside_is_lost_when_a_service_manager_restarts_the_gateway() {
-    let mut cluster = Cluster::start(1);
-    cluster.await_names();
-    let app = cluster.app().to_owned();
-    deploy(&cluster, &app, "");
-    let at = endpoints(&cluster, &app, "web").remove(0).1;
-    let address = ok(&at, "/resolve?name=store");
-    cluster.end("gateway");
-    cluster.manage("gateway");
-    cluster.run("gateway");
-    let by_name = "/ask?at=store:8080&say=PING";
-    cluster.until("the manager's serves", |_| asked(&at, by_name).0 == 200);
-    let mut asks = 0;
-    let mut all_is_well = || {
-        for _ in 0..10 {
-            assert_eq!(ok(&at, "/resolve?name=store"), address);
-            assert_eq!(ok(&at, by_name), "+PONG");
-            assert_eq!(ok(&at, &format!("{by_name}&by=udp")), "+PONG");
-            asks += 3;
-        }
-    };
-    for round in 2..=4 {
-        cluster.signal("gateway", "USR1");
-        cluster.until("the next one serves", |cluster| {
-            all_is_well();
-            cluster.said("gateway", "ready serving") == round
-        });
-        all_is_well();
-    }
-    assert!(asks >= 3 * 60, "{asks}");
-    // Its rules are left where they are.
-    let table = cluster.range().token();
-    let listed = Command::new("nft").args(["list", "table", "ip", &table]).output();
-    assert!(listed.expect("nft is there").status.success());
-    assert!(cluster.ok(&["replay", "--verify"]).contains("verified"));
-}
-
-#[test]
 fn no_question_and_no_connection_inside_is_lost_when_a_gateway_is_replaced_by_its_next_process() {
     let mut cluster = Cluster::start(1);
     cluster.await_names();

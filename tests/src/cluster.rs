@@ -6,7 +6,7 @@
 
 mod next;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -54,8 +54,6 @@ pub struct Cluster {
     running: BTreeMap<String, Child>,
     /// What services are given besides, from their next start on.
     given: BTreeMap<String, Vec<String>>,
-    /// Those that a service manager starts.
-    managed: BTreeSet<String>,
     /// Where its programs are; none for those that cargo built.
     programs: Option<PathBuf>,
     /// Whether each service that may stand by has one that does.
@@ -132,7 +130,8 @@ impl Cluster {
         Self::begin(hosts.len(), hosts.to_vec(), None)
     }
 
-    /// Starts one of the programs in a folder, those of another release, with two of each service that may stand by.
+    /// Starts one of the programs in a folder, those of another release, with two of each service that
+    /// may stand by.
     #[must_use]
     pub fn start_from(programs: &Path, nodes: usize) -> Self {
         Self::begin(nodes, Vec::new(), Some(programs.to_owned()))
@@ -169,7 +168,6 @@ impl Cluster {
             resolver,
             running: BTreeMap::new(),
             given: BTreeMap::new(),
-            managed: BTreeSet::new(),
             programs,
             pairs,
         };
@@ -224,7 +222,8 @@ impl Cluster {
         self.range
     }
 
-    /// Its gateways: that of the first node, which serves all that share its machine, and those of hosts.
+    /// Its gateways: that of the first node, which serves all that share its machine, and those of
+    /// hosts.
     #[must_use]
     pub fn gateways(&self) -> Vec<String> {
         let others = self.nodes.iter().skip(1).take(self.hosts.len().saturating_sub(1));
@@ -259,12 +258,6 @@ impl Cluster {
         let program = self.program(&format!("muster-{service}"));
         let mut command = match host {
             Some(host) => host.command(&program),
-            None if self.managed.contains(name) => {
-                let mut command = Command::new("python3");
-                let manager = crate::root().join("services/gateway/tests/reports/manager.py");
-                command.arg(manager).arg("--signals").arg(&program);
-                command
-            }
             None => Command::new(&program),
         };
         command

@@ -3,11 +3,6 @@
 use super::Cluster;
 
 impl Cluster {
-    /// Has a service started by a service manager from its next start on, on this machine: USR1 has that restart it.
-    pub fn manage(&mut self, name: &str) {
-        self.managed.insert(name.to_owned());
-    }
-
     /// Starts the next process of a service beside the one that runs, which is expected to end.
     pub fn run_next(&mut self, name: &str) {
         let running = self.running.remove(name).expect("it runs");

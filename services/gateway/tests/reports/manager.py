@@ -1,10 +1,9 @@
 """A stand-in for a service manager: it keeps the sockets that a service gives it, and starts that anew with them.
 
-Usage: manager.py [--signals] COMMAND...
+Usage: manager.py COMMAND...
 
 It is told by lines: `restart` (as asked to end), `crash` (killed), `kept`, `stop`. After each, and at first, it says one
-line: `ready STATUS`, `kept NAMES` or `stopped CODE`. With `--signals`, USR1 is `restart`, and TERM is `stop`. Its service
-ends with it.
+line: `ready STATUS`, `kept NAMES` or `stopped CODE`. Its service ends with it.
 """
 
 import array
@@ -18,7 +17,6 @@ import sys
 PATIENCE_S = 60
 FIRST = 3
 HIGH = 500
-TOLD_BY = {signal.SIGUSR1: "restart", signal.SIGTERM: "stop"}
 PR_SET_PDEATHSIG = 1
 
 
@@ -46,7 +44,6 @@ class Manager:
 
     def become(self, names, copies):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         environment = {**os.environ, "NOTIFY_SOCKET": self.address}
         high = []
         for i, fd in enumerate(copies):
@@ -107,22 +104,11 @@ class Manager:
         return self.until(None)
 
 
-def words(by_signals):
-    """What it is told to do."""
-    while by_signals:
-        yield TOLD_BY[signal.sigwait(TOLD_BY)]
-    for line in sys.stdin:
-        yield line.strip()
-
-
 def main():
-    by_signals = sys.argv[1] == "--signals"
-    if by_signals:
-        signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)
-    manager = Manager(sys.argv[2:] if by_signals else sys.argv[1:])
+    manager = Manager(sys.argv[1:])
     manager.start()
     try:
-        for word in words(by_signals):
+        for word in map(str.strip, sys.stdin):
             if word == "kept":
                 while select.select([manager.told], [], [], 0.2)[0]:
                     manager.hear()
