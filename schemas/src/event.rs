@@ -21,17 +21,12 @@ use crate::place::Place;
 use crate::spec::AppSpec;
 use parts::is_zero;
 
-pub use about::{
-    About, app_entity, command_entity, image_entity, node_entity, replica_entity, workload_entity,
-};
+pub use about::*;
 pub use by::By;
 pub use parts::{
-    Endpoint, Evidence, Measured, Move, NodeDescription, Outcome, PassedOver, RequestedReplica,
-    RetireReason, TaskFailed, Unfit,
+    ENTRIES_MAX, Endpoint, Evidence, Measured, Move, NodeDescription, Outcome, PassedOver,
+    RequestedReplica, RetireReason, TaskFailed, Unfit,
 };
-
-/// The most entries in one event; a larger decision is split.
-pub const ENTRIES_MAX: usize = 500;
 
 events! {
     /// An instance of event-log became the sequencer. Voids a batch that was left unfinished.
@@ -122,7 +117,6 @@ events! {
         /// The leadership that ended.
         term: u64,
     }
-
     /// A command will be carried out.
     CommandAccepted by By::Controller => {
         /// Its id.
@@ -148,7 +142,6 @@ events! {
         /// What is wrong with it.
         problem: Problem,
     }
-
     /// An app was declared anew.
     AppDeployed by By::Controller => {
         /// The app.
@@ -390,7 +383,6 @@ events! {
         /// The node.
         node: NodeName,
     }
-
     /// Replicas were bound to a node, for good: a replica never moves.
     ReplicasPlaced by By::Scheduler => {
         /// The node.
@@ -414,7 +406,6 @@ events! {
         /// Everything that fails, on how many nodes, and what would make it fit.
         reasons: Vec<Unfit>,
     }
-
     /// Replicas are to be replaced by others on nodes that are better for them.
     MovesPlanned by By::Scheduler => {
         /// The app.
@@ -431,6 +422,43 @@ events! {
         /// Replicas that stayed all the same: the other one did not come up in time.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         stayed: Vec<ReplicaId>,
+    }
+    /// A gateway orders a certificate of a host, for which there is none, or one that is to be renewed.
+    CertificateOrdered by By::Controller => {
+        /// The host.
+        host: String,
+        /// The node of the gateway.
+        node: NodeName,
+        /// When it began, by that gateway's clock, in ms since 1970 UTC.
+        since_ms: u64,
+    }
+    /// A host has a new certificate, which every gateway serves from now on.
+    CertificateIssued by By::Controller => {
+        /// The host.
+        host: String,
+        /// The node of the gateway that ordered it.
+        node: NodeName,
+        /// When that was done, by its clock, in ms since 1970 UTC.
+        since_ms: u64,
+        /// From when on it is valid, in ms since 1970 UTC.
+        not_before_ms: u64,
+        /// Until when.
+        not_after_ms: u64,
+    }
+    /// The order of a host's certificate failed. The one before it, if there is one, serves on.
+    CertificateFailed by By::Controller => {
+        /// The host.
+        host: String,
+        /// The node of the gateway that ordered it.
+        node: NodeName,
+        /// When it failed, by its clock, in ms since 1970 UTC.
+        since_ms: u64,
+        /// How often in a row.
+        failures: u32,
+        /// Why: what the CA said, mostly.
+        error: String,
+        /// Not tried again before this, in ms since 1970 UTC.
+        next_ms: u64,
     }
     /// A node was not heard for a while: nothing new is placed there.
     NodeSuspected by By::Health => {
@@ -467,7 +495,6 @@ events! {
         /// Of how many.
         nodes: u64,
     }
-
     /// What a node is and has, stated when its agent starts and when it changes.
     NodeDescribed by By::Agent => {
         /// The node.
@@ -567,16 +594,5 @@ events! {
         node: NodeName,
         /// The container's name.
         container: String,
-    }
-}
-
-impl RunFailed {
-    /// What an agent was doing when a run failed for want of its image.
-    pub const FOR_WANT_OF_AN_IMAGE: [&'static str; 3] = ["resolve", "pull", "find the image"];
-
-    /// Whether the node could not get the image.
-    #[must_use]
-    pub fn lacks_image(&self) -> bool {
-        Self::FOR_WANT_OF_AN_IMAGE.contains(&self.step.as_str())
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, NodeName, ReplicaId, Writer};
 use crate::place::Place;
+use crate::tls::Phase;
 
 /// How often an agent says that it is there, in ms.
 pub const HEARTBEAT_MS: u64 = 1_000;
@@ -124,6 +125,32 @@ pub struct GatewayReport {
     /// The newest mark of its state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
+    /// How the orders of certificates stand that are this node's, or were last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ordered: Vec<Ordered>,
+}
+
+/// How the order of a host's certificate stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ordered {
+    /// The host.
+    pub host: String,
+    /// How it stands.
+    pub phase: Phase,
+    /// Since when, by the gateway's clock, in ms since 1970 UTC.
+    pub since_ms: u64,
+    /// How often in a row it failed.
+    #[serde(default)]
+    pub failures: u32,
+    /// Why it failed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Not tried again before this, in ms since 1970 UTC.
+    #[serde(default)]
+    pub next_ms: u64,
+    /// From when until when the newest certificate is valid, in ms since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_ms: Option<(u64, u64)>,
 }
 
 /// How an instance of a gateway stands to others of its node.

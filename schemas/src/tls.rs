@@ -31,6 +31,9 @@ pub struct Order {
     pub instance: String,
     /// How it stands.
     pub phase: Phase,
+    /// Since when, by its gateway's clock, in ms since 1970 UTC.
+    #[serde(default)]
+    pub since_ms: u64,
     /// How often in a row it failed.
     #[serde(default)]
     pub failures: u32,
@@ -43,7 +46,7 @@ pub struct Order {
 }
 
 /// How an order stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// It is under way.

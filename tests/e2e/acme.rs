@@ -172,6 +172,20 @@ fn one_gateway_orders_all_serve_and_a_restart_orders_nothing() {
     let (_, ready) = cluster.page("gateway", "/readyz");
     assert!(ready.contains("certificate of lost.test by ACME"), "{ready}");
 
+    // History says the same, with who asked for it, and does so once.
+    cluster.until("history knows both", |cluster| {
+        let why = cluster.ok(&["why", &format!("{}/web", cluster.app())]);
+        let parts = ["Why lost.test has no certificate", "Which certificate shop.test has"];
+        parts.iter().all(|part| why.contains(part)) && !why.contains("the CA has not answered yet")
+    });
+    let why = cluster.ok(&["why", "certificate/lost.test"]);
+    let parts =
+        ["lost.test has no certificate yet", "it failed 1 time in a row", "sent app.deploy"];
+    assert!(parts.iter().all(|part| why.contains(part)), "{why}");
+    assert!(cluster.ok(&["why", SITE]).contains("valid until"));
+    let steps = |cluster: &Cluster| cluster.ok(&["log", &format!("certificate/{SITE}")]);
+    let known = steps(&cluster);
+
     let (first, orders) = (shown(https), pebble.orders());
     // Nothing on the bus or in the log tells the key.
     assert!(!cluster.ok(&["log", "-o", "json"]).contains("PRIVATE KEY"));
@@ -185,5 +199,6 @@ fn one_gateway_orders_all_serve_and_a_restart_orders_nothing() {
     });
     assert_eq!((shown(https), shown(other_https)), (first.clone(), first));
     assert_eq!(pebble.orders(), orders, "nothing was ordered anew");
+    assert_eq!(steps(&cluster), known, "nothing is said twice");
     assert!(cluster.ok(&["replay", "--verify"]).contains("verified"));
 }

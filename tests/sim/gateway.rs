@@ -152,7 +152,7 @@ impl Gateway {
         serving.told = Some((now_ms, place, open.clone()));
         serving.reports_since_ms.get_or_insert(now_ms);
         let (standing, mark) = (Standing::default(), serving.follower.mark().cloned());
-        Some(GatewayReport { node, instance, standing, place, open, mark })
+        Some(GatewayReport { node, instance, standing, place, open, mark, ordered: Vec::new() })
     }
 
     /// It is heard no more for a while.

@@ -41,6 +41,12 @@ pub fn image_entity(app: &AppKey, spec: &Digest) -> String {
     format!("image/{app}/{spec}")
 }
 
+/// The entity of a host's certificate.
+#[must_use]
+pub fn certificate_entity(host: &str) -> String {
+    ["certificate/", host].concat()
+}
+
 /// The entity of a replica.
 #[must_use]
 pub fn replica_entity(replica: &ReplicaId) -> String {
@@ -116,6 +122,9 @@ impl Event {
             Self::RebalanceEnded(_) => about("log", "rebalance", "ended", []),
             Self::MovesPlanned(e) => of_workload(&e.app, &e.workload, "moves-planned")
                 .and(e.moves.iter().map(|one| &one.replica)),
+            Self::CertificateOrdered(e) => of_certificate(&e.host, "ordered"),
+            Self::CertificateIssued(e) => of_certificate(&e.host, "issued"),
+            Self::CertificateFailed(e) => of_certificate(&e.host, "failed"),
             Self::NodeCordoned(e) => of_node(&e.node, "cordoned"),
             Self::NodeUncordoned(e) => of_node(&e.node, "uncordoned"),
             Self::NodeLabelled(e) => of_node(&e.node, "labelled"),
@@ -218,6 +227,11 @@ fn of_workload(app: &AppKey, workload: &WorkloadName, verb: &'static str) -> Abo
 
 fn of_node(node: &NodeName, verb: &'static str) -> About {
     about("node", node.as_str(), verb, [node_entity(node)])
+}
+
+fn of_certificate(host: &str, verb: &'static str) -> About {
+    // A dot would begin another token.
+    about("certificate", &host.replace('.', ":"), verb, [certificate_entity(host)])
 }
 
 fn of_replica(replica: &ReplicaId, verb: &'static str) -> About {

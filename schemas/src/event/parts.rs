@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::id::{NodeName, ReplicaId, WorkloadName};
 use crate::spec::Protocol;
 
+use super::RunFailed;
+
+/// The most entries in one event; a larger decision is split.
+pub const ENTRIES_MAX: usize = 500;
+
 /// A replica that must exist.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RequestedReplica {
@@ -178,4 +183,15 @@ pub struct Evidence {
     /// Its last lines of output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
+}
+
+impl RunFailed {
+    /// What an agent was doing when a run failed for want of its image.
+    pub const FOR_WANT_OF_AN_IMAGE: [&'static str; 3] = ["resolve", "pull", "find the image"];
+
+    /// Whether the node could not get the image.
+    #[must_use]
+    pub fn lacks_image(&self) -> bool {
+        Self::FOR_WANT_OF_AN_IMAGE.contains(&self.step.as_str())
+    }
 }

@@ -4,11 +4,12 @@
 //! [`reconcile`] compares what an app declares with the replicas it has, and requests and retires
 //! replicas until they agree. [`rollout`] is what the way from one revision to the next needs beside
 //! that: the way back, the steps, and what gateways measure. [`leaving`] says when a replica that must
-//! go has finished what is under way, by what gateways report. All are pure; [`rules`] makes one
-//! service of them.
+//! go has finished what is under way, by what gateways report, and [`certificates`] what of their orders
+//! is of record. All are pure; [`rules`] makes one service of them.
 //!
 //! Not here: which node a replica goes to (scheduler), starting anything (node-agent).
 
+pub mod certificates;
 pub mod commands;
 pub mod config;
 pub mod leaving;

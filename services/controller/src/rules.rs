@@ -10,6 +10,7 @@ use schemas::id::{AppKey, CommandId, Writer};
 use schemas::place::Place;
 use schemas::report::{GatewayReport, TrafficReport};
 
+use crate::certificates::Certificates;
 use crate::commands::{self, CommandMessage};
 use crate::leaving::Leaving;
 use crate::rebalance::{self, Turn};
@@ -48,6 +49,8 @@ pub struct Controller {
     alarms: BTreeMap<AppKey, u64>,
     /// Replicas that finish what is under way, and what gateways say of that.
     leaving: Leaving,
+    /// What gateways say of certificates.
+    certificates: Certificates,
 }
 
 impl Controller {
@@ -89,6 +92,18 @@ impl Controller {
             batch.add(events);
         }
         plan.again_at_ms
+    }
+
+    /// Has history say what gateways tell of certificates. What does not fit is stated with the next batch.
+    fn state_certificates(&mut self, state: &State, now: Now, batch: &mut Batch) {
+        let actor = Writer::Controller.to_string();
+        for (event, cause) in self.certificates.news(state) {
+            let events = vec![draft(event, None, &actor, &cause, now)];
+            if !batch.fits(&events) {
+                return;
+            }
+            batch.add(events);
+        }
     }
 
     fn take_command(&mut self, message: CommandMessage, state: &State) {
@@ -190,7 +205,10 @@ impl Rules for Controller {
     fn input(&mut self, heard: Heard, state: &State, now: Now) {
         match heard {
             Heard::Command(message) => self.take_command(message, state),
-            Heard::Gateway(report) => self.leaving.heard(report, now.mono_ms),
+            Heard::Gateway(report) => {
+                self.certificates.heard(&report, state);
+                self.leaving.heard(report, now.mono_ms);
+            }
             Heard::Gateways => self.leaving.listening(now.mono_ms),
             Heard::Traffic(report) => self.measured.extend(self.traffic.hear(&report, state)),
         }
@@ -204,6 +222,7 @@ impl Rules for Controller {
         let mut batch = Batch::default();
         self.answer_commands(state, now, &mut batch);
         let release_at = self.release_replicas(state, now, &mut batch);
+        self.state_certificates(state, now, &mut batch);
         self.reconcile_apps(state, now, &mut batch);
         let rebalance_at = rebalance_by_itself(state, now, &mut batch);
         let mut decision = Decision { events: batch.events, absent: batch.absent, wake_ms: None };

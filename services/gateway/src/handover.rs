@@ -6,10 +6,13 @@
 //! That one lets what is open finish, and ends. Nobody else's word is needed for any of it: should either of
 //! them end or hang before that, the other one serves.
 //!
+//! Where a service manager ends one process before it starts the next, it keeps the sockets in between ([`store`]).
+//!
 //! Not here: what is done with a socket, and what is reported meanwhile.
 
 pub(crate) mod offer;
 mod page;
+pub(crate) mod store;
 pub(crate) mod take;
 mod wire;
 
@@ -19,17 +22,20 @@ mod tests;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use runtime::Shutdown;
+use runtime::manager::{Managed, Manager};
 use runtime::process::Stopper;
+use runtime::{Failure, Shutdown};
+use rustix::net::shutdown;
 use schemas::id::NodeName;
 use schemas::spec::Protocol;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use self::store::Store;
 use crate::config::Config;
 
 /// What a socket is for.
@@ -81,22 +87,18 @@ struct Shared {
     shared: watch::Sender<bool>,
     over: Stopper,
     is_over: Shutdown,
+    /// Has connections end, each with the request that comes next.
+    closing: Stopper,
+    is_closing: Shutdown,
+    /// What the service manager keeps for the process after us.
+    store: Option<Store>,
+    /// Whether it had kept anything for us.
+    given_back: AtomicBool,
 }
 
 impl Default for Handover {
     fn default() -> Self {
-        let (over, is_over) = Shutdown::new();
-        Self(Arc::new(Shared {
-            kept: Mutex::default(),
-            kept_changed: watch::Sender::default(),
-            serial: 0.into(),
-            taken: Mutex::default(),
-            beside: watch::Sender::default(),
-            told: watch::Sender::default(),
-            shared: watch::Sender::default(),
-            over,
-            is_over,
-        }))
+        Self::of(Managed::default())
     }
 }
 
@@ -111,19 +113,102 @@ pub(crate) struct Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         let mut kept = lock(&self.handover.0.kept);
-        if kept.get(&self.socket).is_some_and(|(serial, _)| *serial == self.serial) {
-            kept.remove(&self.socket);
-        }
+        let ours = kept.get(&self.socket).is_some_and(|(serial, _)| *serial == self.serial);
+        let gone = if ours { kept.remove(&self.socket) } else { None };
         drop(kept);
+        if let Some((_, socket)) = gone {
+            self.handover.let_go(self.socket, &socket);
+        }
         self.handover.0.kept_changed.send_replace(());
     }
 }
 
 impl Handover {
+    /// That of a process that has this from its service manager.
+    fn of(managed: Managed) -> Self {
+        let Managed { manager, sockets } = managed;
+        let mut taken = BTreeMap::new();
+        for (name, socket) in sockets {
+            match Socket::named(&name) {
+                Some(what) => drop(taken.insert(what, socket)),
+                None => tracing::warn!(name, "the service manager kept what is none of ours"),
+            }
+        }
+        let store = manager.map(|manager| Store::of(manager, &taken));
+        let given_back = !taken.is_empty();
+        let ((over, is_over), (closing, is_closing)) = (Shutdown::new(), Shutdown::new());
+        Self(Arc::new(Shared {
+            kept: Mutex::default(),
+            kept_changed: watch::Sender::default(),
+            serial: 0.into(),
+            taken: Mutex::new(taken),
+            beside: watch::Sender::default(),
+            told: watch::Sender::default(),
+            shared: watch::Sender::default(),
+            over,
+            is_over,
+            closing,
+            is_closing,
+            store,
+            given_back: given_back.into(),
+        }))
+    }
+
+    /// The service manager, where there is one.
+    pub(crate) fn manager(&self) -> Option<&Manager> {
+        self.0.store.as_ref().map(|store| &store.manager)
+    }
+
+    /// Whether what is listened on is kept for a process that is started after this one has ended.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.0.store.is_some() && !self.0.is_over.is_requested()
+    }
+
+    /// Whether there was one before us, of which sockets, and rules that lead to them, are left.
+    pub(crate) fn follows(&self) -> bool {
+        self.given_back() || *self.0.shared.borrow()
+    }
+
+    /// Whether the one before us has ended a moment ago, and left its sockets to the service manager.
+    pub(crate) fn given_back(&self) -> bool {
+        self.0.given_back.load(Relaxed)
+    }
+
+    /// We are about to end: what is open is to end as well, and what is kept stays kept.
+    pub(crate) fn close(&self) {
+        self.0.closing.stop();
+    }
+
+    /// Whether that is so.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.is_closing.is_requested()
+    }
+
+    /// When a connection is to end: with its port, or with all of them.
+    pub(crate) fn ending(&self, stop: &Shutdown) -> Shutdown {
+        stop.or(&self.0.is_closing)
+    }
+
+    /// Has a socket kept no longer that nobody here listens on any more: unless we end, and the next one will.
+    fn let_go(&self, what: Socket, socket: &OwnedFd) {
+        let Some(store) = self.0.store.as_ref().filter(|_| !self.is_closing()) else {
+            return;
+        };
+        store.take_out(what);
+        // The manager closes its copy when it comes to that; nobody is to wait in its queue until then. Where
+        // another process listens on it, it is that one's.
+        if !self.0.is_over.is_requested() && !*self.0.beside.borrow() {
+            let _ = shutdown(socket, rustix::net::Shutdown::Both);
+        }
+    }
+
     /// Has a socket handed on when another process asks for it. It is shut when this is dropped as well
     /// as the socket.
     pub(crate) fn keep(&self, socket: Socket, listener: &impl AsFd) -> std::io::Result<Kept> {
         let copy = listener.as_fd().try_clone_to_owned()?;
+        if let Some(store) = &self.0.store {
+            store.put(socket, &copy);
+        }
         let serial = self.0.serial.fetch_add(1, Relaxed);
         lock(&self.0.kept).insert(socket, (serial, copy));
         Ok(Kept { handover: self.clone(), socket, serial })
@@ -137,6 +222,9 @@ impl Handover {
     /// Shuts what the one before us had and nobody here has a use for.
     fn shut_rest(&self) {
         lock(&self.0.taken).clear();
+        if let Some(store) = &self.0.store {
+            store.retain(|what| lock(&self.0.kept).contains_key(what));
+        }
     }
 
     /// Whether another process has taken over: what is open may finish, and nothing new is taken.
@@ -178,12 +266,17 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Asks the gateway that runs with these settings, if one does, for its sockets.
-    pub async fn ask(config: &Config) -> Self {
-        let handover = Handover::default();
+    /// Asks the gateway that runs with these settings, if one does, for its sockets. If none does, they are those
+    /// that the service manager kept, if it did.
+    ///
+    /// # Errors
+    ///
+    /// When yet another one is about to take over.
+    pub async fn ask(config: &Config, managed: Managed) -> Result<Self, Failure> {
+        let handover = Handover::of(managed);
         let path = path(&config.settings.state_dir, &config.node);
-        let before = handover.ask(&path, config.listen, config.range()).await;
-        Self { handover, before }
+        let before = handover.ask(&path, config.listen, config.range()).await?;
+        Ok(Self { handover, before })
     }
 }
 

@@ -4,13 +4,15 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use gateway::handover::Turn;
+use runtime::manager::Managed;
 use runtime::{Admin, process, tasks::Tasks};
 
 fn main() -> ExitCode {
+    let managed = Managed::begin();
     let config = gateway::Config::parse();
     process::main("gateway", |shutdown| async move {
         let admin = Admin::default();
-        let turn = Turn::ask(&config).await;
+        let turn = Turn::ask(&config, managed).await?;
         // Before anything is taken over: should that fail, nothing has happened.
         let page = turn.page(config.settings.admin_address).await?;
         let mut tasks = Tasks::default();

@@ -16,6 +16,10 @@ use crate::table::Table;
 /// How long history may say nothing, where NATS is reached, until the last table that was known is served by.
 const SILENT: Duration = Duration::from_secs(5);
 
+/// How old what is known may be, in ms, to serve by it at once where the one before us ended a moment ago. It says every 10 s
+/// that it is the newest, and may take as long to end.
+const MOMENT_MS: u64 = 60_000;
+
 /// How often it is told how old the table is.
 const TELL: Duration = Duration::from_secs(1);
 
@@ -39,18 +43,25 @@ pub(crate) struct Meanwhile {
     pub(crate) last: Last,
     pub(crate) node: NodeName,
     pub(crate) tables: watch::Sender<Table>,
+    /// Whether the one before us ended only so that we begin.
+    pub(crate) given_back: bool,
     pub(crate) news: Arc<News>,
     pub(crate) admin: Admin,
 }
 
 impl Meanwhile {
     /// Serves by what was known last as soon as NATS is found away, or history says nothing for a while; but not
-    /// while the gateway before us is there, which knows better.
+    /// while the gateway before us is there, which knows better. If that ended a moment ago, and whoever comes waits, it
+    /// serves at once.
     pub(crate) async fn serve(self, stop: Shutdown) -> Result<(), Failure> {
         let mut heard = self.news.heard.subscribe();
         let away = async {
             if !is_so(self.news.alone.subscribe(), &stop).await {
                 return false;
+            }
+            let moment = |known: Known| clock::utc_ms().saturating_sub(known.since_ms) < MOMENT_MS;
+            if self.given_back && self.last.read().is_some_and(moment) {
+                return true;
             }
             let unreached = is_so(self.news.unreached.subscribe(), &stop);
             tokio::time::timeout(SILENT, unreached).await.unwrap_or(true)

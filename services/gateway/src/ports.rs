@@ -31,6 +31,9 @@ const TELL: Duration = Duration::from_secs(1);
 /// How long connections may go on after a stop was asked for, in ms.
 const LINGER_MS: u64 = 2_000;
 
+/// The same where whoever comes waits for the next process, after they have heard that they end.
+const SHORT_MS: u64 = 500;
+
 /// How long requests may that are under way then.
 const FINISH_MS: u64 = 8_000;
 
@@ -410,7 +413,11 @@ pub(crate) async fn lingered(shared: &Shared) {
 }
 
 fn linger_ms(shared: &Shared) -> u64 {
-    if shared.requests.load(Relaxed) > 0 { FINISH_MS } else { LINGER_MS }
+    match shared.requests.load(Relaxed) {
+        0 if shared.handover.is_stored() => SHORT_MS,
+        0 => LINGER_MS,
+        _ => FINISH_MS,
+    }
 }
 
 impl Listening {

@@ -70,7 +70,10 @@ pub(crate) async fn tell(
         }
         let (place, on) = under_way(&table, open);
         let is_beside = *beside.borrow_and_update();
-        let standing = match (ended, is_beside || over.is_requested()) {
+        // In a restart there is one who says it next: until then we are waited for, so that nothing is stopped that the
+        // next one, which begins by what we knew, may lead to.
+        let last = ended && !shared.handover.is_stored();
+        let standing = match (last, is_beside || over.is_requested()) {
             (true, _) => Standing::Ended,
             (false, true) => Standing::Beside,
             (false, false) => Standing::Serves,
@@ -81,7 +84,8 @@ pub(crate) async fn tell(
         admin.metrics.count("muster_gateway_reports", "Reports that were sent.", &labels, 1);
         let (node, instance) = (node.clone(), instance.clone());
         let mark = mark.borrow().clone();
-        let report = GatewayReport { node, instance, standing, place, open: on, mark };
+        let ordered = shared.shelf.ordered(&node);
+        let report = GatewayReport { node, instance, standing, place, open: on, mark, ordered };
         let payload = serde_json::to_vec(&report).expect("a report has string keys only");
         bus.publish(&subject, payload).await?;
         if ended {

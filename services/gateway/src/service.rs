@@ -1,16 +1,19 @@
 //! The wiring: history in, tables out, ports that follow them, and reports of what they serve by.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
 use cluster::Fold;
+use runtime::manager::Managed;
 use runtime::tasks::Tasks;
 use runtime::{Admin, Failure, Shutdown, clock, history, process, reader};
 use schemas::id::NodeName;
 use schemas::place::Place;
 use schemas::registry::Role;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::acme::kept::Kept;
 use crate::config::Config;
@@ -40,6 +43,15 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How long certificates from the bus are waited for before we say that we serve.
 const CERTIFICATES: Duration = Duration::from_secs(2);
 
+/// How long new connections are taken after we were asked to end, where nobody would until the next process does: each
+/// is served once, and those that are open hear meanwhile that they end. Longer than a connection of HTTP is open for
+/// one more request.
+const LAST_CALL: Duration = Duration::from_millis(1_200);
+
+/// How long a service manager waits at most until it hears that we are ready: history may be away for long, and whoever
+/// starts us must not wait for it.
+const READY: Duration = Duration::from_secs(10);
+
 /// The task in which one gateway takes over from another.
 const TURN: &str = "taking over";
 
@@ -50,7 +62,7 @@ const TURN: &str = "taking over";
 ///
 /// When the bus will not do, or the one that runs serves on.
 pub async fn run(config: Config, admin: Admin, shutdown: Shutdown) -> Result<(), Failure> {
-    let turn = Turn::ask(&config).await;
+    let turn = Turn::ask(&config, Managed::default()).await?;
     run_in_turn(config, turn, admin, shutdown).await
 }
 
@@ -75,6 +87,7 @@ pub async fn run_in_turn(
     let certificates = Kept::open(folder, &config.node, &config.acme, &shared.shelf)?;
     let (tables, seen) = watch::channel(Table::default());
     let (served, serving) = watch::channel(Table::default());
+    let seen_too = seen.clone();
     let inside = Arc::new(Inside::new(config.service_range, shared.clone()));
     let news = Arc::new(News::default());
     // What takes connections ends when we are asked to, or are not the one whose turn it is.
@@ -95,24 +108,42 @@ pub async fn run_in_turn(
         certificates: config.certificates.clone(),
     };
     let (to_serve, stop) = (shared.clone(), ends.clone());
+    let is_ready = ready(serving.clone(), inside.clone(), shared.clone());
     let serve = ports::serve(doors, to_serve, inside.clone(), seen, served, admin.clone(), stop);
     tasks.spawn("ports", serve);
     // What follows history and reports goes on until the last of what is open has ended.
     let (finish, done) = Shutdown::new();
     let mut others = Tasks::default();
-    let (ready, to_tell) = (ready(serving.clone(), inside, shared.clone()), news.clone());
+    let is_settled = settled(serving.clone(), inside, shared.clone(), seen_too, news.clone());
+    let to_tell = news.clone();
     let (taking, over) = (handover.clone(), handover.over());
     let stop = ends.clone();
     others.spawn(TURN, async move {
         tokio::select! {
             // Before it was our turn: the gateway before us sees it, and serves on.
             () = stop.requested() => Ok(()),
-            taken = taking.take_turn(before, ready, &to_tell.alone) => taken,
+            taken = taking.take_turn(before, is_settled, &to_tell.alone) => taken,
         }
+    });
+    let (to_tell, alone, stop) = (handover.clone(), news.alone.subscribe(), done.clone());
+    others.spawn("service manager", async move {
+        if let Some(manager) = to_tell.manager() {
+            let serves = async {
+                is_so(alone, &stop).await;
+                is_ready.await;
+            };
+            let how = tokio::select! {
+                () = stop.requested() => return Ok(()),
+                () = serves => "serving",
+                () = tokio::time::sleep(READY) => "waiting for history: /readyz says more",
+            };
+            told(manager.ready(how));
+        }
+        Ok(())
     });
     let path = handover::path(folder, &config.node);
     let (listen, range, within) = (config.listen, config.range(), SERVING);
-    let offer = Offer { handover, path, listen, range, within };
+    let offer = Offer { handover: handover.clone(), path, listen, range, within };
     let (alone, stop, ending) = (news.alone.subscribe(), done.clone(), ends.clone());
     others.spawn("handing over", async move {
         if is_so(alone, &stop).await { offer.run(ending, stop).await } else { Ok(()) }
@@ -123,6 +154,7 @@ pub async fn run_in_turn(
         last: Last::of(folder, &config.node),
         node: config.node.clone(),
         tables: tables.clone(),
+        given_back: handover.given_back(),
         news: news.clone(),
         admin: admin.clone(),
     };
@@ -157,9 +189,26 @@ pub async fn run_in_turn(
         .map(|_| ())
     });
     let mut refused = None;
+    let well = |task: &str, ended: Result<(), Failure>| {
+        // Whoever is started next goes on with the sockets.
+        ended.inspect_err(|_| handover.close()).map_err(|error| -> Failure {
+            format!("{task}: {}", process::chain(error.as_ref())).into()
+        })
+    };
+    let (mut last_call, mut calls) = (pin!(tokio::time::sleep(LAST_CALL)), false);
     loop {
         tokio::select! {
-            () = shutdown.requested(), if !ends.is_requested() => end.stop(),
+            () = shutdown.requested(), if !calls && !ends.is_requested() => {
+                handover.close();
+                told(handover.manager().map_or(Ok(()), |manager| manager.stopping()));
+                if handover.is_stored() {
+                    calls = true;
+                    last_call.as_mut().reset(Instant::now() + LAST_CALL);
+                } else {
+                    end.stop();
+                }
+            }
+            () = &mut last_call, if calls && !ends.is_requested() => end.stop(),
             () = ends.requested(), if !no_orders.is_requested() => end_orders.stop(),
             () = over.requested(), if !no_orders.is_requested() => end_orders.stop(),
             ended = tasks.ended() => match ended {
@@ -181,9 +230,11 @@ pub async fn run_in_turn(
     refused.map_or(Ok(()), Err)
 }
 
-/// The failure of a task, with its name.
-fn well(task: &str, ended: Result<(), Failure>) -> Result<(), Failure> {
-    ended.map_err(|error| format!("{task}: {}", process::chain(error.as_ref())).into())
+/// A service manager that does not listen is nothing to end for.
+fn told(said: std::io::Result<()>) {
+    if let Err(error) = said {
+        tracing::warn!(%error, "the service manager does not hear us");
+    }
 }
 
 /// Waits until everything is served that the gateway before us serves.
@@ -196,6 +247,25 @@ async fn ready(mut serving: watch::Receiver<Table>, inside: Arc<Inside>, shared:
     }
     let mut read = shared.shelf.is_read();
     let _ = tokio::time::timeout(CERTIFICATES, read.wait_for(|read| *read)).await;
+}
+
+/// The same, and where we go on with what was left, until it is served what is so now: what nobody has a use for then is
+/// not left any more.
+async fn settled(
+    mut serving: watch::Receiver<Table>,
+    inside: Arc<Inside>,
+    shared: Shared,
+    tables: watch::Receiver<Table>,
+    news: Arc<News>,
+) {
+    let given_back = shared.handover.given_back();
+    ready(serving.clone(), inside, shared).await;
+    if given_back {
+        // Never errors: whoever says these is there as long as this.
+        let _ = news.heard.subscribe().wait_for(|heard| *heard).await;
+        let now = tables.borrow().place;
+        let _ = serving.wait_for(|served| !now.after(&served.place)).await;
+    }
 }
 
 /// Follows history for as long as it takes. The last table stays while there is no newer one.

@@ -30,7 +30,7 @@ use crate::{proxy, relay};
 pub(crate) const CONNECTIONS_MAX: usize = 10_000;
 
 /// How many may wait to be taken.
-const BACKLOG: u32 = 1_024;
+const BACKLOG: u32 = 4_096;
 
 /// How much is read at a time of what a client says first, in bytes.
 const BUFFER: usize = 8 << 10;
@@ -88,7 +88,7 @@ pub(crate) async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((client, address)) if connections.len() < CONNECTIONS_MAX => {
                     told = false;
-                    let (pool, stop) = (pool.clone(), stop.clone());
+                    let (pool, stop) = (pool.clone(), pool.shared.handover.ending(&stop));
                     connections.spawn("connection", carry(client, address, None, pool, stop));
                 }
                 Ok(_) => pool.traffic.refused(),

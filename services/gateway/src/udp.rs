@@ -22,6 +22,9 @@ const IDLE: Duration = Duration::from_secs(30);
 /// The same once the port leads elsewhere: what is still to come is the answer to what was said.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// The same where whoever comes waits for the next process.
+const BRIEF: Duration = Duration::from_millis(100);
+
 /// How many clients a port may have at once.
 const CLIENTS_MAX: usize = 10_000;
 
@@ -101,9 +104,14 @@ pub(crate) async fn serve(
     }
     // There is no end of a conversation to wait for: what was said may still be answered for a moment,
     // where another process has the port from now on.
-    if pool.shared.handover.over().is_requested() {
+    let handover = &pool.shared.handover;
+    let words = match handover.is_closing() && handover.is_stored() {
+        true => Some(BRIEF),
+        false => handover.over().is_requested().then_some(LAST_WORDS),
+    };
+    if let Some(words) = words {
         drop(listening);
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(words).await;
         clients.shutdown().await;
         return Ok(());
     }

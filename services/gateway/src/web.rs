@@ -229,7 +229,8 @@ pub(crate) async fn serve(
             Some((_, ended)) = connections.ended() => ended?,
             accepted = listener.accept() => match accepted {
                 Ok((client, address)) if connections.len() < tcp::CONNECTIONS_MAX => {
-                    let (web, tls, stop) = (web.clone(), tls.clone(), stop.clone());
+                    let stop = web.shared.handover.ending(&stop);
+                    let (web, tls) = (web.clone(), tls.clone());
                     connections.spawn("connection", async move {
                         carry(client, address, web, tls, stop).await;
                         Ok(())

@@ -144,6 +144,18 @@ pub(crate) fn words(event: &Event) -> String {
             "the state that the gateway of {} has of {} is not the one the log folds to",
             e.node, e.place
         ),
+        Event::CertificateOrdered(e) => {
+            format!("the gateway of {} orders a certificate of {}", e.node, e.host)
+        }
+        Event::CertificateIssued(e) => format!(
+            "{} has a certificate, ordered by the gateway of {}, valid until {}",
+            e.host,
+            e.node,
+            crate::lists::moment(e.not_after_ms)
+        ),
+        Event::CertificateFailed(e) => {
+            format!("the gateway of {} got no certificate of {}: {}", e.node, e.host, e.error)
+        }
         Event::IntakeClosed(e) => format!(
             "the disk of {} has {} left: commands that ask for more are refused until it has {}",
             if e.disk == "nats" { "NATS" } else { "the log" },

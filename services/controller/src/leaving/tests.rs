@@ -97,7 +97,15 @@ impl World {
     ) {
         let open = open.iter().map(|(id, open)| OpenOn { replica: replica(id), open: *open });
         let (node, instance, open) = (node(on), instance.to_owned(), open.collect());
-        let report = GatewayReport { node, instance, standing, place, open, mark: None };
+        let report = GatewayReport {
+            node,
+            instance,
+            standing,
+            place,
+            open,
+            mark: None,
+            ordered: Vec::new(),
+        };
         self.leaving.awake_ms = now_ms;
         self.leaving.heard(report, now_ms);
     }

@@ -83,7 +83,8 @@ mod tests {
     fn heard(phase: Phase, instance: &str, next_ms: u64) -> Heard {
         let node = NodeName::new("n1").expect("a name");
         let (host, instance) = ("shop.example".to_owned(), instance.to_owned());
-        let order = Order { host, node, instance, phase, failures: 1, error: None, next_ms };
+        let order =
+            Order { host, node, instance, phase, since_ms: 1, failures: 1, error: None, next_ms };
         Heard { order, sequence: 1, at_ms: 1_000 }
     }
 

@@ -260,6 +260,7 @@ impl Orders<'_> {
             node: self.node.clone(),
             instance: self.instance.clone(),
             phase,
+            since_ms: clock::utc_ms(),
             failures,
             error: failed.map(|failed| failed.why),
             next_ms,

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use runtime::Metrics;
+use schemas::command::printable;
+use schemas::id::NodeName;
+use schemas::report::Ordered;
 use schemas::tls::{Account, Bundle, Certificate, Challenge, Phase, Told};
 use tokio::sync::watch;
 use tokio_rustls::rustls::crypto::ring;
@@ -33,6 +36,17 @@ struct Known {
     accounts: BTreeMap<String, Account>,
     /// Why the newest certificate of a host could not be used, and from when until when it is valid.
     unusable: BTreeMap<String, (String, (u64, u64))>,
+}
+
+/// How many orders a report tells of, and how much of why one failed.
+const ORDERED_MAX: usize = 200;
+const ERROR_MAX: usize = 500;
+
+impl Known {
+    fn validity(&self, host: &str) -> Option<(u64, u64)> {
+        let unusable = self.unusable.get(host).map(|(_, validity)| *validity);
+        unusable.or_else(|| Some(self.certificates.get(host)?.validity))
+    }
 }
 
 /// A certificate as it is served.
@@ -138,9 +152,7 @@ impl Shelf {
     /// From when until when the newest certificate of a host is valid, also where others alone can use it: another
     /// seal key is nothing that an order mends.
     pub(crate) fn validity(&self, host: &str) -> Option<(u64, u64)> {
-        let known = self.read();
-        let unusable = known.unusable.get(host).map(|(_, validity)| *validity);
-        unusable.or_else(|| Some(known.certificates.get(host)?.validity))
+        self.read().validity(host)
     }
 
     pub(crate) fn order(&self, host: &str) -> Option<Heard> {
@@ -149,6 +161,27 @@ impl Shelf {
 
     pub(crate) fn account(&self, directory: &str) -> Option<Account> {
         self.read().accounts.get(directory).cloned()
+    }
+
+    /// How the orders stand that are a node's, or were last: the newest, where there are too many for a report.
+    pub(crate) fn ordered(&self, node: &NodeName) -> Vec<Ordered> {
+        let known = self.read();
+        let own = known.orders.values().map(|heard| &heard.order);
+        // What was told without a time cannot be put in order.
+        let mut own: Vec<_> = own.filter(|o| o.node == *node && o.since_ms > 0).collect();
+        own.sort_by_key(|order| std::cmp::Reverse(order.since_ms));
+        own.truncate(ORDERED_MAX);
+        let ordered = own.into_iter().map(|order| Ordered {
+            host: order.host.clone(),
+            phase: order.phase,
+            since_ms: order.since_ms,
+            failures: order.failures,
+            error: order.error.as_deref().map(|why| printable(why, ERROR_MAX)),
+            next_ms: order.next_ms,
+            valid_ms: known.validity(&order.host),
+        });
+        // A certificate that this one has not heard of yet has an end all the same: soon.
+        ordered.filter(|one| one.phase != Phase::Done || one.valid_ms.is_some()).collect()
     }
 
     /// What is wrong with certificates that are wanted. The old one serves on meanwhile, where there is one.

@@ -1,5 +1,6 @@
 //! The running process: it gives its sockets to whoever may have them, and lets go when that one serves.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -22,6 +23,15 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// How long the report may take that another one serves as well.
 const TOLD: Duration = Duration::from_millis(500);
+
+/// How long the next one may take to put its own place where ours was.
+const PLACED: Duration = Duration::from_secs(1);
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How long a third one may take to say that it is there.
+const THIRD: Duration = Duration::from_millis(500);
 
 /// How long the next one may take until it serves.
 pub(crate) const SERVING: Duration = Duration::from_secs(30);
@@ -69,9 +79,11 @@ impl Offer {
             };
             let given = match next {
                 Ok((next, _)) => {
+                    let process = process(&next);
                     tokio::select! {
                         () = shutdown.requested() => return Ok(()),
                         given = self.give(&next, &ends) => given.map(|()| next),
+                        never = place.turn_away(process) => match never {},
                     }
                 }
                 Err(error) => Err(error),
@@ -79,10 +91,14 @@ impl Offer {
             match given {
                 Ok(next) => {
                     tracing::info!("another gateway has taken over: finishing what is open");
-                    // First the place: the next one puts its own there when it hears of this.
-                    drop(place);
                     // One that ended meanwhile is nothing that we could mend.
                     let _ = send(&next, &Say::Shut, None).await;
+                    // It puts its own place there now. Until then nobody is to think that there is none.
+                    tokio::select! {
+                        () = shutdown.requested() => {}
+                        () = place.is_anothers() => {}
+                        never = place.turn_away(process(&next)) => match never {},
+                    }
                     return Ok(());
                 }
                 Err(error) => {
@@ -166,6 +182,12 @@ impl Offer {
     }
 }
 
+/// The process at the other end.
+fn process(next: &UnixStream) -> u32 {
+    let process = next.peer_cred().ok().and_then(|who| who.pid());
+    process.and_then(|process| u32::try_from(process).ok()).unwrap_or_default()
+}
+
 /// The place in the folder at which a gateway answers.
 struct Place {
     listener: UnixListener,
@@ -189,12 +211,43 @@ impl Place {
         std::fs::rename(&beside, path)?;
         Ok(Self { listener, path: path.to_owned(), inode })
     }
+
+    /// Tells everyone who comes that a process is about to take over.
+    async fn turn_away(&self, process: u32) -> Infallible {
+        loop {
+            let Ok((third, _)) = self.listener.accept().await else {
+                tokio::time::sleep(BREATH).await;
+                continue;
+            };
+            // What it says is heard first: else it might not hear us.
+            let told = async {
+                receive::<Ask>(&third).await?;
+                send(&third, &Say::Busy { process }, None).await
+            };
+            let _ = tokio::time::timeout(THIRD, told).await;
+        }
+    }
+
+    /// Waits until another one has it, if one takes it soon.
+    async fn is_anothers(&self) {
+        let taken = async {
+            while self.is_ours() {
+                tokio::time::sleep(LOOK).await;
+            }
+            // Who came to us before that is told as well.
+            tokio::time::sleep(BREATH).await;
+        };
+        let _ = tokio::time::timeout(PLACED, taken).await;
+    }
+
+    fn is_ours(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|about| about.ino() == self.inode)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let is_ours = |about: std::fs::Metadata| about.ino() == self.inode;
-        if std::fs::metadata(&self.path).is_ok_and(is_ours) {
+        if self.is_ours() {
             // One that stays is one where nobody answers.
             let _ = std::fs::remove_file(&self.path);
         }

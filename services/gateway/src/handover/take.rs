@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 
 use runtime::Failure;
 use runtime::inside::Range;
@@ -24,12 +25,16 @@ pub(crate) struct Before {
 impl Handover {
     /// Asks the gateway that runs in a folder for its sockets. None: there is none that gives any, and
     /// they have to be taken from the machine.
+    ///
+    /// # Errors
+    ///
+    /// When another process is about to take over from it: whoever is third has nobody to take over from.
     pub(crate) async fn ask(
         &self,
         path: &Path,
         listen: IpAddr,
         range: Option<Range>,
-    ) -> Option<Before> {
+    ) -> Result<Option<Before>, Failure> {
         let range = range.map(|range| range.to_string());
         let asking = asked(path, Ask::Take { version: VERSION, listen, range });
         match tokio::time::timeout(PATIENCE, asking).await {
@@ -37,31 +42,39 @@ impl Handover {
                 let (process, count) = (before.process, sockets.len());
                 tracing::info!(process, sockets = count, "taking over from the running gateway");
                 *lock(&self.0.taken) = sockets;
+                self.0.given_back.store(false, Relaxed);
                 self.0.beside.send_replace(true);
                 self.0.shared.send_replace(true);
-                Some(before)
+                Ok(Some(before))
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ResourceBusy => {
+                Err(error.to_string().into())
             }
             // Nobody was there, or was killed.
             Ok(Err(error))
                 if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused]
                     .contains(&error.kind()) =>
             {
-                None
+                if self.given_back() {
+                    let sockets = lock(&self.0.taken).len();
+                    tracing::info!(sockets, "going on with what the service manager kept");
+                }
+                Ok(None)
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the running gateway gives no sockets: listening anew");
-                None
+                Ok(None)
             }
             Err(_) => {
                 let waited_ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(waited_ms, "the running gateway does not answer: listening anew");
-                None
+                Ok(None)
             }
         }
     }
 
     /// Has the gateway before us let go once we are ready to serve, or are told that it ends. `alone` says when
-    /// nobody serves but us.
+    /// nobody serves but us. What nobody had a use for until we are ready is shut, whoever kept it.
     ///
     /// # Errors
     ///
@@ -72,11 +85,14 @@ impl Handover {
         ready: impl Future<Output = ()>,
         alone: &watch::Sender<bool>,
     ) -> Result<(), Failure> {
+        let mut ready = std::pin::pin!(ready);
+        let mut is_ready = false;
         if let Some(Before { stream, process }) = before {
             let mut said = std::pin::pin!(said(&stream));
             tokio::select! {
                 said = &mut said => gone(said, process)?,
-                () = ready => {
+                () = &mut ready => {
+                    is_ready = true;
                     self.shut_rest();
                     // If it has gone, that is what we hear next.
                     let _ = send(&stream, &Ask::Serving, None).await;
@@ -93,6 +109,10 @@ impl Handover {
             self.0.shared.send_replace(false);
         }
         alone.send_replace(true);
+        if self.given_back() && !is_ready {
+            ready.await;
+            self.shut_rest();
+        }
         Ok(())
     }
 }
@@ -103,7 +123,7 @@ async fn said(stream: &UnixStream) -> io::Result<Result<(), String>> {
         match receive(stream).await?.0 {
             Say::Shut => return Ok(Ok(())),
             Say::Refused { why } => return Ok(Err(why)),
-            Say::Socket(_) | Say::All { .. } => {}
+            Say::Busy { .. } | Say::Socket(_) | Say::All { .. } => {}
         }
     }
 }
@@ -137,6 +157,13 @@ async fn asked(path: &Path, ask: Ask) -> io::Result<(Before, BTreeMap<Socket, Ow
                 return Err(io::Error::other(format!("{what:?} came without a socket")));
             }
             (Say::Refused { why }, _) => return Err(io::Error::other(why)),
+            (Say::Busy { process }, _) => {
+                let why = format!(
+                    "another gateway (process {process}) is about to take over from the one that runs, and only one \
+                     can: start this one when that one serves, or end that one"
+                );
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+            }
             (Say::All { process }, _) => return Ok((Before { stream, process }, sockets)),
             (Say::Shut, _) => return Err(io::Error::other("it ends")),
         }

@@ -65,7 +65,8 @@ impl Running {
     /// Asks it: the next one, which has its socket.
     async fn ask(&self) -> (Handover, Before) {
         let next = Handover::default();
-        let before = next.ask(&self.path, HERE, None).await.expect("it gives them");
+        let before = next.ask(&self.path, HERE, None).await.expect("it is the only one");
+        let before = before.expect("it gives them");
         (next, before)
     }
 
@@ -146,7 +147,8 @@ async fn one_that_ends_leaves_its_sockets_to_who_has_them_though_that_one_is_not
 async fn who_asks_for_other_ports_gets_none() {
     let running = Running::with("other", PATIENCE).await;
     let other = Ipv4Addr::new(127, 0, 0, 2).into();
-    assert!(Handover::default().ask(&running.path, other, None).await.is_none());
+    let asked = Handover::default().ask(&running.path, other, None).await;
+    assert!(asked.expect("it is the only one").is_none());
     running.ends_taken_over().await;
 }
 
@@ -169,4 +171,41 @@ async fn a_page_at_a_fixed_address_goes_from_one_to_the_next_and_a_strangers_is_
     let (_stopper, shutdown) = Shutdown::new();
     page.serve(runtime::Admin::default(), shutdown).await.expect("it ends for the next one");
     assert!(lock(&handover.0.kept).is_empty());
+}
+
+#[tokio::test]
+async fn whoever_is_third_hears_at_once_that_another_one_is_about_to_take_over() {
+    let running = Running::with("third", PATIENCE).await;
+    let (next, before) = running.ask().await;
+    let third = || async {
+        let handover = Handover::default();
+        handover.ask(&running.path, HERE, None).await.expect_err("it is third").to_string()
+    };
+    for _ in 0..2 {
+        let why = third().await;
+        let next = format!("process {}", std::process::id());
+        assert!(why.contains(&next) && why.contains("only one can"), "{why}");
+    }
+    // So it is between the two, when the one has let go and the other has not put its own place there.
+    let alone = watch::Sender::default();
+    next.take_turn(Some(before), async {}, &alone).await.expect("it lets go");
+    let why = third().await;
+    assert!(why.contains("only one can"), "{why}");
+    let ends = Shutdown::new();
+    let (own, path) = (next.clone(), running.path.clone());
+    let offer = Offer { handover: own, path, listen: HERE, range: None, within: PATIENCE };
+    let mut tasks = Tasks::default();
+    tasks.spawn("offer", offer.run(ends.1.clone(), ends.1));
+    let last = Handover::default();
+    let taken = async {
+        loop {
+            match last.ask(&running.path, HERE, None).await {
+                Ok(Some(before)) => return before,
+                Ok(None) => panic!("nobody is there"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.expect("its turn comes");
+    std::fs::remove_dir_all(running.path.parent().expect("it is in a folder")).expect("it is ours");
 }

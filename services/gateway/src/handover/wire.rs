@@ -48,6 +48,8 @@ pub(crate) enum Ask {
 pub(crate) enum Say {
     /// It gives none, or waits for the next one no longer: it serves on.
     Refused { why: String },
+    /// Another process has them already and is about to serve: only one can.
+    Busy { process: u32 },
     /// A socket comes with this.
     Socket(Socket),
     /// That was all of them.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use runtime::Metrics;
 use runtime::inside::Range;
-use schemas::id::{AppKey, WorkloadName};
+use schemas::id::{AppKey, ReplicaId, WorkloadName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::map::Map;
@@ -46,6 +46,8 @@ struct Doors {
     open: BTreeMap<Key, Door>,
     /// Those of ports that are gone, which connections still use.
     leaving: Vec<Door>,
+    /// Those of replicas by names of their own, as long as somebody uses them: most are used by nobody.
+    single: BTreeMap<(ReplicaId, Published), Door>,
 }
 
 #[derive(Clone, Debug)]
@@ -113,7 +115,14 @@ impl Inside {
             door.pool.lead_nowhere();
             doors.leaving.push(door);
         }
-        drop(doors);
+        for ((id, port), door) in &doors.single {
+            match map.workloads.values().find_map(|served| served.replicas.get(id)?.ports.get(port))
+            {
+                Some(route) => door.pool.lead(route),
+                None => door.pool.lead_nowhere(),
+            }
+        }
+        // With the doors: nobody opens one by what is not so any more.
         self.map.send_replace(Arc::new(map.clone()));
     }
 
@@ -153,12 +162,7 @@ impl Inside {
         number: u16,
         port: Published,
     ) -> Result<(Arc<Pool>, OwnedSemaphorePermit), Refused> {
-        let workload = map.source(from).zip(map.numbered(number));
-        let workload = workload.filter(|(app, (key, _))| map.reached(app, key).is_some());
-        let door = workload.and_then(|(_, ((app, workload), _))| {
-            self.doors().open.get(&(app.clone(), workload.clone(), port)).cloned()
-        });
-        let Some(door) = door else {
+        let Some(door) = self.door(map, from, number, port) else {
             self.counts.refused.fetch_add(1, Relaxed);
             return Err(Refused::Closed);
         };
@@ -171,6 +175,27 @@ impl Inside {
         }
     }
 
+    fn door(&self, map: &Map, from: Ipv4Addr, number: u16, port: Published) -> Option<Door> {
+        let from = map.source(from)?;
+        if let Some(((app, workload), _)) = map.numbered(number) {
+            map.reached(from, &(app.clone(), workload.clone()))?;
+            return self.doors().open.get(&(app.clone(), workload.clone(), port)).cloned();
+        }
+        let mut doors = self.doors();
+        // The map that the doors are as, and not one of before.
+        let map = self.map();
+        let (workload, id, single) = map.single(number)?;
+        map.reached(from, workload)?;
+        let route = single.ports.get(&port)?;
+        let door = doors.single.entry((id.clone(), port));
+        Some(
+            door.or_insert_with(|| {
+                Door::new(format!("inside, one by one, {port}"), route, &self.shared)
+            })
+            .clone(),
+        )
+    }
+
     /// The pool of a port, for whoever has a socket for it.
     pub(crate) fn pool(&self, key: &Key) -> Option<Arc<Pool>> {
         self.doors().open.get(key).map(|door| door.pool.clone())
@@ -179,10 +204,11 @@ impl Inside {
     /// Adds its numbers to those of the process.
     pub(crate) fn tell(&self, metrics: &Metrics) {
         let mut doors = self.doors();
-        for door in doors.open.values().chain(&doors.leaving) {
+        for door in doors.open.values().chain(&doors.leaving).chain(doors.single.values()) {
             door.pool.tell(metrics);
         }
         doors.leaving.retain(|door| Arc::strong_count(&door.pool) > 1);
+        doors.single.retain(|_, door| Arc::strong_count(&door.pool) > 1);
         let workloads = u64::try_from(self.map.borrow().workloads.len()).unwrap_or(u64::MAX);
         metrics.set("muster_inside_workloads", "Workloads that have a name.", &[], workloads);
         let count = |name, help, number: &AtomicU64| {
@@ -210,10 +236,14 @@ impl Doors {
                 door.pool.lead(route);
                 door
             }
-            None => Door {
-                pool: Pool::new(name, route, shared),
-                room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            },
+            None => Door::new(name, route, shared),
         }
+    }
+}
+
+impl Door {
+    fn new(name: String, route: &Route, shared: &Shared) -> Self {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Self { pool: Pool::new(name, route, shared), room }
     }
 }

@@ -10,7 +10,7 @@ use cluster::State;
 use cluster::state::{Phase, Replica, Workload};
 use ipnet::Ipv4Net;
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
-use schemas::spec::{AppProtocol, Open, Protocol, WorkloadSpec};
+use schemas::spec::{AppProtocol, Balance, Open, Protocol, WorkloadSpec};
 
 use crate::table::{Endpoint, Published, Rank, Route, rank, weight};
 
@@ -26,6 +26,8 @@ pub struct Map {
     pub workloads: BTreeMap<(AppKey, WorkloadName), Served>,
     /// Whose number is whose.
     numbers: BTreeMap<u16, (AppKey, WorkloadName)>,
+    /// The same of replicas that have addresses of their own.
+    single: BTreeMap<u16, ((AppKey, WorkloadName), ReplicaId)>,
     /// The networks of containers on this machine, and whose they are.
     pub sources: BTreeMap<Ipv4Net, AppKey>,
     /// Where replicas of other machines are reached by gateways, and by nobody else.
@@ -42,6 +44,17 @@ pub struct Served {
     /// Which other apps reach it.
     pub open: Open,
     /// Its ports, those included that only its image names, while a replica is ready to serve them.
+    pub ports: BTreeMap<Published, Route>,
+    /// Its ready replicas, each by itself: where somebody on this machine may reach it.
+    pub replicas: BTreeMap<ReplicaId, Single>,
+}
+
+/// A replica as it is reached by a name of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Single {
+    /// Its number.
+    pub number: u16,
+    /// Its TCP ports. A port of UDP takes a socket, which each has not.
     pub ports: BTreeMap<Published, Route>,
 }
 
@@ -60,6 +73,7 @@ impl Map {
             }
         }
         map.sources = sources(state, &machine);
+        map.add_replicas(state, &machine);
         for (_, replica) in state.replicas.iter() {
             let ports = reached_by_gateways(state, replica);
             if machine.has(replica) {
@@ -89,13 +103,55 @@ impl Map {
         self.workloads.get_key_value(self.numbers.get(&number)?)
     }
 
+    /// The replica of a number, and the workload that it is one of.
+    #[must_use]
+    pub fn single(&self, number: u16) -> Option<(&(AppKey, WorkloadName), &ReplicaId, &Single)> {
+        let (workload, id) = self.single.get(&number)?;
+        Some((workload, id, self.workloads.get(workload)?.replicas.get(id)?))
+    }
+
     /// A workload, for one who asks from an app: none when it may not be reached from there.
     #[must_use]
     pub fn reached(&self, from: &AppKey, workload: &(AppKey, WorkloadName)) -> Option<&Served> {
-        let served = self.workloads.get(workload)?;
-        let app = &workload.0;
-        let open = app.tenant == from.tenant && served.open.reaches(&from.name);
-        (app == from || open).then_some(served)
+        self.workloads.get(workload).filter(|served| served.is_reached(from, &workload.0))
+    }
+
+    /// Adds the replicas of workloads that apps of this machine may reach: of others nobody here asks.
+    fn add_replicas(&mut self, state: &State, machine: &Machine) {
+        let here: BTreeSet<&AppKey> = self.sources.values().collect();
+        for (workload, served) in &mut self.workloads {
+            let (key, name) = workload;
+            if !here.iter().any(|from| served.is_reached(from, key)) {
+                continue;
+            }
+            let spec = spec_of(state, key, name);
+            for (id, replica) in state.replicas_of(key, name) {
+                let (Some((node, _)), Some(number)) = (rank(state, replica), replica.number) else {
+                    continue;
+                };
+                let tcp = replica.endpoints.iter().filter(|said| said.protocol == Protocol::Tcp);
+                let ports = tcp.map(|said| {
+                    let port = Published { protocol: said.protocol, port: said.container };
+                    let endpoints = vec![endpoint(machine, id, replica, node, said)];
+                    let balance = Balance::default();
+                    let (app, workload) = (key.clone(), name.clone());
+                    (
+                        port,
+                        Route { app, workload, protocol: spoken(spec, port), balance, endpoints },
+                    )
+                });
+                let ports: BTreeMap<_, _> = ports.collect();
+                self.single.insert(number, (workload.clone(), id.clone()));
+                served.replicas.insert(id.clone(), Single { number, ports });
+            }
+        }
+    }
+}
+
+impl Served {
+    /// Whether one who asks from an app may reach it, a workload of another one or of the same.
+    fn is_reached(&self, from: &AppKey, app: &AppKey) -> bool {
+        app == from || (app.tenant == from.tenant && self.open.reaches(&from.name))
     }
 }
 
@@ -161,7 +217,7 @@ fn served(
     workload: &Workload,
     number: u16,
 ) -> Served {
-    let spec = state.apps.get(key).and_then(|app| app.specs.get(&workload.spec));
+    let spec = spec_of(state, key, name);
     let mut best: BTreeMap<Published, (Rank, Route)> = BTreeMap::new();
     for (id, replica) in state.replicas_of(key, name) {
         let Some((node, rank)) = rank(state, replica) else { continue };
@@ -190,7 +246,14 @@ fn served(
         (port, Route { endpoints, ..route })
     });
     let ports = ports.collect();
-    Served { number, open: workload.conduct.open.clone(), ports }
+    let open = workload.conduct.open.clone();
+    Served { number, open, ports, replicas: BTreeMap::new() }
+}
+
+/// The spec that is declared of a workload.
+fn spec_of<'a>(state: &'a State, key: &AppKey, name: &WorkloadName) -> Option<&'a WorkloadSpec> {
+    let app = state.apps.get(key)?;
+    app.specs.get(&app.workloads.get(name)?.spec)
 }
 
 /// What is declared to be spoken on a port; found out where nothing is.

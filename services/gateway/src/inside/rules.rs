@@ -58,7 +58,11 @@ impl Rules {
         let address = |number: u16| range.address(number);
         let streams = map.workloads.values().flat_map(|served| {
             let tcp = served.ports.keys().filter(|port| port.protocol == Protocol::Tcp);
-            tcp.map(|port| (Protocol::Tcp, address(served.number), port.port))
+            let all = tcp.map(|port| (Protocol::Tcp, address(served.number), port.port));
+            let single = served.replicas.values().flat_map(|single| {
+                single.ports.keys().map(|port| (Protocol::Tcp, address(single.number), port.port))
+            });
+            all.chain(single)
         });
         let udp = datagrams.keys().map(|(number, port)| (Protocol::Udp, address(*number), *port));
         let names = [Protocol::Tcp, Protocol::Udp].map(|p| (p, range.name_server(), NAMES));

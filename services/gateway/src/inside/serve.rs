@@ -51,7 +51,7 @@ impl Inside {
         let mut maps = self.maps();
         // The rules of the one before us hold as long as there is no map: an empty one would refuse all.
         let known = async {
-            if *handover.shared().borrow() {
+            if handover.follows() {
                 let _ = maps.wait_for(|map| !map.cluster.is_empty()).await;
             }
         };
@@ -110,7 +110,7 @@ impl Serving {
     async fn begin(inside: &Arc<Inside>, resolvers: &[SocketAddr]) -> Result<Self, String> {
         let range = inside.range;
         let handover = &inside.shared.handover;
-        let before = handover.taken(Socket::Sign).and_then(|sign| Sign::go_on(sign).ok());
+        let before = handover.taken(Socket::Sign).and_then(|sign| Sign::go_on(sign, range).ok());
         let sign = before.map_or_else(|| Sign::put_out(range), Ok).map_err(|_| {
             "another gateway on this machine serves it: give another range with --service-range, to \
              this gateway and its node's agent"

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 
 use super::doors::Inside;
-use super::names::{self, Said};
+use super::names::{self, By, Said};
 use super::resolver::{Resolver, read_message, write_message};
 
 /// How many questions may be under way, and how many streams.
@@ -31,12 +31,6 @@ const BREATH: Duration = Duration::from_millis(50);
 pub(crate) struct Server {
     pub(crate) inside: Arc<Inside>,
     pub(crate) resolver: Resolver,
-}
-
-#[derive(Clone, Copy)]
-enum By {
-    Datagram,
-    Stream,
 }
 
 impl Server {
@@ -119,7 +113,7 @@ impl Server {
         let IpAddr::V4(from) = from.ip() else { return None };
         self.inside.counts.questions.fetch_add(1, Relaxed);
         let map = self.inside.known(from).await;
-        let said = match names::answer(question, map.source(from), &map, self.inside.range) {
+        let said = match names::answer(question, by, map.source(from), &map, self.inside.range) {
             Said::Elsewhere => {
                 let answer = match by {
                     By::Datagram => self.resolver.by_datagram(question).await,

@@ -35,7 +35,8 @@ pub(crate) async fn serve(
             Some((_, ended)) = connections.ended() => ended?,
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((client, from)) => {
-                    connections.spawn("connection", carry(client, from, inside.clone(), stop.clone()));
+                    let stop = inside.shared.handover.ending(&stop);
+                    connections.spawn("connection", carry(client, from, inside.clone(), stop));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "no connection can be taken; trying again");

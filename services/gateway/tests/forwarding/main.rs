@@ -78,14 +78,26 @@ impl Gateway {
 
     /// Leads ports to endpoints, and waits until that is so.
     async fn lead(&self, protocol: Protocol, routes: &[(u16, &[SocketAddr])]) {
-        let route = |(port, endpoints): &(u16, &[SocketAddr])| {
+        let even: Vec<_> = routes
+            .iter()
+            .map(|(port, at)| (*port, at.iter().map(|at| (*at, 1)).collect::<Vec<_>>()))
+            .collect();
+        self.weigh(protocol, &even).await;
+    }
+
+    /// The same, each endpoint with its weight.
+    async fn weigh(&self, protocol: Protocol, routes: &[(u16, Vec<(SocketAddr, u32)>)]) {
+        let route = |(port, endpoints): &(u16, Vec<(SocketAddr, u32)>)| {
             let published = Published { protocol, port: *port };
             let route = Route {
                 app: AppKey::parse("shop").expect("a name"),
                 workload: WorkloadName::new("web").expect("a name"),
                 protocol: self.speaks,
                 balance: self.balance.clone(),
-                endpoints: endpoints.iter().map(endpoint).collect(),
+                endpoints: endpoints
+                    .iter()
+                    .map(|(at, weight)| Endpoint { weight: *weight, ..endpoint(at) })
+                    .collect(),
             };
             (published, route)
         };

@@ -153,3 +153,44 @@ async fn what_is_under_way_is_counted_by_replica_wherever_the_port_leads() {
     assert_eq!(gateway.open.counts(), [(replica(&other), 1)].into());
     drop(newer);
 }
+
+/// How many connections are opened to see how they are split.
+const MANY: u32 = 600;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_split_as_a_canary_is_weighed_and_stay_where_they_are() {
+    for balance in [Balance::LeastLoaded, Balance::RoundRobin] {
+        let mut gateway =
+            Gateway { balance: balance.clone(), ..Gateway::speaking(AppProtocol::Tcp) };
+        let [old, other, canary] =
+            [echo(&mut gateway).await, echo(&mut gateway).await, echo(&mut gateway).await];
+        let port = free().port();
+        let weighed = |stable: u32, new: u32| {
+            vec![(port, vec![(old, stable), (other, stable), (canary, new)])]
+        };
+        // One in ten of what comes, of which it alone has a tenth.
+        gateway.weigh(Protocol::Tcp, &weighed(9, 2)).await;
+        let mut kept = Vec::new();
+        let mut to_canary = 0;
+        for i in 0..MANY {
+            let (stream, who) = connect(port).await.expect("it is served");
+            to_canary += u32::from(who == canary.port());
+            if i % 10 == 0 || who == canary.port() && kept.len() < 80 {
+                kept.push((stream, who));
+            }
+        }
+        let expected = MANY / 10;
+        let near = expected / 2..=expected * 2;
+        assert!(near.contains(&to_canary), "{balance:?}: {to_canary} of {MANY}");
+        assert!(kept.iter().any(|(_, who)| *who == canary.port()));
+
+        // Taken back: nothing new goes there, and what is open there is not cut.
+        gateway.weigh(Protocol::Tcp, &[(port, vec![(old, 1), (other, 1)])]).await;
+        for _ in 0..60 {
+            assert_ne!(connect(port).await.expect("it is served").1, canary.port());
+        }
+        for (stream, _) in &mut kept {
+            still_echoes(stream).await;
+        }
+    }
+}

@@ -99,3 +99,17 @@ async fn a_silent_client_holds_nothing_for_long_once_its_port_leads_elsewhere() 
     assert_eq!(gateway.open.counts(), [].into());
     assert_eq!(ask(&client, port, b"b").await, other.port(), "it is not forgotten");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_split_as_a_canary_is_weighed() {
+    let mut gateway = Gateway::start();
+    let [stable, canary] = [echo(&mut gateway.tasks).await, echo(&mut gateway.tasks).await];
+    let port = free().port();
+    gateway.weigh(Protocol::Udp, &[(port, vec![(stable, 4), (canary, 1)])]).await;
+    let (mut to_canary, many) = (0, 200);
+    for _ in 0..many {
+        let (client, _) = bound().await;
+        to_canary += u32::from(ask(&client, port, b"who").await == canary.port());
+    }
+    assert!((many / 10..=many * 2 / 5).contains(&to_canary), "{to_canary} of {many}");
+}

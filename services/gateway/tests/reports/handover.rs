@@ -13,7 +13,7 @@ use super::*;
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
 
 /// A server of HTTP that says `ok` to whatever it is asked, as often as it is.
-async fn answers(tasks: &mut Tasks) -> u16 {
+pub(super) async fn answers(tasks: &mut Tasks) -> u16 {
     let listener = TcpListener::bind((HERE, 0)).await.expect("there are ports");
     let port = listener.local_addr().expect("it has an address").port();
     tasks.spawn("answers", async move {
@@ -41,7 +41,7 @@ async fn head(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// Asks on a connection: the head of the answer.
-async fn ask(stream: &mut TcpStream) -> Option<String> {
+pub(super) async fn ask(stream: &mut TcpStream) -> Option<String> {
     stream.write_all(ASK).await.ok()?;
     let head = head(stream).await?;
     let mut body = [0; 2];
@@ -50,14 +50,14 @@ async fn ask(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// Asks on a new connection.
-async fn anew(port: u16) -> Option<()> {
+pub(super) async fn anew(port: u16) -> Option<()> {
     let mut stream = TcpStream::connect((HERE, port)).await.ok()?;
     ask(&mut stream).await.map(|_| ())
 }
 
 /// Asks without a pause until told to end: on connections of their own, and on one that is kept as long
 /// as the answers say. How many were answered, and how many were not.
-async fn load(port: u16, kept: bool, end: Arc<AtomicBool>) -> (u32, u32) {
+pub(super) async fn load(port: u16, kept: bool, end: Arc<AtomicBool>) -> (u32, u32) {
     let (mut answered, mut failed) = (0, 0);
     let mut stream: Option<TcpStream> = None;
     while !end.load(Relaxed) {
@@ -158,7 +158,7 @@ async fn the_next_gateway_takes_over_without_a_lost_request_and_the_last_one_fin
 }
 
 /// Waits until a port is served.
-async fn is_served(port: u16) {
+pub(super) async fn is_served(port: u16) {
     let served = async {
         while anew(port).await.is_none() {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,6 +1,7 @@
 //! A gateway on a real server: what it reports while replicas leave, connections end and the server goes.
 
 mod handover;
+mod restart;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

@@ -5,6 +5,7 @@
 //! its basis is an anomaly, and is counted.
 
 mod app;
+mod certificate;
 mod command;
 mod node;
 mod rebalance;
@@ -89,6 +90,10 @@ pub(crate) fn apply(state: &mut State, at: &At<'_>, event: &Event) {
         Event::ConfigStored(e) => {
             state.configs.insert(e.digest.clone(), e.content_base64.clone());
         }
+
+        Event::CertificateOrdered(e) => state.certificate_ordered(e),
+        Event::CertificateIssued(e) => state.certificate_issued(e),
+        Event::CertificateFailed(e) => state.certificate_failed(e),
 
         Event::AppDeployed(e) => state.app_deployed(at, e),
         Event::AppConverged(e) => state.app_converged(at, e),

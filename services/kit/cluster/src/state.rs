@@ -2,6 +2,7 @@
 //!
 //! Declared and observed are separate fields. A replica's node never changes once it has one.
 
+mod certificate;
 mod conduct;
 mod index;
 mod numbers;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::section::{Section, hash_of};
 
+pub use certificate::{CERTIFICATES_MAX, Certificate};
 pub use conduct::Conduct;
 pub use index::{Index, Load};
 pub use numbers::Numbers;
@@ -47,6 +49,8 @@ pub struct State {
     pub receipts: Section<CommandId, Receipt>,
     /// Stored files: their content in base64.
     pub configs: Section<Digest, String>,
+    /// How certificates stand that gateways order, newest [`CERTIFICATES_MAX`].
+    pub certificates: Section<String, Certificate>,
     /// What there is one of.
     pub cluster: Cluster,
 
@@ -392,6 +396,8 @@ pub struct Replica {
     /// The own address of its last run's container, with its network's prefix.
     #[serde(default)]
     pub inside: Option<String>,
+    /// Its number among all workloads and replicas: its own address inside. None when so many are taken.
+    pub number: Option<u16>,
     /// What was last wrong with it.
     pub trouble: Option<String>,
     /// When it was requested.
@@ -501,6 +507,7 @@ impl State {
             self.replicas.hash(),
             self.receipts.hash(),
             self.configs.hash(),
+            self.certificates.hash(),
             hash_of(&self.cluster),
         ];
         format!("{:032x}", hash_of(&sections))
@@ -514,6 +521,7 @@ impl State {
         self.replicas.settle();
         self.receipts.settle();
         self.configs.settle();
+        self.certificates.settle();
     }
 
     /// How many impossible events were met. Always 0, or there is a bug in a writer.
@@ -568,6 +576,7 @@ impl State {
         }
         for (id, replica) in self.replicas.iter() {
             index.add(id, replica);
+            replica.number.into_iter().for_each(|number| index.numbers.keep(number));
         }
         for (_, app) in self.apps.iter() {
             for number in app.workloads.values().filter_map(|workload| workload.number) {

@@ -298,6 +298,7 @@ fn keep_consequence(event: &mut Event) -> bool {
         | Event::StateDiverged(_)
         | Event::GatewayDiverged(_) => return false,
         Event::RunEnded(e) => e.evidence.last_lines.clear(),
+        Event::CertificateFailed(e) => e.error.clear(),
         _ => {}
     }
     true

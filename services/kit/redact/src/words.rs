@@ -66,6 +66,7 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
             }
         }
         Event::RunFailed(e) => each(Word::Told, &mut e.error),
+        Event::CertificateFailed(e) => each(Word::Told, &mut e.error),
         Event::RunEnded(e) => evidence(&mut e.evidence, each),
         Event::RolloutFailed(e) => {
             each(Word::Told, &mut e.reason);
@@ -103,6 +104,8 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
         | Event::RebalanceStarted(_)
         | Event::RebalanceSet(_)
         | Event::RebalanceEnded(_)
+        | Event::CertificateOrdered(_)
+        | Event::CertificateIssued(_)
         | Event::ConfigStored(_)
         | Event::NodeCordoned(_)
         | Event::NodeUncordoned(_)

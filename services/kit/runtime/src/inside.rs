@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt as _;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -103,13 +104,16 @@ impl Sign {
         UnixListener::bind(range.sign()).map(Self)
     }
 
-    /// Goes on with one that another process put out.
+    /// Goes on with one that another process put out for a range.
     ///
     /// # Errors
     ///
-    /// When it is none.
-    pub fn go_on(listener: OwnedFd) -> std::io::Result<Self> {
+    /// When it is none, or that of another range.
+    pub fn go_on(listener: OwnedFd, range: Range) -> std::io::Result<Self> {
         let listener = std::os::unix::net::UnixListener::from(listener);
+        if listener.local_addr()?.as_abstract_name() != Some(range.token().as_bytes()) {
+            return Err(std::io::ErrorKind::AddrNotAvailable.into());
+        }
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener).map(Self)
     }
@@ -176,6 +180,11 @@ mod tests {
         assert!(Sign::put_out(range).is_err());
         let (seen, ()) = tokio::join!(served(range), sign.show("a cluster"));
         assert_eq!(seen.as_deref(), Some("a cluster"));
+        // Whoever has a copy goes on with it, in that range alone.
+        let copy = || sign.as_fd().try_clone_to_owned().expect("there are descriptors");
+        let other = Range { high: range.high ^ 1 };
+        assert!(Sign::go_on(copy(), other).is_err());
+        assert!(Sign::go_on(copy(), range).is_ok());
         drop(sign);
         assert_eq!(served(range).await, None);
         assert!(Sign::put_out(range).is_ok());

@@ -11,6 +11,7 @@ pub mod entropy;
 pub mod files;
 pub mod history;
 pub mod inside;
+pub mod manager;
 pub mod metrics;
 pub mod process;
 pub mod pump;

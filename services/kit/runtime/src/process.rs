@@ -9,7 +9,11 @@ use crate::Failure;
 
 /// Says whether the process was asked to stop. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown {
+    asked: watch::Receiver<bool>,
+    /// Another one whose ask counts as well.
+    or: Option<watch::Receiver<bool>>,
+}
 
 /// Asks to stop.
 #[derive(Clone, Debug)]
@@ -20,20 +24,34 @@ impl Shutdown {
     #[must_use]
     pub fn new() -> (Stopper, Self) {
         let (sender, receiver) = watch::channel(false);
-        (Stopper(sender), Self(receiver))
+        (Stopper(sender), Self { asked: receiver, or: None })
+    }
+
+    /// One that hears of either of two asks; a third, of which the other one was told, does not count.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        Self { asked: self.asked.clone(), or: Some(other.asked.clone()) }
     }
 
     /// Whether it was asked.
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
+        *self.asked.borrow() || self.or.as_ref().is_some_and(|or| *or.borrow())
     }
 
     /// Waits until it is asked.
     pub async fn requested(&self) {
-        let mut receiver = self.0.clone();
         // The asker gone is an ask as well.
-        let _ = receiver.wait_for(|asked| *asked).await;
+        let asked = async |mut receiver: watch::Receiver<bool>| {
+            let _ = receiver.wait_for(|asked| *asked).await;
+        };
+        match self.or.clone() {
+            None => asked(self.asked.clone()).await,
+            Some(or) => tokio::select! {
+                () = asked(self.asked.clone()) => {}
+                () = asked(or) => {}
+            },
+        }
     }
 }
 

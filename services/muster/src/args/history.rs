@@ -17,8 +17,8 @@ macro_rules! moments {
 }
 
 pub(super) const LOG: &str = concat!(
-    "OBJECT is a replica, app/NAME, APP/WORKLOAD, node/NAME or command/ID; a name alone does, where it is\n\
-     clear what has it. ",
+    "OBJECT is a replica, app/NAME, APP/WORKLOAD, node/NAME, certificate/HOST or command/ID; a name alone\n\
+     does, where it is clear what has it. ",
     moments!(),
     "\n\n\
      Examples:\n  \
@@ -36,7 +36,8 @@ Examples:
   muster show e9320b139b55";
 
 pub(super) const WHY: &str = "\
-OBJECT is a replica, running or long gone, an app, APP/WORKLOAD, a node, a command's id, or a position.
+OBJECT is a replica, running or long gone, an app, APP/WORKLOAD, a node, certificate/HOST, a command's id,
+or a position.
 The answer goes from what is so back to the person or the timer at its root.
 
 STATE asks for one thing: exists, here (why on this node), pending, dead, moved, count (why so many).
@@ -46,6 +47,7 @@ Examples:
   muster why shop-web-k3v9q dead
   muster why shop/web count
   muster why node/n1
+  muster why certificate/shop.example
   muster why e9320b139b55
   muster why shop --at 02:13";
 

@@ -1,6 +1,8 @@
 //! What a user means by a name: a replica, an app, a workload, a node, a command, an event.
 
-use schemas::event::{app_entity, command_entity, node_entity, replica_entity, workload_entity};
+use schemas::event::{
+    app_entity, certificate_entity, command_entity, node_entity, replica_entity, workload_entity,
+};
 use schemas::id::{AppKey, AppName, CommandId, NodeName, ReplicaId, Tenant, WorkloadName};
 use schemas::read::LogRequest;
 
@@ -22,6 +24,8 @@ pub(crate) enum Object {
     Workload(AppKey, WorkloadName),
     Node(NodeName),
     Command(CommandId),
+    /// The certificate of a host.
+    Certificate(String),
     /// Anything else that history has under a name: `leader/scheduler`, `config/<digest>`.
     Other(String),
 }
@@ -36,6 +40,7 @@ impl Object {
             Self::Workload(app, name) => workload_entity(app, name),
             Self::Node(node) => node_entity(node),
             Self::Command(id) => command_entity(id),
+            Self::Certificate(host) => certificate_entity(host),
             Self::Other(entity) => entity.clone(),
         })
     }
@@ -49,6 +54,7 @@ impl Object {
             Self::Workload(app, name) => format!("{}/{name}", app.short()),
             Self::Node(node) => format!("node/{node}"),
             Self::Command(id) => id.to_string(),
+            Self::Certificate(host) => certificate_entity(host),
             Self::Other(entity) => entity.clone(),
         }
     }
@@ -73,6 +79,7 @@ pub(crate) fn meanings(text: &str) -> Vec<Object> {
         ["workload", name, workload_name] => vec![workload(app(name), workload_name)],
         ["node", name] => vec![NodeName::new(name).ok().map(Object::Node)],
         ["replica", id] => vec![ReplicaId::new(id).ok().map(Object::Replica)],
+        ["certificate", host] => vec![Some(Object::Certificate(host.to_ascii_lowercase()))],
         ["command", id] => vec![CommandId::new(id).ok().map(Object::Command)],
         [name] => {
             let digits = name.strip_prefix('r').unwrap_or(name);
@@ -82,6 +89,7 @@ pub(crate) fn meanings(text: &str) -> Vec<Object> {
                 app(name).map(Object::App),
                 NodeName::new(name).ok().map(Object::Node),
                 CommandId::new(name).ok().map(Object::Command),
+                name.contains('.').then(|| Object::Certificate(name.to_ascii_lowercase())),
             ]
         }
         [name, workload_name] => {

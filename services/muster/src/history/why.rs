@@ -4,6 +4,7 @@
 //! lacked once it is fetched.
 
 mod answer;
+mod certificate;
 mod command;
 mod node;
 mod records;
@@ -84,9 +85,12 @@ fn answered(case: &Case<'_>, object: &Object, aspect: Option<Aspect>) -> Result<
         Object::App(app) => workload::app(case, app, aspect),
         Object::Workload(app, name) => workload::workload(case, app, name, aspect),
         Object::Node(node) => node::answer(case, node, aspect),
+        Object::Certificate(host) => certificate::answer(case, host),
         Object::Command(id) => command::answer(case, id),
         Object::Event(position) => command::event(case, *position),
-        Object::Other(_) => Err(Stop::Asked("a replica, an app, a workload, a node or a command")),
+        Object::Other(_) => {
+            Err(Stop::Asked("a replica, an app, a workload, a node, a certificate or a command"))
+        }
     }?;
     if let (None, Some(entity)) = (aspect, object.entity()) {
         answer.parts.extend(notes(case, &entity)?);

@@ -164,6 +164,7 @@ fn gateway(node: &str, instance: &str, mark: Mark) -> Said {
         place: mark.place,
         open: vec![],
         mark: Some(mark),
+        ordered: Vec::new(),
     };
     Said::serving(report).expect("it has a mark")
 }

@@ -207,3 +207,44 @@ fn a_port_is_served_while_somebody_is_ready_and_a_number_leads_to_its_workload()
     let map = Map::of(history.fold.state(), &node("n1"));
     assert_eq!(map.workloads[&web("shop")].ports.len(), 3);
 }
+
+#[test]
+fn a_replica_has_an_address_where_somebody_may_reach_it_and_as_long_as_it_is_ready() {
+    let mut history = three();
+    deploy(&mut history, "shop", Open::No);
+    run(&mut history, "shop", "aaaaa", "n1", "172.18.0.2/16");
+    run(&mut history, "shop", "ccccc", "n3", "172.18.0.2/16");
+    deploy(&mut history, "other", Open::No);
+    run(&mut history, "other", "aaaaa", "n3", "172.19.0.2/16");
+    let map = Map::of(history.fold.state(), &node("n1"));
+    let at = |map: &Map, id: &str| {
+        let single = map.workloads[&web("shop")].replicas.get(&replica(id))?;
+        let route = &single.ports[&Published { protocol: Protocol::Tcp, port: 80 }];
+        let [one] = route.endpoints.as_slice() else { panic!("{route:?}") };
+        let (of, found, _) = map.single(single.number).expect("it is its number");
+        assert_eq!((of, found), (&web("shop"), &replica(id)));
+        assert_eq!(map.numbered(single.number), None);
+        Some((single.number, format!("{}:{}", one.address, one.port), single.ports.len()))
+    };
+    let near = at(&map, "shop-web-aaaaa").expect("it is there");
+    let far = at(&map, "shop-web-ccccc").expect("it is there");
+    assert_eq!((near.1.as_str(), far.1.as_str()), ("172.18.0.2:80", "10.0.0.3:32000"));
+    assert_eq!((near.2, far.2), (2, 2), "its TCP ports");
+    assert!(map.workloads[&web("other")].replicas.is_empty(), "nobody here reaches it");
+    let there = Map::of(history.fold.state(), &node("n3"));
+    assert_eq!(at(&there, "shop-web-aaaaa").expect("it is there").0, near.0, "it is one number");
+    assert_eq!(there.workloads[&web("other")].replicas.len(), 1);
+
+    let ended = RunEnded {
+        replica: replica("shop-web-ccccc"),
+        run: 1,
+        evidence: Default::default(),
+        retry_ms: Some(1_000),
+    };
+    history.add(&Writer::Agent(node("n3")), ended);
+    let map = Map::of(history.fold.state(), &node("n1"));
+    assert_eq!(at(&map, "shop-web-ccccc"), None);
+    started(&mut history, &replica("shop-web-ccccc"), "n3", "172.18.0.2/16", 2);
+    let map = Map::of(history.fold.state(), &node("n1"));
+    assert_eq!(at(&map, "shop-web-ccccc").map(|at| at.0), Some(far.0), "it keeps its number");
+}

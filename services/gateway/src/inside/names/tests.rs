@@ -1,12 +1,14 @@
 //! What the name server says, to whom.
 
+use std::net::Ipv4Addr;
+
 use cluster::history::{app, node};
 use hickory_proto::rr::DNSClass;
 use proptest::prelude::*;
 use schemas::spec::Open;
 
 use super::*;
-use crate::inside::map::tests::{deploy, three};
+use crate::inside::map::tests::{deploy, run, three};
 
 fn range() -> Range {
     Range::DEFAULT.parse().expect("the default is one")
@@ -30,7 +32,7 @@ fn question(name: &str, kind: RecordType) -> Message {
 fn asked(message: &Message, from: Option<&str>) -> Option<Message> {
     let from = from.map(app);
     let bytes = message.to_vec().expect("it encodes");
-    match answer(&bytes, from.as_ref(), &map(), range()) {
+    match answer(&bytes, By::Stream, from.as_ref(), &map(), range()) {
         Said::Answer(bytes) => Some(Message::from_vec(&bytes).expect("it decodes")),
         Said::Elsewhere => None,
         Said::Nothing => panic!("nothing is said to {message}"),
@@ -112,7 +114,7 @@ fn an_odd_question_is_answered_so_and_an_answer_not_at_all() {
     let answer_to_update = asked(&update, Some("shop")).expect("an answer");
     assert_eq!(answer_to_update.metadata.response_code, ResponseCode::NotImp);
     let said = question("web.", RecordType::A).into_response().to_vec().expect("it encodes");
-    assert_eq!(answer(&said, None, &Map::default(), range()), Said::Nothing);
+    assert_eq!(answer(&said, By::Stream, None, &Map::default(), range()), Said::Nothing);
     let mut wide = question("web.", RecordType::A);
     wide.set_edns(Edns::new());
     assert!(asked(&wide, Some("shop")).expect("an answer").edns.is_some());
@@ -120,6 +122,139 @@ fn an_odd_question_is_answered_so_and_an_answer_not_at_all() {
     let Said::Answer(failed) = failed(&bytes) else { panic!("it is answered") };
     let failed = Message::from_vec(&failed).expect("it decodes");
     assert_eq!(failed.metadata.response_code, ResponseCode::ServFail);
+}
+
+/// So many replicas of each of two apps, on two machines; the first app is closed, and has no container here.
+fn crowd(count: u8) -> Map {
+    let mut history = three();
+    for name in ["shop", "tools"] {
+        deploy(&mut history, name, if name == "shop" { Open::No } else { Open::All });
+        for i in 0..count {
+            let on = if i == 0 && name == "tools" { "n1" } else { "n3" };
+            run(
+                &mut history,
+                name,
+                &format!("aaa{}{}", char::from(b'a' + i / 26), char::from(b'a' + i % 26)),
+                on,
+                &format!("172.18.0.{}/16", 2 + i),
+            );
+        }
+    }
+    Map::of(history.fold.state(), &node("n1"))
+}
+
+fn asked_of(map: &Map, name: &str, kind: RecordType, by: By, edns: bool) -> Message {
+    let mut message = question(name, kind);
+    if edns {
+        let mut edns = Edns::new();
+        edns.set_max_payload(4_096);
+        message.set_edns(edns);
+    }
+    let bytes = message.to_vec().expect("it encodes");
+    match answer(&bytes, by, Some(&app("tools")), map, range()) {
+        Said::Answer(bytes) => {
+            let answer = Message::from_vec(&bytes).expect("it decodes");
+            let most = if by == By::Stream {
+                65_535
+            } else if edns {
+                1_232
+            } else {
+                512
+            };
+            assert!(bytes.len() <= most, "{} bytes", bytes.len());
+            answer
+        }
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+fn addresses(records: &[Record]) -> std::collections::BTreeSet<Ipv4Addr> {
+    let address = |record: &Record| match record.data {
+        RData::A(A(address)) => Some(address),
+        _ => None,
+    };
+    records.iter().filter_map(address).collect()
+}
+
+#[test]
+fn each_replica_has_a_name_and_all_are_found_under_one_and_by_their_port() {
+    let map = crowd(3);
+    let of = (app("tools"), WorkloadName::new("web").expect("a name"));
+    let replicas = &map.workloads[&of].replicas;
+    let all: std::collections::BTreeSet<Ipv4Addr> =
+        replicas.values().map(|single| range().address(single.number)).collect();
+    assert_eq!(all.len(), 3, "each has an address of its own");
+    let ask = |name: &str, kind| asked_of(&map, name, kind, By::Datagram, false);
+    for name in ["tasks.web.", "tasks.web.tools.muster.internal."] {
+        assert_eq!(addresses(&ask(name, RecordType::A).answers), all, "{name}");
+    }
+    for (id, single) in replicas {
+        let own = [range().address(single.number)].into();
+        for name in [id.as_str(), tail(id)] {
+            let name = format!("{name}.web.tools.muster.internal.");
+            assert_eq!(addresses(&ask(&name, RecordType::A).answers), own, "{name}");
+            assert_eq!(ask(&name, RecordType::AAAA).metadata.response_code, ResponseCode::NoError);
+        }
+    }
+    for name in ["_80._tcp.web.", "_80._TCP.web.tools.muster.internal."] {
+        let answer = ask(name, RecordType::SRV);
+        let mut targets = std::collections::BTreeSet::new();
+        for record in &answer.answers {
+            let RData::SRV(srv) = &record.data else { panic!("{record:?}") };
+            assert_eq!((srv.priority, srv.weight, srv.port), (0, 1, 80));
+            let found = ask(&srv.target.to_ascii(), RecordType::A);
+            targets.extend(addresses(&found.answers));
+        }
+        assert_eq!((answer.answers.len(), &targets), (3, &all), "{name}");
+        assert_eq!(addresses(&answer.additionals), all);
+        assert!(ask(name, RecordType::A).answers.is_empty());
+    }
+    // UDP of one replica is not served, so it is the workload that is named.
+    let answer = ask("_53._udp.web.tools.muster.internal.", RecordType::SRV);
+    let [record] = answer.answers.as_slice() else { panic!("{answer}") };
+    let RData::SRV(srv) = &record.data else { panic!("{record:?}") };
+    assert_eq!(srv.target.to_ascii(), "web.tools.muster.internal.");
+    for name in [
+        "_81._tcp.none.tools.muster.internal.",
+        "_82._tcp.web.tools.muster.internal.",
+        "_80._sctp.web.tools.muster.internal.",
+        "80._tcp.web.tools.muster.internal.",
+        "zzzzz.web.tools.muster.internal.",
+        // Closed, and its replicas with it.
+        "tasks.web.shop.muster.internal.",
+        "_80._tcp.web.shop.muster.internal.",
+    ] {
+        let code = ask(name, RecordType::SRV).metadata.response_code;
+        assert_eq!(code, ResponseCode::NXDomain, "{name}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_cut_short_and_says_so_and_who_is_first_differs() {
+    let map = crowd(60);
+    let (tasks, port) = ("tasks.web.tools.muster.internal.", "_80._tcp.web.tools.muster.internal.");
+    for (name, kind) in [(tasks, RecordType::A), (port, RecordType::SRV)] {
+        let whole = asked_of(&map, name, kind, By::Stream, false);
+        assert_eq!((whole.answers.len(), whole.metadata.truncation), (60, false), "{name}");
+        let cut = asked_of(&map, name, kind, By::Datagram, false);
+        assert!(cut.metadata.truncation && !cut.answers.is_empty(), "{cut}");
+        let wide = asked_of(&map, name, kind, By::Datagram, true);
+        assert!(wide.answers.len() > cut.answers.len(), "{wide}");
+    }
+    let first = |id: u16| {
+        let mut message = question(tasks, RecordType::A);
+        message.metadata.id = id;
+        let bytes = message.to_vec().expect("it encodes");
+        match answer(&bytes, By::Stream, Some(&app("tools")), &map, range()) {
+            Said::Answer(bytes) => {
+                let answer = Message::from_vec(&bytes).expect("it decodes");
+                addresses(&answer.answers[..1]).first().copied()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let firsts: std::collections::BTreeSet<_> = (0..26).map(first).collect();
+    assert_eq!(firsts.len(), 26);
 }
 
 proptest! {
@@ -131,13 +266,13 @@ proptest! {
         flip in 1_u8..,
     ) {
         let (map, from) = (map(), app("shop"));
-        let _ = answer(&bytes, Some(&from), &map, range());
+        let _ = answer(&bytes, By::Datagram, Some(&from), &map, range());
         // Close to a real one as well.
         let mut real = question("web.shop.muster.internal.", RecordType::A).to_vec().expect("it encodes");
         real.truncate(real.len().saturating_sub(cut));
         if let Some(byte) = real.get_mut(at) {
             *byte ^= flip;
         }
-        let _ = answer(&real, Some(&from), &map, range());
+        let _ = answer(&real, By::Datagram, Some(&from), &map, range());
     }
 }

@@ -40,6 +40,7 @@ impl State {
                 leaving: false,
                 endpoints: Vec::new(),
                 inside: None,
+                number: self.index.numbers.take_for_replica(&requested.id),
                 trouble: None,
                 requested_ms: at.recorded_ms,
                 ready_ms: None,
@@ -342,6 +343,7 @@ impl State {
     pub(crate) fn forget_replica(&mut self, id: &ReplicaId) {
         let Some(replica) = self.replicas.remove(id) else { return };
         self.index.remove(id, &replica);
+        self.index.numbers.give_back(replica.number);
         self.move_is_over(id, &replica);
         self.touched.nodes.extend(replica.node.clone());
         self.touched.room = true;

@@ -21,7 +21,7 @@ pub struct Index {
     pub loads: BTreeMap<NodeName, Load>,
     /// Receipts by position, oldest first.
     pub receipts: BTreeMap<u64, CommandId>,
-    /// The numbers that workloads have.
+    /// The numbers that workloads and replicas have.
     pub numbers: Numbers,
 }
 

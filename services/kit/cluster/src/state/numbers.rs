@@ -1,11 +1,12 @@
-//! Numbers of workloads: each has one of its own for as long as it is there, whatever else comes and goes.
+//! Numbers of workloads and of replicas: each has one of its own for as long as it is there, whatever else comes and
+//! goes.
 //!
 //! A gateway has a range of 65,536 addresses; a workload's address there is the one of its number. Which
 //! number it gets follows from its name and from those that are taken, so every fold gives the same.
 
 use std::collections::BTreeSet;
 
-use schemas::id::{AppKey, WorkloadName};
+use schemas::id::{AppKey, ReplicaId, WorkloadName};
 
 use crate::section::hash_of;
 
@@ -15,6 +16,9 @@ const FIRST: u16 = 2;
 /// The last one: behind it is the range's broadcast address.
 const LAST: u16 = u16::MAX - 1;
 
+/// Replicas get none once so many are taken: the rest is for workloads.
+const FOR_REPLICAS: usize = 49_152;
+
 /// The numbers that are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Numbers(BTreeSet<u16>);
@@ -23,8 +27,20 @@ impl Numbers {
     /// Takes a number for a workload: the one that its name gives, or else the next free one behind it.
     /// None when all are taken.
     pub(crate) fn take(&mut self, app: &AppKey, workload: &WorkloadName) -> Option<u16> {
+        self.near(hash_of(&(app, workload)))
+    }
+
+    /// The same for a replica, as long as enough are left for workloads.
+    pub(crate) fn take_for_replica(&mut self, replica: &ReplicaId) -> Option<u16> {
+        if self.0.len() >= FOR_REPLICAS {
+            return None;
+        }
+        self.near(hash_of(replica))
+    }
+
+    fn near(&mut self, hash: u128) -> Option<u16> {
         let all = u128::from(LAST - FIRST) + 1;
-        let wanted = FIRST + u16::try_from(hash_of(&(app, workload)) % all).unwrap_or(0);
+        let wanted = FIRST + u16::try_from(hash % all).unwrap_or(0);
         let number = self.free(wanted..=LAST).or_else(|| self.free(FIRST..=LAST))?;
         self.0.insert(number);
         Some(number)
@@ -35,12 +51,12 @@ impl Numbers {
         among.find(|number| taken.next() != Some(number))
     }
 
-    /// Notes a number that a workload has already.
+    /// Notes a number that somebody has already.
     pub(crate) fn keep(&mut self, number: u16) {
         self.0.insert(number);
     }
 
-    /// Frees the numbers of workloads that are gone.
+    /// Frees the numbers of those who are gone.
     pub(crate) fn give_back(&mut self, numbers: impl IntoIterator<Item = u16>) {
         for number in numbers {
             self.0.remove(&number);
@@ -71,6 +87,17 @@ mod tests {
             assert_eq!(take(&mut numbers), Some(freed));
             assert_eq!(take(&mut numbers), None);
         }
+    }
+
+    #[test]
+    fn replicas_leave_numbers_for_workloads() {
+        let mut numbers = Numbers((FIRST..).take(FOR_REPLICAS - 1).collect());
+        let id = crate::history::replica("shop-web-aaaaa");
+        let number = numbers.take_for_replica(&id).expect("there is one left");
+        assert_eq!(numbers.take_for_replica(&id), None);
+        assert!(numbers.take(&app("shop"), &workload("web")).is_some());
+        numbers.give_back([number]);
+        assert_eq!(numbers.take_for_replica(&id), None, "a workload has it");
     }
 
     #[test]

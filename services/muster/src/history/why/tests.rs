@@ -1,5 +1,7 @@
 //! Chains on histories made by hand.
 
+mod certificate;
+
 use cluster::history::{History, app, node, replica, workload};
 use cluster::view;
 use schemas::command::Problem;

@@ -6,6 +6,7 @@ use schemas::id::{AppKey, ReplicaId, WorkloadName};
 use schemas::read::{AppView, StatePage, WorkloadView};
 
 use super::answer::{Answer, Case, Link, Part, ending};
+use super::certificate;
 use super::records::Stop;
 use crate::args::Aspect;
 use crate::{rollout, tell};
@@ -119,6 +120,7 @@ pub(crate) fn workload(
                 None => Vec::new(),
             };
             parts.push(count(case, key, name)?);
+            parts.extend(certificate::of_routes(case, key, name)?);
             parts
         }
     };
