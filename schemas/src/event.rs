@@ -26,12 +26,9 @@ pub use about::{
 };
 pub use by::By;
 pub use parts::{
-    Endpoint, Evidence, Measured, Move, NodeDescription, Outcome, PassedOver, RequestedReplica,
-    RetireReason, TaskFailed, Unfit,
+    Called, Caller, ENTRIES_MAX, Endpoint, Evidence, Measured, Move, NodeDescription, Outcome,
+    PassedOver, RequestedReplica, RetireReason, TaskFailed, Unfit, Way,
 };
-
-/// The most entries in one event; a larger decision is split.
-pub const ENTRIES_MAX: usize = 500;
 
 events! {
     /// An instance of event-log became the sequencer. Voids a batch that was left unfinished.
@@ -338,8 +335,28 @@ events! {
         /// The nodes that joined or came back, when it began by itself.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         nodes: Vec<NodeName>,
+        /// The workloads that were measured to be far from those who call them, when it began by itself.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        calls: Vec<Called>,
     }
-    /// It was said whether that begins by itself when a node has joined or come back.
+    /// It was measured who calls a workload, and how far that is: otherwise than before, for a while now.
+    CallsMeasured by By::Controller => {
+        /// The app.
+        app: AppKey,
+        /// The workload.
+        workload: WorkloadName,
+        /// How long it takes to connect from its callers to it, on average, in microseconds.
+        connect_us: u64,
+        /// Over how long calls were counted, in ms.
+        over_ms: u64,
+        /// Who calls it; nobody does when none is there.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        callers: Vec<Caller>,
+        /// How far it is from the nodes of its callers to others.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ways: Vec<Way>,
+    }
+    /// It was said whether that begins by itself when a node has joined or come back, or calls are far.
     RebalanceSet by By::Controller => {
         /// Whether it does.
         on: bool,

@@ -110,8 +110,10 @@ impl Event {
                 let mut about = about("log", "rebalance", "started", []);
                 about.entities.extend(e.app.iter().map(app_entity));
                 about.entities.extend(e.nodes.iter().map(node_entity));
+                about.entities.extend(e.calls.iter().map(|c| workload_entity(&c.app, &c.workload)));
                 about
             }
+            Self::CallsMeasured(e) => of_workload(&e.app, &e.workload, "calls-measured"),
             Self::RebalanceSet(_) => about("log", "rebalance", "set", []),
             Self::RebalanceEnded(_) => about("log", "rebalance", "ended", []),
             Self::MovesPlanned(e) => of_workload(&e.app, &e.workload, "moves-planned")
@@ -165,6 +167,7 @@ impl Event {
             | Self::ReplicasReleased(ReplicasReleased { app, .. })
             | Self::ReplicasUnplaced(ReplicasUnplaced { app, .. })
             | Self::MovesPlanned(MovesPlanned { app, .. })
+            | Self::CallsMeasured(CallsMeasured { app, .. })
             | Self::ImageResolved(ImageResolved { app, .. }) => app.tenant.as_str(),
             Self::CommandAccepted(_)
             | Self::CommandRejected(_)

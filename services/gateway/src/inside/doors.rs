@@ -114,6 +114,7 @@ impl Inside {
             doors.leaving.push(door);
         }
         drop(doors);
+        self.shared.callers.are(map.callers.clone());
         self.map.send_replace(Arc::new(map.clone()));
     }
 
@@ -211,7 +212,7 @@ impl Doors {
                 door
             }
             None => Door {
-                pool: Pool::new(name, route, shared),
+                pool: Pool::inside(name, route, shared),
                 room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             },
         }

@@ -2,6 +2,7 @@
 //!
 //! Declared and observed are separate fields. A replica's node never changes once it has one.
 
+mod calls;
 mod conduct;
 mod index;
 mod numbers;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::section::{Section, hash_of};
 
+pub use calls::Calls;
 pub use conduct::Conduct;
 pub use index::{Index, Load};
 pub use numbers::Numbers;
@@ -130,6 +132,10 @@ pub struct Node {
     /// Since when it takes replicas, if it does.
     #[serde(default)]
     pub open_ms: u64,
+    /// How long connections from here to other nodes, or within this one, were stated to take, in
+    /// microseconds.
+    #[serde(default)]
+    pub ways: BTreeMap<NodeName, u64>,
     /// What last changed its status or admission.
     pub cause: Cause,
 }
@@ -316,6 +322,9 @@ pub struct Workload {
     /// gateway's range. None when there are more workloads than numbers.
     #[serde(default)]
     pub number: Option<u16>,
+    /// Who calls it, as was last stated; none when nothing was.
+    #[serde(default)]
+    pub calls: Option<Calls>,
     /// How often it was restarted.
     pub generation: u64,
     /// How many replicas were ever requested; the next one's id follows from it.
