@@ -6,6 +6,7 @@
 #   infra/engines.sh list        print them again
 #   infra/engines.sh cut NAME    pull the link of an engine: its containers run on, nothing reaches it
 #   infra/engines.sh heal NAME   plug it in again
+#   infra/engines.sh slow NAME MS  have what goes to an engine, and what comes from it, take MS milliseconds longer
 #   infra/engines.sh start NAME  start an engine again whose dockerd was killed
 #   infra/engines.sh down        end the engines and all that runs in their namespaces; leave nothing behind
 #
@@ -124,6 +125,29 @@ up() {
   cat "$dir/list"
 }
 
+# slow NAME MS: its link gets a wire of our own in its midst, and has it until the engines go down.
+slow() {
+  local name=$1 ms=${2-} tap wire tries
+  [[ $ms =~ ^[1-9][0-9]{0,2}$ ]] || die "how slow? slow needs an engine and milliseconds, from 1 to 999"
+  command -v python3 >/dev/null || die "python3 is not installed: run infra/setup.sh"
+  tap=$(link "$name")s
+  wire=$(dirname "$(readlink -f "$0")")/slow.py
+  [[ ! -e /sys/class/net/$tap ]] || die "the link of $name is slow already"
+  nsenter --net="$(netns "$name")" python3 "$wire" plain eth0
+  ip tuntap add dev "$tap" mode tap
+  ip link set "$(link "$name")" nomaster
+  ip link set "$tap" master "$bridge" up
+  setsid nohup python3 "$wire" wire "$(link "$name")" "$tap" "$ms" "$dir/$name/slow.pid" \
+    >"$dir/$name/slow.log" 2>&1 </dev/null &
+  for ((tries = 0; tries < 10; tries++)); do
+    # Nobody listens there: whoever is reached says so at once.
+    timeout 1 bash -c ": </dev/tcp/$(address "$name")/1" 2>/dev/null || (($? == 124)) || return 0
+  done
+  die "nothing gets to $name any more: $(tail -n 3 "$dir/$name/slow.log")"
+}
+
+address() { sed -n "s/^name=$1 address=\([^ ]*\) .*/\1/p" "$dir/list"; }
+
 # The processes that belong to our namespaces (dockerd, containerd, its shims, what a test started there), to our control
 # groups (the containers), and to our folder, should its namespace have lost its name.
 processes() {
@@ -135,7 +159,7 @@ processes() {
   while read -r file; do
     file=${file%/cmdline}
     case $(cat "$file/comm" 2>/dev/null) in
-      dockerd | containerd | containerd-shim*) echo "${file#/proc/}" ;;
+      dockerd | containerd | containerd-shim* | python3*) echo "${file#/proc/}" ;;
     esac
   done < <(grep -lsF -- "$dir/" /proc/[0-9]*/cmdline)
 }
@@ -178,8 +202,9 @@ case ${1-} in
   up) up "${2-}" ;;
   list) [[ -e $dir/list ]] || die "no engines are up in $dir"; cat "$dir/list" ;;
   cut) known "${2-}"; ip link set "$(link "$2")" down ;;
+  slow) known "${2-}"; slow "$2" "${3-}" ;;
   start) known "${2-}"; restart_engine "$2" ;;
   heal) known "${2-}"; ip link set "$(link "$2")" up ;;
   down) down ;;
-  *) die "usage: infra/engines.sh up N | list | cut NAME | heal NAME | start NAME | down" ;;
+  *) die "usage: infra/engines.sh up N | list | cut NAME | heal NAME | slow NAME MS | start NAME | down" ;;
 esac

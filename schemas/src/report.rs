@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, NodeName, ReplicaId, Writer};
+use crate::id::{AppKey, Digest, NodeName, ReplicaId, WorkloadName, Writer};
 use crate::place::Place;
 use crate::tls::Phase;
 
@@ -189,6 +189,38 @@ pub struct TrafficReport {
     pub time_ms: u64,
     /// One entry a replica that the gateway ever sent something to and that the table still has.
     pub replicas: Vec<Traffic>,
+    /// What replicas of this node asked of workloads by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Calls>,
+    /// How far it is to nodes that were connected to of late.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<WayTo>,
+}
+
+/// What replicas of one workload on a node asked of another workload by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Calls {
+    /// The app of those who asked.
+    pub from_app: AppKey,
+    /// Their workload.
+    pub from: WorkloadName,
+    /// The app of the workload that was asked.
+    pub to_app: AppKey,
+    /// The workload that was asked.
+    pub to: WorkloadName,
+    /// Requests (connections, where it is not HTTP) since the instance began.
+    pub requests: u64,
+}
+
+/// How far it is from a gateway's node to another one, or within its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WayTo {
+    /// The node.
+    pub to: NodeName,
+    /// How many connections to replicas there were made in the last two minutes, as far as they are kept.
+    pub connects: u64,
+    /// How long they took to be made, at the median, in microseconds.
+    pub connect_us: u64,
 }
 
 /// What went through a gateway to one replica.

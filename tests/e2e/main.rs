@@ -24,6 +24,7 @@ mod leaving;
 mod life;
 mod metrics;
 mod multi_host;
+mod near;
 mod outages;
 mod output;
 mod published;

@@ -101,3 +101,34 @@ fn replicas_go_to_a_node_that_joined_and_no_request_fails() {
     let _ = cluster.ok(&["delete", cluster.app()]);
     let _ = tests::cluster::docker(&["volume", "rm", &format!("main_{}_data", cluster.app())]);
 }
+
+#[test]
+fn in_continuous_mode_replicas_go_to_a_node_that_joined_once_it_has_stayed_for_a_minute() {
+    let mut cluster = Cluster::start(2);
+    let [first, late] = [0, 1].map(|i| cluster.nodes()[i].to_string());
+    leaves(&mut cluster, &late);
+    let shop = cluster.shop().replace("\"replicas\":3", "\"replicas\":2");
+    let deployed = cluster.deploy(&shop);
+    assert!(deployed.status.success(), "{}{}", text(&deployed.stderr), cluster.logs());
+    let _ = cluster.ok(&["rebalance", "--continuous", "on", "--reason", "we add machines"]);
+    cluster.run(&late);
+    cluster.until("it joined", |cluster| state_of(cluster, &late).as_deref() == Some("ready"));
+    assert_eq!(on(&cluster, &first).len(), 2, "nothing moves to one that has just come");
+    // A minute, and then what a move takes.
+    for _ in 0..3 {
+        if on(&cluster, &late).is_empty() {
+            std::thread::sleep(std::time::Duration::from_secs(20));
+        }
+    }
+    cluster.until("a replica went there by itself", |cluster| on(cluster, &late).len() == 1);
+    let why = cluster.ok(&["why", &on(&cluster, &late)[0]]);
+    for part in ["is to move from", "came and stayed"] {
+        assert!(why.contains(part), "{part} is not in\n{why}");
+    }
+    let started = json(&cluster, &["log", "--type", "RebalanceStarted"]);
+    let [started] = started["items"].as_array().expect("a list").as_slice() else {
+        panic!("it began once: {started}")
+    };
+    assert_eq!(started["data"]["nodes"][0], late.as_str(), "{started}");
+    assert!(cluster.ok(&["replay", "--verify"]).contains("verified"));
+}

@@ -8,6 +8,8 @@ use schemas::id::{AppKey, Writer};
 use schemas::place::Place;
 use schemas::spec::When;
 
+use crate::near::PACE;
+
 /// What it is blind to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blindness {
@@ -49,7 +51,7 @@ pub(crate) struct Blind {
 
 impl Blind {
     pub(crate) fn to(to: Option<Blindness>) -> Self {
-        Self { controller: Controller::default(), to }
+        Self { controller: Controller::default().measuring(PACE), to }
     }
 }
 

@@ -16,6 +16,7 @@ use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn, Standing};
 
 use crate::dice::Dice;
 use crate::log::MARK_EVERY;
+use crate::near::Talk;
 
 /// How many clients it has at most.
 const CLIENTS_MAX: usize = 20;
@@ -34,6 +35,8 @@ pub(crate) struct Gateway {
     pub(crate) serving: Option<Serving>,
     /// Chance of its own, so that what it does moves nothing else about.
     pub(crate) dice: Dice,
+    /// What it measures, if anything.
+    pub(crate) talk: Option<Talk>,
 }
 
 /// Its process.
@@ -69,6 +72,7 @@ impl Gateway {
             cut_until_ms: 0,
             serving: None,
             dice: Dice::new(seed),
+            talk: Talk::of(seed),
         }
     }
 

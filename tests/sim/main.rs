@@ -20,6 +20,7 @@ mod gateway;
 mod log;
 mod model;
 mod moves;
+mod near;
 mod node;
 mod redacted;
 mod rollouts;
@@ -204,6 +205,9 @@ fn stormy_enough(happened: &Happened) {
         "RebalanceEnded",
         "a replica was moved",
         "a rebalancing began by itself",
+        "CallsMeasured",
+        "a rebalancing began for calls",
+        "a move was planned to be nearer",
         "a gateway crashed",
         "a gateway was paused",
         "a gateway was cut off",

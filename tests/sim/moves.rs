@@ -8,6 +8,7 @@ use schemas::event::{Event, MovesPlanned, ReplicasRetired, RetireReason};
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
 
 use crate::model::{Judged, Model, Replica, wrong};
+use crate::near::Near;
 
 /// How many moves there may be for each replica that there is. Each gains something, so far fewer do.
 const MOVES_EACH: usize = 4;
@@ -25,12 +26,19 @@ pub(crate) struct Moves {
     retired_at: BTreeMap<(AppKey, WorkloadName), u64>,
     /// Where nodes last came to be other than they were.
     nodes_at: u64,
+    /// Who calls whom, and how far that is.
+    pub(crate) near: Near,
 }
 
 impl Moves {
     /// Whether one has begun and not ended.
     pub(crate) fn are_under_way(&self) -> bool {
         self.begun
+    }
+
+    /// Where a replica was last retired, or nodes came to be other than they were.
+    pub(crate) fn last_retired(&self) -> u64 {
+        self.retired_at.values().max().copied().unwrap_or(0).max(self.nodes_at)
     }
 }
 
@@ -41,6 +49,8 @@ impl Model {
             Event::RebalanceStarted(e) => {
                 let by_itself = u64::from(!e.nodes.is_empty());
                 *self.kinds.entry("a rebalancing began by itself").or_default() += by_itself;
+                let for_calls = u64::from(!e.calls.is_empty());
+                *self.kinds.entry("a rebalancing began for calls").or_default() += for_calls;
                 if std::mem::replace(&mut self.moves.begun, true) {
                     return wrong("one-rebalancing", format!("another began at {}", at.position));
                 }
@@ -66,6 +76,8 @@ impl Model {
                 let of = (e.app.clone(), e.workload.clone());
                 self.moves.retired_at.insert(of, at.position);
             }
+            Event::CallsMeasured(e) => self.note_calls(at, e),
+            Event::AppDeployed(_) | Event::AppDeleteStarted(_) => self.moves.near.changed(at),
             Event::NodeLabelled(_) | Event::NodeRemoved(_) | Event::NodeDescribed(_) => {
                 self.moves.nodes_at = at.position;
             }
@@ -76,7 +88,7 @@ impl Model {
 
     /// A move makes its workload better spread, or no worse: judged on what the scheduler had seen, where
     /// nothing of it changed since.
-    fn check_gain(&self, at: &Header, e: &MovesPlanned) -> Judged {
+    fn check_gain(&mut self, at: &Header, e: &MovesPlanned) -> Judged {
         if !self.moves.begun {
             return wrong("one-rebalancing", format!("moves without one at {}", at.position));
         }
@@ -95,12 +107,14 @@ impl Model {
             let live = self.replicas.values().filter(live);
             live.filter(|r| r.node.as_ref().is_some_and(here)).count()
         };
+        let mut spread = Vec::new();
         for one in &e.moves {
             let (from, to) = (&one.from, &one.to);
             if label.is_some() && value(from) != value(to) {
                 let has = count(&|node| value(node) == value(from));
                 let gets = count(&|node| value(node) == value(to));
                 if has > gets + 1 {
+                    spread.push(true);
                     continue;
                 }
                 if has <= gets {
@@ -111,8 +125,11 @@ impl Model {
             if has <= gets {
                 return wrong("moves-gain", format!("{has} to {gets}: {one:?}"));
             }
+            spread.push(has > gets + 1);
         }
-        Ok(())
+        // What spreads nothing better makes calls no farther.
+        let mut moves = e.moves.iter().zip(spread);
+        moves.try_for_each(|(one, spreads)| self.check_near(at, e, one, spreads))
     }
 
     /// What was moved was planned to be, and another one is ready where it was to go.
@@ -164,7 +181,7 @@ mod tests {
             proved: true,
             reason: None,
         };
-        let started = RebalanceStarted { app: None, nodes: Vec::new() };
+        let started = RebalanceStarted { app: None, nodes: Vec::new(), calls: Vec::new() };
         let deployed = AppDeployed { app: app("shop"), revision: 1, spec };
         let events = vec![accepted.into(), deployed.into(), started.into()];
         history.caused(&Writer::Controller, events, Some(id.clone()));
@@ -204,7 +221,8 @@ mod tests {
 
     fn plan(history: &mut History, name: &str, from: &str, to: &str) {
         let (from, to, gain) = (node(from), node(to), String::new());
-        let one = Move { replica: replica(name), from, to, gain, pulls: false };
+        let (pulls, measured_at) = (false, None);
+        let one = Move { replica: replica(name), from, to, gain, pulls, measured_at };
         let (app, workload, moves) = (app("shop"), workload("web"), vec![one]);
         history.add(&Writer::Scheduler, MovesPlanned { app, workload, moves });
     }

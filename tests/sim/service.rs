@@ -10,7 +10,7 @@ use scheduler::documents::Write;
 use schemas::append::{Answer, Request};
 use schemas::id::Writer;
 use schemas::place::Place;
-use schemas::report::{Beat, GatewayReport, Heartbeat, StandbyReport};
+use schemas::report::{Beat, GatewayReport, Heartbeat, StandbyReport, TrafficReport};
 
 use crate::blind::{Blind, Blindness};
 use crate::log::MARK_EVERY;
@@ -31,6 +31,7 @@ pub(crate) enum Mail {
     Gateway(GatewayReport),
     /// All that gateways said before has been handed in.
     Gateways,
+    Traffic(TrafficReport),
     Tick,
     Stop,
 }
@@ -68,6 +69,7 @@ impl Wired for Blind {
             Mail::Command(command) => Some(Heard::Command(command)),
             Mail::Gateway(report) => Some(Heard::Gateway(report)),
             Mail::Gateways => Some(Heard::Gateways),
+            Mail::Traffic(report) => Some(Heard::Traffic(report)),
             _ => None,
         }
     }
@@ -211,7 +213,8 @@ impl<R: Wired> Process for Instance<R> {
                 heard @ (Mail::Heartbeat(_)
                 | Mail::Command(_)
                 | Mail::Gateway(_)
-                | Mail::Gateways) => Input::Rules(R::hears(heard)?),
+                | Mail::Gateways
+                | Mail::Traffic(_)) => Input::Rules(R::hears(heard)?),
             })
         });
         let outputs = machine.on(inputs, now);

@@ -93,6 +93,11 @@ impl Engines {
         self.script(&["heal", &host.name]);
     }
 
+    /// Has what goes to a host, and what comes from it, take so many milliseconds longer, for good.
+    pub fn slow(&self, host: &Host, ms: u32) {
+        self.script(&["slow", &host.name, &ms.to_string()]);
+    }
+
     /// Starts an engine that was killed.
     pub fn start(&self, host: &Host) {
         self.script(&["start", &host.name]);

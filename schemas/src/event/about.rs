@@ -1,7 +1,10 @@
 //! What each event is about: its subject, and the entities under which history finds it again.
 
 use super::*;
-use crate::id::{CLUSTER_TENANT, DEFAULT_TENANT};
+use crate::id::{
+    AppKey, CLUSTER_TENANT, CommandId, DEFAULT_TENANT, Digest, NodeName, ReplicaId, WorkloadName,
+    Writer,
+};
 
 /// What an event is about: the tokens of its subject, and the entities that history finds it under.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,8 +119,10 @@ impl Event {
                 let mut about = about("log", "rebalance", "started", []);
                 about.entities.extend(e.app.iter().map(app_entity));
                 about.entities.extend(e.nodes.iter().map(node_entity));
+                about.entities.extend(e.calls.iter().map(|c| workload_entity(&c.app, &c.workload)));
                 about
             }
+            Self::CallsMeasured(e) => of_workload(&e.app, &e.workload, "calls-measured"),
             Self::RebalanceSet(_) => about("log", "rebalance", "set", []),
             Self::RebalanceEnded(_) => about("log", "rebalance", "ended", []),
             Self::MovesPlanned(e) => of_workload(&e.app, &e.workload, "moves-planned")
@@ -174,6 +179,7 @@ impl Event {
             | Self::ReplicasReleased(ReplicasReleased { app, .. })
             | Self::ReplicasUnplaced(ReplicasUnplaced { app, .. })
             | Self::MovesPlanned(MovesPlanned { app, .. })
+            | Self::CallsMeasured(CallsMeasured { app, .. })
             | Self::ImageResolved(ImageResolved { app, .. }) => app.tenant.as_str(),
             Self::CommandAccepted(_)
             | Self::CommandRejected(_)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{NodeName, ReplicaId, WorkloadName};
+use crate::id::{AppKey, NodeName, ReplicaId, WorkloadName};
 use crate::spec::Protocol;
 
 use super::RunFailed;
@@ -64,6 +64,44 @@ pub struct Move {
     /// Whether nothing of that image runs there yet, so that it may have to be pulled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pulls: bool,
+    /// The position of the event that says what was measured, when that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_at: Option<u64>,
+}
+
+/// A workload of an app.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Called {
+    /// The app.
+    pub app: AppKey,
+    /// The workload.
+    pub workload: WorkloadName,
+}
+
+/// A workload that calls another one by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Caller {
+    /// Its app.
+    pub app: AppKey,
+    /// The workload.
+    pub workload: WorkloadName,
+    /// Its requests (connections, where it is not HTTP) a second, in thousandths.
+    pub rate_milli: u64,
+}
+
+/// How far it is from one node to another, or within one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Way {
+    /// The node whose gateway connected.
+    pub from: NodeName,
+    /// The node that it connected to.
+    pub to: NodeName,
+    /// How long connections took to be made, at the median, in microseconds.
+    pub connect_us: u64,
+    /// How many that is the median of.
+    pub connects: u64,
 }
 
 /// What gateways measured of a rollout.

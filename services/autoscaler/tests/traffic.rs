@@ -144,6 +144,8 @@ impl World {
             instance: "gateway".to_owned(),
             time_ms: self.reported,
             replicas: vec![a],
+            calls: Vec::new(),
+            ways: Vec::new(),
         };
         let payload = serde_json::to_vec(&report).expect("it encodes");
         self.bus.publish(&subject::traffic(&node("n1")), payload).await.expect("loopback works");

@@ -5,10 +5,12 @@
 //! replicas until they agree. [`rollout`] is what the way from one revision to the next needs beside
 //! that: the way back, the steps, and what gateways measure. [`leaving`] says when a replica that must
 //! go has finished what is under way, by what gateways report, and [`certificates`] what of their orders
-//! is of record. All are pure; [`rules`] makes one service of them.
+//! is of record. [`calls`] is who calls whom and how far that is, by the same reports, and [`rebalance`] when
+//! replicas move by themselves. All are pure; [`rules`] makes one service of them.
 //!
 //! Not here: which node a replica goes to (scheduler), starting anything (node-agent).
 
+pub mod calls;
 pub mod certificates;
 pub mod commands;
 pub mod config;

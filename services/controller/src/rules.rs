@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster::State;
+use cluster::state::Cause;
 use decider::{Decision, Level, Now, Rules, draft};
 use schemas::append::{Draft, EVENTS_MAX};
 use schemas::id::{AppKey, CommandId, Writer};
 use schemas::place::Place;
 use schemas::report::{GatewayReport, TrafficReport};
 
+use crate::calls::{Calls, Pace};
 use crate::certificates::Certificates;
 use crate::commands::{self, CommandMessage};
 use crate::leaving::Leaving;
@@ -51,9 +53,17 @@ pub struct Controller {
     leaving: Leaving,
     /// What gateways say of certificates.
     certificates: Certificates,
+    /// Who calls whom.
+    calls: Calls,
 }
 
 impl Controller {
+    /// Measures calls at another pace.
+    #[must_use]
+    pub fn measuring(self, pace: Pace) -> Self {
+        Self { calls: Calls::at(pace), ..self }
+    }
+
     /// How many commands wait for an answer.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -157,6 +167,19 @@ impl Controller {
     }
 }
 
+/// States who calls whom, where that is otherwise than it was.
+fn state_calls(calls: &mut Calls, state: &State, now: Now, batch: &mut Batch) {
+    let actor = Writer::Controller.to_string();
+    for event in calls.look(state, now) {
+        let tenant = event.app.tenant.clone();
+        let events = vec![draft(event, Some(&tenant), &actor, &Cause::default(), now)];
+        // What finds no room here is stated a moment later.
+        if batch.fits(&events) {
+            batch.add(events);
+        }
+    }
+}
+
 /// Begins to move replicas when it is time. Says when to look again, in ms since 1970.
 fn rebalance_by_itself(state: &State, now: Now, batch: &mut Batch) -> Option<u64> {
     match rebalance::turn(state, now.utc_ms) {
@@ -210,7 +233,10 @@ impl Rules for Controller {
                 self.leaving.heard(report, now.mono_ms);
             }
             Heard::Gateways => self.leaving.listening(now.mono_ms),
-            Heard::Traffic(report) => self.measured.extend(self.traffic.hear(&report, state)),
+            Heard::Traffic(report) => {
+                self.calls.hear(&report, now.mono_ms);
+                self.measured.extend(self.traffic.hear(&report, state));
+            }
         }
     }
 
@@ -224,6 +250,7 @@ impl Rules for Controller {
         let release_at = self.release_replicas(state, now, &mut batch);
         self.state_certificates(state, now, &mut batch);
         self.reconcile_apps(state, now, &mut batch);
+        state_calls(&mut self.calls, state, now, &mut batch);
         let rebalance_at = rebalance_by_itself(state, now, &mut batch);
         let mut decision = Decision { events: batch.events, absent: batch.absent, wake_ms: None };
         if let Some(at) = self.alarms.values().chain(&rebalance_at).min() {
@@ -249,6 +276,7 @@ impl Rules for Controller {
     fn lead(&mut self, _: &State, _: Now) {
         self.alarms.clear();
         self.leaving.begin();
+        self.calls.begin();
     }
 
     fn levels(&self) -> Vec<Level> {

@@ -5,7 +5,7 @@
 //! port, which follows from the state and from nothing else. [`ports`] listens as the table says;
 //! [`balance`] chooses an endpoint; `tcp` and `udp` carry bytes, and `http` requests; [`open`] counts what is
 //! under way on each replica, [`numbers`] what went there. [`inside`] serves workloads by name to the
-//! containers of its machine.
+//! containers of its machine; [`callers`] counts who of them calls whom, and [`ways`] says how far it is.
 //!
 //! [`handover`] lets the next process take over without a gap, and `last` keeps what was known for one
 //! that starts alone (`meanwhile`). [`acme`] orders certificates.
@@ -16,6 +16,7 @@
 
 pub mod acme;
 pub mod balance;
+pub mod callers;
 pub mod config;
 pub mod follow;
 pub mod handover;
@@ -26,6 +27,7 @@ pub mod ports;
 pub mod report;
 pub mod service;
 pub mod table;
+pub mod ways;
 
 mod certificates;
 mod detect;

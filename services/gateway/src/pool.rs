@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::acme::shelf::Shelf;
 use crate::balance::{Balancer, How, mark};
+use crate::callers::{Asked, Callers};
 use crate::handover::Handover;
 use crate::http::stick::{self, Who};
 use crate::numbers::Tally;
@@ -25,6 +26,7 @@ use crate::relay::Pipes;
 use crate::site::{self, Site};
 use crate::table::{Endpoint, Route};
 use crate::traffic::Traffic;
+use crate::ways::Ways;
 
 /// How long an endpoint may take to be reached.
 pub(crate) const REACH: Duration = Duration::from_secs(1);
@@ -44,6 +46,10 @@ pub struct Shared {
     pub open: Open,
     /// What went to them.
     pub tally: Tally,
+    /// How far it is to the nodes of replicas.
+    pub ways: Ways,
+    /// Who calls whom by name.
+    pub callers: Callers,
     /// How many requests of HTTP are under way.
     pub requests: Arc<AtomicU64>,
     /// Whether a line is written about every request.
@@ -63,8 +69,21 @@ impl Shared {
     #[must_use]
     pub fn of(node: NodeName, access_log: bool, handover: Handover, drain_ms: u64) -> Self {
         let (open, tally) = (Open::default(), Tally::default());
+        let (ways, callers) = (Ways::default(), Callers::default());
         let (requests, pipes, shelf) = (Arc::default(), Pipes::default(), Arc::default());
-        Self { node, open, tally, requests, access_log, handover, drain_ms, pipes, shelf }
+        Self {
+            node,
+            open,
+            tally,
+            ways,
+            callers,
+            requests,
+            access_log,
+            handover,
+            drain_ms,
+            pipes,
+            shelf,
+        }
     }
 }
 
@@ -80,6 +99,8 @@ pub(crate) struct Pool {
     /// Those who look after endpoints that were not reached.
     looks: Crew,
     pub(crate) traffic: Traffic,
+    /// By whom it is called, where those are containers that know its name.
+    asked: Option<Arc<Asked>>,
 }
 
 /// Where it leads, and how.
@@ -99,6 +120,7 @@ pub(crate) struct Picked {
     /// The cookie that leads back to it, if the client has to be given one.
     pub(crate) cookie: Option<HeaderValue>,
     connected: bool,
+    client: IpAddr,
     _held: Held,
 }
 
@@ -123,6 +145,14 @@ impl Picked {
         self.connected = true;
         self.pool.traffic.opened();
         self.site.numbers.sent();
+        self.asked();
+    }
+
+    /// Its client called the workload, and got through.
+    fn asked(&self) {
+        if let Some(asked) = &self.pool.asked {
+            asked.by(self.client);
+        }
     }
 
     /// Whether the table still has it.
@@ -168,6 +198,7 @@ impl Picked {
         self.site.numbers.sent();
         self.site.numbers.answered(after_us);
         self.pool.traffic.answered(status, after_us);
+        self.asked();
         if status.is_server_error() {
             self.site.numbers.failed();
         }
@@ -213,6 +244,21 @@ impl Picked {
 
 impl Pool {
     pub(crate) fn new(name: String, route: &Route, shared: &Shared) -> Arc<Self> {
+        Self::asked_by(None, name, route, shared)
+    }
+
+    /// One that containers reach by the workload's name: it is counted who they are.
+    pub(crate) fn inside(name: String, route: &Route, shared: &Shared) -> Arc<Self> {
+        let asked = shared.callers.of(&route.app, &route.workload);
+        Self::asked_by(Some(asked), name, route, shared)
+    }
+
+    fn asked_by(
+        asked: Option<Arc<Asked>>,
+        name: String,
+        route: &Route,
+        shared: &Shared,
+    ) -> Arc<Self> {
         let balancer = Balancer::on(shared.node.clone());
         let way = Way { balancer, balance: route.balance.clone(), protocol: route.protocol };
         let pool = Self {
@@ -224,6 +270,7 @@ impl Pool {
             led: watch::Sender::default(),
             looks: Crew::default(),
             traffic: Traffic::default(),
+            asked,
         };
         pool.lead(route);
         Arc::new(pool)
@@ -259,11 +306,11 @@ impl Pool {
     }
 
     fn lead_to(&self, mut way: MutexGuard<'_, Way>, endpoints: &[Endpoint]) {
-        let Shared { open, tally, .. } = &self.shared;
+        let Shared { open, tally, ways, .. } = &self.shared;
         let mut gone: Vec<_> = way.balancer.sites().map(|(id, site)| (id, site.clone())).collect();
         way.balancer.lead(endpoints, clock::mono_ms(), |endpoint| {
             let (count, numbers) = (open.of(&endpoint.replica), tally.of(&endpoint.replica));
-            Arc::new(Site::new(endpoint, count, numbers))
+            Arc::new(Site::new(endpoint, count, numbers, ways.to(&endpoint.node)))
         });
         gone.retain(|(id, _)| !way.balancer.has(*id));
         drop(way);
@@ -302,7 +349,8 @@ impl Pool {
         let held = pick.site.count.hold();
         drop(way);
         let (id, site) = (pick.id, pick.site);
-        Some(Picked { pool: self.clone(), id, site, cookie, connected: false, _held: held })
+        let (pool, client) = (self.clone(), who.ip);
+        Some(Picked { pool, id, site, cookie, connected: false, client, _held: held })
     }
 
     /// The same, and when there is none, or none that was not tried: waits until it is worth a try.
@@ -429,15 +477,14 @@ mod tests {
     /// The longest time that an endpoint is put aside.
     const LONGEST: Duration = Duration::from_secs(10);
 
-    #[tokio::test]
-    async fn an_endpoint_that_is_lost_again_is_looked_after_before_the_earlier_wait_is_over() {
+    /// A way to one endpoint that is listened at.
+    async fn route() -> (TcpListener, Route) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("there are ports");
         let at = listener.local_addr().expect("it has an address");
-        let node = NodeName::new("n1").expect("a name");
         let endpoint = Endpoint {
             replica: ReplicaId::new("shop-web-a").expect("an id"),
             run: 1,
-            node: node.clone(),
+            node: NodeName::new("n1").expect("a name"),
             address: at.ip().to_string(),
             port: at.port(),
             weight: 1,
@@ -449,7 +496,45 @@ mod tests {
             balance: Balance::LeastLoaded,
             endpoints: vec![endpoint],
         };
-        let shared = Shared::of(node, false, crate::handover::Handover::default(), 60_000);
+        (listener, route)
+    }
+
+    fn shared() -> Shared {
+        let node = NodeName::new("n1").expect("a name");
+        Shared::of(node, false, crate::handover::Handover::default(), 60_000)
+    }
+
+    #[tokio::test]
+    async fn who_calls_by_name_is_counted_once_a_request_and_every_connection_is_timed() {
+        let (listener, route) = route().await;
+        let (shared, ip) = (shared(), listener.local_addr().expect("an address").ip());
+        let front = (route.app.clone(), WorkloadName::new("front").expect("a name"));
+        shared.callers.are([(ip, front.clone())].into());
+        let inside = Pool::inside("inside 80/tcp".to_owned(), &route, &shared);
+        let published = Pool::new("80/tcp".to_owned(), &route, &shared);
+        for pool in [&inside, &published] {
+            for _ in 0..3 {
+                let reached = pool.reach(ip, |site| async move { site.connect().await }).await;
+                assert!(reached.is_some(), "it listens");
+            }
+        }
+        let picked =
+            inside.pick(Who { ip, headers: None }, &[], clock::mono_ms()).expect("there is one");
+        picked.answered(StatusCode::OK, 10, 20);
+        picked.unreached(&io::Error::from(io::ErrorKind::ConnectionRefused));
+        let told = shared.callers.tell();
+        let [calls] = told.as_slice() else { panic!("one calls one: {told:?}") };
+        assert_eq!((calls.from.as_str(), calls.to.as_str(), calls.requests), ("front", "web", 4));
+        let ways = shared.ways.tell(clock::mono_ms());
+        let [way] = ways.as_slice() else { panic!("to one node: {ways:?}") };
+        assert!(way.to.as_str() == "n1" && way.connects >= 6, "{way:?}");
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_lost_again_is_looked_after_before_the_earlier_wait_is_over() {
+        let (listener, route) = route().await;
+        let at = listener.local_addr().expect("it has an address");
+        let shared = shared();
         let pool = Pool::new("80/tcp".to_owned(), &route, &shared);
         let who = Who { ip: at.ip(), headers: None };
         let picked = pool.pick(who, &[], clock::mono_ms()).expect("there is one");

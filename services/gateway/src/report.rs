@@ -125,7 +125,9 @@ pub(crate) async fn traffic(
         if !bus.connected() || shared.handover.over().is_requested() {
             continue;
         }
-        let report = TrafficReport { node, instance, time_ms: clock::utc_ms(), replicas };
+        let (calls, ways) = (shared.callers.tell(), shared.ways.tell(clock::mono_ms()));
+        let time_ms = clock::utc_ms();
+        let report = TrafficReport { node, instance, time_ms, replicas, calls, ways };
         let payload = serde_json::to_vec(&report).expect("a report has string keys only");
         bus.publish(&subject, payload).await?;
     }

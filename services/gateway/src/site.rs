@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use runtime::clock;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -13,6 +14,7 @@ use crate::http::lanes::Lanes;
 use crate::numbers::Numbers;
 use crate::open::OnReplica;
 use crate::table::Endpoint;
+use crate::ways::Way;
 
 /// For how long a machine may say nothing before a connection to it is given up. The systems at both ends
 /// see to it: however long a replica takes to answer, its machine acknowledges.
@@ -57,6 +59,8 @@ pub(crate) struct Site {
     address: Option<SocketAddr>,
     pub(crate) count: OnReplica,
     pub(crate) numbers: Arc<Numbers>,
+    /// How far it is to its node.
+    pub(crate) way: Arc<Way>,
     /// Connections that HTTP requests travel on.
     pub(crate) lanes: Lanes,
     /// Who looks after it is to look at what is known of it anew.
@@ -64,13 +68,19 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(endpoint: &Endpoint, count: OnReplica, numbers: Arc<Numbers>) -> Self {
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        count: OnReplica,
+        numbers: Arc<Numbers>,
+        way: Arc<Way>,
+    ) -> Self {
         let address = endpoint.address.parse::<IpAddr>().ok();
         Self {
             endpoint: endpoint.clone(),
             address: address.map(|ip| SocketAddr::new(ip, endpoint.port)),
             count,
             numbers,
+            way,
             lanes: Lanes::default(),
             news: Notify::new(),
         }
@@ -78,13 +88,19 @@ impl Site {
 
     /// Connects to it.
     pub(crate) async fn connect(&self) -> std::io::Result<TcpStream> {
+        let mut begun_us = clock::mono_us();
         let stream = match self.address {
             Some(address) => TcpStream::connect(address).await?,
             None => {
                 let named = (self.endpoint.address.as_str(), self.endpoint.port);
-                Box::pin(TcpStream::connect(named)).await?
+                let found: Vec<_> = Box::pin(tokio::net::lookup_host(named)).await?.collect();
+                // Who is asked for a name is no part of the way.
+                begun_us = clock::mono_us();
+                Box::pin(TcpStream::connect(found.as_slice())).await?
             }
         };
+        let took_us = clock::mono_us().saturating_sub(begun_us);
+        self.way.connected(took_us, clock::mono_ms());
         stream.set_nodelay(true)?;
         Ok(stream)
     }

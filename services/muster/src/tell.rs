@@ -2,7 +2,8 @@
 
 use schemas::envelope::Envelope;
 use schemas::event::{
-    Event, Measured, Move, Outcome, PassedOver, RebalanceEnded, ReplicasReleased, RetireReason,
+    CallsMeasured, Event, Measured, Move, Outcome, PassedOver, RebalanceEnded, ReplicasReleased,
+    RetireReason,
 };
 use schemas::id::ReplicaId;
 
@@ -104,6 +105,35 @@ pub(crate) fn moved(one: &Move) -> String {
     format!("{} is to move from {} to {}: {}", one.replica, one.from, one.to, one.gain)
 }
 
+/// A time to connect, in ms.
+fn connects_in(us: u64) -> String {
+    format!("{}.{} ms", us / 1_000, us % 1_000 / 100)
+}
+
+/// Who calls a workload, and how far that is.
+fn calls(e: &CallsMeasured) -> String {
+    let caller = |caller: &schemas::event::Caller| {
+        let (whole, tenths) = (caller.rate_milli / 1_000, caller.rate_milli % 1_000 / 100);
+        format!("{}/{}, {whole}.{tenths} times a second", caller.app, caller.workload)
+    };
+    let callers: Vec<String> = e.callers.iter().map(caller).collect();
+    if callers.is_empty() {
+        return format!("{}/{} is called by nobody any more", e.app, e.workload);
+    }
+    let way = |way: &schemas::event::Way| {
+        format!("{} from {} to {}", connects_in(way.connect_us), way.from, way.to)
+    };
+    let ways: Vec<String> = e.ways.iter().map(way).collect();
+    let ways = if ways.is_empty() { String::new() } else { format!("; {}", list(&ways)) };
+    format!(
+        "{}/{} is called by {}: {} to connect{ways}",
+        e.app,
+        e.workload,
+        list(&callers),
+        connects_in(e.connect_us),
+    )
+}
+
 /// What came of moves.
 pub(crate) fn moves_ended(e: &RebalanceEnded) -> String {
     let stayed = u64::try_from(e.stayed.len()).unwrap_or(u64::MAX);
@@ -178,14 +208,20 @@ pub(crate) fn words(event: &Event) -> String {
         }
         Event::RebalanceStarted(e) => {
             let of = e.app.as_ref().map(|app| format!(" of {app}")).unwrap_or_default();
-            let why = match e.nodes.as_slice() {
-                [] => String::new(),
-                nodes => format!(": {} came and stayed", list(nodes)),
+            let came = match e.nodes.as_slice() {
+                [] => None,
+                nodes => Some(format!("{} came and stayed", list(nodes))),
             };
+            let far: Vec<_> = e.calls.iter().map(|c| format!("{}/{}", c.app, c.workload)).collect();
+            let far = (!far.is_empty()).then(|| format!("{} far from what calls it", list(&far)));
+            let why: Vec<String> = came.into_iter().chain(far).collect();
+            let why = if why.is_empty() { String::new() } else { format!(": {}", list(&why)) };
             format!("replicas{of} are moved to where that gains something{why}")
         }
+        Event::CallsMeasured(e) => calls(e),
         Event::RebalanceSet(e) if e.on => {
-            "replicas are moved by themselves once a node has come and stayed".to_owned()
+            "replicas are moved by themselves once a node has come and stayed, or calls are far"
+                .to_owned()
         }
         Event::RebalanceSet(_) => "replicas are not moved by themselves".to_owned(),
         Event::MovesPlanned(e) => {

@@ -184,6 +184,8 @@ mod tests {
             instance: String::new(),
             time_ms: 0,
             replicas: vec![traffic],
+            calls: Vec::new(),
+            ways: Vec::new(),
         }
     }
 

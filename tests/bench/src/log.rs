@@ -16,7 +16,7 @@ use event_log::packed::Packed;
 use event_log::store::{FjallStore, Store as _};
 use runtime::Failure;
 
-use self::driver::Driver;
+use self::driver::{Driver, UNDER_WAY};
 use crate::Args;
 use crate::clock::{Since, per_second};
 use crate::figure::{Row, Spread, Unit};
@@ -61,7 +61,7 @@ pub(crate) async fn long(args: &Args) -> Result<Vec<Row>, Failure> {
         let mut driver = Driver::open(&folder)?;
         while driver.position() < args.events {
             args.goes_on()?;
-            driver.run(GROUPS, GROUP)?;
+            driver.run(GROUPS, GROUP, UNDER_WAY)?;
         }
         driver.position()
     };

@@ -96,7 +96,21 @@ impl World {
         if !is_cut && let Some(report) = self.gateways[gateway].report(now_ms) {
             self.gateway_reports(gateway, report)?;
         }
+        if !is_cut && let Some(report) = self.gateways[gateway].traffic(now_ms) {
+            for (host, life) in self.listening() {
+                self.plan_in(1, What::Mail { host, life, mail: Mail::Traffic(report.clone()) });
+            }
+        }
         Ok(())
+    }
+
+    /// The controllers that listen to gateways.
+    fn listening(&self) -> Vec<(usize, u64)> {
+        let hosts = self.hosts.iter().enumerate();
+        let controllers = hosts.filter(|(_, host)| {
+            host.process.writer() == Writer::Controller && host.commands.is_some()
+        });
+        controllers.map(|(i, host)| (i, host.life)).collect()
     }
 
     fn gateway_reads(&mut self, gateway: usize) -> Result<(), Failure> {
@@ -153,14 +167,8 @@ impl World {
             report.open.clear();
         }
         self.reports.insert(report.node.clone(), report.clone());
-        for host in 0..self.hosts.len() {
-            // Who does not listen yet reads the last one when he begins.
-            if self.hosts[host].process.writer() != Writer::Controller
-                || self.hosts[host].commands.is_none()
-            {
-                continue;
-            }
-            let life = self.hosts[host].life;
+        // Who does not listen yet reads the last one when he begins.
+        for (host, life) in self.listening() {
             let late = self.stormy && self.gateways[gateway].dice.once_in(40);
             let wait = self.gateways[gateway].dice.within(1, if late { 1_500 } else { 5 });
             if !(self.stormy && self.gateways[gateway].dice.once_in(40)) {

@@ -25,7 +25,7 @@ pub(super) fn start(
         let valid = "wait until that has ended: it looks at every app, or at the one it was for";
         return Err(Problem::new("already_on_its_way", "", &got, valid));
     }
-    Ok(of_cluster(vec![RebalanceStarted { app, nodes: Vec::new() }.into()]))
+    Ok(of_cluster(vec![RebalanceStarted { app, nodes: Vec::new(), calls: Vec::new() }.into()]))
 }
 
 /// What is so already changes nothing, and is of record as a command.

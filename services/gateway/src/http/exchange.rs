@@ -236,10 +236,18 @@ impl Journey<'_> {
             return Ok(Carrier::Stream(stream));
         }
         let idle_ms = if message.rest.repeatable { u64::MAX } else { FRESH_MS };
-        if let Some(lane) = site.lanes.take(idle_ms, now_ms) {
+        // So that it stays known how far it is there, one in many makes a connection of its own, if it can.
+        let due = site.way.is_due(now_ms);
+        if !due && let Some(lane) = site.lanes.take(idle_ms, now_ms) {
             return Ok(Carrier::Lane(lane));
         }
-        let stream = connect().await?;
+        let stream = match connect().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                let lane = if due { site.lanes.take(idle_ms, clock::mono_ms()) } else { None };
+                return lane.map(Carrier::Lane).ok_or(error);
+            }
+        };
         let lane = Box::pin(Lane::new(stream)).await;
         lane.map(Carrier::Lane).map_err(std::io::Error::other)
     }

@@ -123,6 +123,7 @@ impl Inside {
             }
         }
         // With the doors: nobody opens one by what is not so any more.
+        self.shared.callers.are(map.callers.clone());
         self.map.send_replace(Arc::new(map.clone()));
     }
 
@@ -244,6 +245,6 @@ impl Doors {
 impl Door {
     fn new(name: String, route: &Route, shared: &Shared) -> Self {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Self { pool: Pool::new(name, route, shared), room }
+        Self { pool: Pool::inside(name, route, shared), room }
     }
 }

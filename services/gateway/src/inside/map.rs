@@ -4,7 +4,7 @@
 //! containers there is of that app.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use cluster::State;
 use cluster::state::{Phase, Replica, Workload};
@@ -30,6 +30,8 @@ pub struct Map {
     single: BTreeMap<u16, ((AppKey, WorkloadName), ReplicaId)>,
     /// The networks of containers on this machine, and whose they are.
     pub sources: BTreeMap<Ipv4Net, AppKey>,
+    /// The addresses of containers on this machine, and the workloads that they are replicas of.
+    pub callers: BTreeMap<IpAddr, (AppKey, WorkloadName)>,
     /// Where replicas of other machines are reached by gateways, and by nobody else.
     pub far: BTreeSet<(Protocol, Ipv4Addr, u16)>,
     /// Ports of this machine, at whichever address of it, that lead to replicas in the same way.
@@ -74,6 +76,7 @@ impl Map {
         }
         map.sources = sources(state, &machine);
         map.add_replicas(state, &machine);
+        map.callers = callers(state, &machine);
         for (_, replica) in state.replicas.iter() {
             let ports = reached_by_gateways(state, replica);
             if machine.has(replica) {
@@ -192,6 +195,15 @@ fn sources(state: &State, machine: &Machine) -> BTreeMap<Ipv4Net, AppKey> {
         }
     }
     found.into_iter().map(|(network, (_, app))| (network, app)).collect()
+}
+
+/// Whose the addresses of containers are. Of two that had the same one it is the one that is on.
+fn callers(state: &State, machine: &Machine) -> BTreeMap<IpAddr, (AppKey, WorkloadName)> {
+    let here = state.replicas.iter().map(|(_, replica)| replica);
+    let on = here.filter(|replica| machine.has(replica) && is_on(replica));
+    let own = on.filter_map(|replica| Some((inside(replica)?, replica)));
+    own.map(|(own, replica)| (own.addr().into(), (replica.app.clone(), replica.workload.clone())))
+        .collect()
 }
 
 /// The ports of a replica's node that lead to it and that nobody declared for others.

@@ -5,6 +5,7 @@
 //! its basis is an anomaly, and is counted.
 
 mod app;
+mod calls;
 mod certificate;
 mod command;
 mod node;
@@ -83,6 +84,7 @@ pub(crate) fn apply(state: &mut State, at: &At<'_>, event: &Event) {
         Event::CommandRejected(e) => {
             state.receipt(at, &e.command, e.sequence, Some(e.problem.clone()));
         }
+        Event::CallsMeasured(e) => state.calls_measured(at, e),
         Event::RebalanceSet(e) => state.rebalance_set(at, e),
         Event::RebalanceStarted(e) => state.rebalance_started(at, e),
         Event::MovesPlanned(e) => state.moves_planned(at, e),

@@ -11,6 +11,7 @@ pub mod fold;
 #[cfg(any(test, feature = "testing"))]
 pub mod history;
 mod mark;
+pub mod near;
 pub mod section;
 pub mod state;
 pub mod view;

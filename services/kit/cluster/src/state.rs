@@ -2,9 +2,11 @@
 //!
 //! Declared and observed are separate fields. A replica's node never changes once it has one.
 
+mod calls;
 mod certificate;
 mod conduct;
 mod index;
+mod node;
 mod numbers;
 mod rebalance;
 mod rollout;
@@ -12,18 +14,20 @@ mod rollout;
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::command::Problem;
-use schemas::event::{Endpoint, IntakeClosed, NodeDescription, RetireReason, Unfit};
+use schemas::event::{Endpoint, IntakeClosed, RetireReason, Unfit};
 use schemas::id::{
     AppKey, CommandId, Digest, NodeName, ReplicaId, VolumeName, WorkloadName, Writer,
 };
-use schemas::spec::{Autoscale, Constraint, Mode, MountSource, Protocol, WorkloadSpec};
+use schemas::spec::{Autoscale, MountSource, Protocol, WorkloadSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::section::{Section, hash_of};
 
+pub use calls::Calls;
 pub use certificate::{CERTIFICATES_MAX, Certificate};
 pub use conduct::Conduct;
 pub use index::{Index, Load};
+pub use node::{Admission, Node, NodeStatus};
 pub use numbers::Numbers;
 pub use rebalance::{Moving, Rebalance, Rebalancing};
 pub use rollout::{Good, Held, RolledBack, Rollout, Symptom};
@@ -113,120 +117,6 @@ pub struct Cause {
     pub correlation: Option<CommandId>,
     /// The event that came right before.
     pub position: u64,
-}
-
-/// A node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Node {
-    /// What it is and has.
-    pub description: NodeDescription,
-    /// Whether it is heard.
-    pub status: NodeStatus,
-    /// Whether it takes new replicas.
-    pub admission: Admission,
-    /// Labels that commands gave it, over those of its description.
-    pub labels: BTreeMap<String, String>,
-    /// When its description last changed.
-    pub described_at: u64,
-    /// When it joined, came back after it was lost, or was opened.
-    #[serde(default)]
-    pub came_ms: u64,
-    /// Since when it takes replicas, if it does.
-    #[serde(default)]
-    pub open_ms: u64,
-    /// What last changed its status or admission.
-    pub cause: Cause,
-}
-
-impl Node {
-    /// The value of an attribute that constraints name: `node`, `arch`, `label.<key>`.
-    #[must_use]
-    pub fn attribute<'a>(&'a self, name: &'a NodeName, attribute: &str) -> Option<&'a str> {
-        match attribute {
-            "node" => Some(name.as_str()),
-            "arch" => Some(&self.description.arch),
-            _ => self.label(attribute.strip_prefix("label.")?),
-        }
-    }
-
-    /// The value of a label.
-    #[must_use]
-    pub fn label(&self, key: &str) -> Option<&str> {
-        let given = self.labels.get(key).or_else(|| self.description.labels.get(key))?;
-        (!given.is_empty()).then_some(given.as_str())
-    }
-
-    /// Whether the node is as a constraint wants it.
-    #[must_use]
-    pub fn meets(&self, name: &NodeName, constraint: &Constraint) -> bool {
-        let value = self.attribute(name, &constraint.attribute);
-        (value == Some(constraint.value.as_str())) == constraint.equal
-    }
-
-    /// Whether new replicas may be placed here.
-    #[must_use]
-    pub fn takes_replicas(&self) -> bool {
-        self.status == NodeStatus::Ready && self.admits(Mode::Replicated)
-    }
-
-    /// Whether a node of this admission takes replicas of a mode. What is for every node
-    /// is a part of it: a cordon keeps other work away and not that, and a drain ends that too.
-    #[must_use]
-    pub fn admits(&self, mode: Mode) -> bool {
-        match self.admission {
-            Admission::Open => true,
-            Admission::Cordoned => mode == Mode::Global,
-            Admission::Draining => false,
-        }
-    }
-}
-
-/// Whether a node is heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NodeStatus {
-    /// It is.
-    Ready,
-    /// Not for a while.
-    Suspected,
-    /// Not for so long that its replicas are replaced. They may still run.
-    Lost,
-}
-
-impl NodeStatus {
-    /// As users read it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Suspected => "suspected",
-            Self::Lost => "lost",
-        }
-    }
-}
-
-/// Whether a node takes new replicas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Admission {
-    /// It does.
-    Open,
-    /// It keeps what it has.
-    Cordoned,
-    /// What it has moves elsewhere.
-    Draining,
-}
-
-impl Admission {
-    /// As users read it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Cordoned => "cordoned",
-            Self::Draining => "draining",
-        }
-    }
 }
 
 /// An app.
@@ -320,6 +210,9 @@ pub struct Workload {
     /// gateway's range. None when there are more workloads than numbers.
     #[serde(default)]
     pub number: Option<u16>,
+    /// Who calls it, as was last stated; none when nothing was.
+    #[serde(default)]
+    pub calls: Option<Calls>,
     /// How often it was restarted.
     pub generation: u64,
     /// How many replicas were ever requested; the next one's id follows from it.

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use schemas::envelope::Header;
 use schemas::event::{
-    AppConverged, AppDeleteStarted, AppDeleted, AppDeployed, AppStalled, CommandAccepted,
-    CommandRejected, Event, ExecStarted, ImageResolved, MovesPlanned, ReplicaEnded, ReplicaReady,
-    ReplicaUnready, ReplicasReleased, ReplicasRequested, ReplicasRetired, ReplicasUnplaced,
-    RolloutFailed, RolloutPaused, RolloutPromoted, RolloutResumed, RolloutStepped, RunEnded,
-    RunFailed, RunStarted, WorkloadRestarted, WorkloadScaled, app_entity,
+    AppConverged, AppDeleteStarted, AppDeleted, AppDeployed, AppStalled, CallsMeasured,
+    CommandAccepted, CommandRejected, Event, ExecStarted, ImageResolved, MovesPlanned,
+    ReplicaEnded, ReplicaReady, ReplicaUnready, ReplicasReleased, ReplicasRequested,
+    ReplicasRetired, ReplicasUnplaced, RolloutFailed, RolloutPaused, RolloutPromoted,
+    RolloutResumed, RolloutStepped, RunEnded, RunFailed, RunStarted, WorkloadRestarted,
+    WorkloadScaled, app_entity,
 };
 use schemas::id::{AppKey, CommandId, Digest, ReplicaId};
 
@@ -115,6 +116,17 @@ impl Scope {
                 e.replicas.retain(|replica| self.replicas.contains(replica));
                 return (!e.replicas.is_empty()).then(|| e.into());
             }
+            // Who else calls it, or is far from whom, concerns others.
+            Event::CallsMeasured(e) if e.app == *app => {
+                let mut e = e.clone();
+                e.callers.retain(|caller| caller.app == *app);
+                return Some(e.into());
+            }
+            Event::RebalanceStarted(e) => {
+                let mut e = e.clone();
+                e.calls.retain(|called| called.app == *app);
+                return Some(e.into());
+            }
             Event::StrayRemoved(e) => {
                 let replica = e.container.rsplit_once('-').map_or("", |(replica, _)| replica);
                 self.is_about(&format!("replica/{replica}"))
@@ -160,6 +172,7 @@ fn concerns(event: &Event) -> Concerns<'_> {
         | Event::ReplicasReleased(ReplicasReleased { app, .. })
         | Event::ReplicasUnplaced(ReplicasUnplaced { app, .. })
         | Event::MovesPlanned(MovesPlanned { app, .. })
+        | Event::CallsMeasured(CallsMeasured { app, .. })
         | Event::ImageResolved(ImageResolved { app, .. }) => Concerns::App(app),
         Event::RunFailed(RunFailed { replica, .. })
         | Event::RunStarted(RunStarted { replica, .. })

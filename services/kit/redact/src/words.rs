@@ -102,6 +102,7 @@ pub(crate) fn words(event: &mut Event, each: &mut Each<'_>) {
         | Event::ReplicasRetired(_)
         | Event::ReplicasReleased(_)
         | Event::RebalanceStarted(_)
+        | Event::CallsMeasured(_)
         | Event::RebalanceSet(_)
         | Event::RebalanceEnded(_)
         | Event::CertificateOrdered(_)

@@ -89,7 +89,7 @@ pub(crate) struct Rebalance {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Whether replicas move by themselves once a node has joined, come back or been opened, and stayed
-    /// for a minute
+    /// for a minute, or a workload was measured to be far from its callers
     #[arg(long, value_enum, conflicts_with_all = ["app", "dry_run", "output"])]
     pub(crate) continuous: Option<Switch>,
     #[command(flatten)]

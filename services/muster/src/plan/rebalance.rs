@@ -22,7 +22,7 @@ use crate::table::table;
 pub(crate) struct Moves {
     kind: &'static str,
     at: Place,
-    /// Whether replicas move by themselves once a node has come and stayed.
+    /// Whether replicas move by themselves once a node has come and stayed, or calls are far.
     continuous: bool,
     /// The moves, in their order.
     items: Vec<Moved>,
@@ -137,7 +137,9 @@ impl Moves {
     pub(crate) fn nothing_sent(&self) -> String {
         let by_itself = if self.continuous { "on" } else { "off" };
         let at = self.at.position;
-        format!("\nAs of r{at}. Nothing was sent. By itself, when a node comes: {by_itself}.\n")
+        format!(
+            "\nAs of r{at}. Nothing was sent. By itself, when a node comes or calls are far: {by_itself}.\n"
+        )
     }
 }
 

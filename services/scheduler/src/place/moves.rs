@@ -1,9 +1,10 @@
 //! Which replicas another node is better for: where one more would go by the rules of a round, and
 //! whether anything is gained by having it there.
 //!
-//! What a move may change is, in this order: how a workload is spread over a label, how over nodes, how
-//! evenly nodes are full, and how many replicas they have, each as a sum of squares. A move makes the
-//! first of these that it changes smaller. So no placement ever comes again, and moving ends.
+//! What a move may change is, in this order: how a workload is spread over a label, how over nodes, what calls
+//! between workloads cost together (`cluster::near`), how evenly nodes are full, and how many replicas they
+//! have; all but the third as a sum of squares. A move makes the first of these that it changes smaller. So no
+//! placement ever comes again, and moving ends.
 
 mod gain;
 mod stays;
@@ -12,6 +13,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use cluster::State;
+use cluster::near::Near;
 use cluster::state::{Admission, App, Load, NodeStatus, Phase, Rebalancing, Replica, Workload};
 use schemas::event::{Move, MovesPlanned};
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
@@ -72,6 +74,8 @@ struct Plan<'a> {
     placing: Placing<'a>,
     /// Nodes as they will be when all is over.
     after: Vec<Load>,
+    /// Who calls whom, where they will be then.
+    near: Near<'a>,
     moves: Vec<MovesPlanned>,
 }
 
@@ -82,7 +86,7 @@ impl<'a> Plan<'a> {
     fn new(state: &'a State, of: &'a Rebalancing, now_ms: u64) -> Self {
         let placing = Placing::begin(state, now_ms);
         let after = placing.spots.iter().map(|spot| spot.load.clone().into_owned()).collect();
-        Self { state, of, placing, after, moves: Vec::new() }
+        Self { state, of, placing, after, near: Near::of(state), moves: Vec::new() }
     }
 
     /// Plans the move of a workload that gains most, if any gains anything.
@@ -103,22 +107,35 @@ impl<'a> Plan<'a> {
         };
         let crowd = Crowd::of(&self.placing, key, name, spec);
         let nodes = 0..self.placing.spots.len();
-        let best = self.placing.fitting(nodes, &wanted, &crowd, &mut Vec::new()).pop();
-        let Some(Reverse((_, to))) = best else { return };
-        let gains = sources.iter().filter_map(|(from, source)| {
-            Some((self.gain(&crowd, &source.1.need, *from, to)?, *from, *source))
-        });
-        // Of two that gain the same, the first node's.
-        let most = gains.max_by(|a, b| (a.0.by, Reverse(a.1)).cmp(&(b.0.by, Reverse(b.1))));
-        let Some((gain, from, (id, replica))) = most else { return };
+        let mut fitting = self.placing.fitting(nodes, &wanted, &crowd, &mut Vec::new());
+        let mut around = self.near.around((key, name));
+        let mut gains = Vec::new();
+        // Where another one would go; and where it is near what it has to do with, any that fits.
+        while let Some(Reverse((_, to))) = fitting.pop() {
+            for (from, source) in &sources {
+                let gain = self.gain(&crowd, around.as_mut(), &source.1.need, *from, to);
+                gains.extend(gain.map(|gain| (gain, *from, to, *source)));
+            }
+            if around.is_none() {
+                break;
+            }
+        }
+        drop(around);
+        // Of two that gain the same, the first node's, and to where another one would rather go.
+        let ranked = gains.into_iter().enumerate();
+        let most =
+            ranked.max_by_key(|(rank, (gain, from, ..))| (gain.by, Reverse(*from), Reverse(*rank)));
+        let Some((_, (gain, from, to, (id, replica)))) = most else { return };
         self.placing.spots[to].load.to_mut().add(&replica.need);
         self.after[to].add(&replica.need);
         self.after[from].remove(&replica.need);
+        self.near.carry((key, name), self.placing.spots[from].name, self.placing.spots[to].name);
         let one = Move {
             replica: id.clone(),
             from: self.placing.spots[from].name.clone(),
             to: self.placing.spots[to].name.clone(),
             gain: gain.told,
+            measured_at: gain.measured_at,
             pulls: !self.has_image(self.placing.spots[to].name, &spec.image),
         };
         let (app, workload) = (key.clone(), name.clone());

@@ -60,7 +60,14 @@ impl World {
 
     fn hear(&mut self, on: &str, instance: &str, time_ms: u64, replicas: Vec<Traffic>) {
         let instance = instance.to_owned();
-        let report = TrafficReport { node: node(on), instance, time_ms, replicas };
+        let report = TrafficReport {
+            node: node(on),
+            instance,
+            time_ms,
+            replicas,
+            calls: Vec::new(),
+            ways: Vec::new(),
+        };
         self.gateways.take(report, self.history.fold.state(), self.now_ms);
     }
 

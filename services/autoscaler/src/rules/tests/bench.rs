@@ -343,8 +343,14 @@ impl Bench {
                 continue;
             }
             let instance = format!("{name}-{}", counted.instance);
-            let report =
-                TrafficReport { node: node(name), instance, time_ms: now.utc_ms, replicas };
+            let report = TrafficReport {
+                node: node(name),
+                instance,
+                time_ms: now.utc_ms,
+                replicas,
+                calls: Vec::new(),
+                ways: Vec::new(),
+            };
             self.rules.input(Heard::Traffic(report), state, now);
         }
     }

@@ -89,7 +89,7 @@ fn happen(world: &mut World, dice: &mut Dice) {
                 .find(|(id, r)| is_serving(world.state(), r) && rebalance.moving(id).is_none());
             let ready = ready.and_then(|(id, r)| Some((id.clone(), r.node.clone()?)));
             if rebalance.now.is_none() {
-                let event = RebalanceStarted { app: None, nodes: Vec::new() };
+                let event = RebalanceStarted { app: None, nodes: Vec::new(), calls: Vec::new() };
                 world.history.add(&Writer::Controller, event);
             }
             if let Some((id, from)) = ready {

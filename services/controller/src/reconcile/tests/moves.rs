@@ -5,13 +5,14 @@ use schemas::event::{Move, MovesPlanned, RebalanceEnded, RebalanceStarted};
 use super::*;
 
 fn start(world: &mut World) {
-    let event = RebalanceStarted { app: None, nodes: Vec::new() };
+    let event = RebalanceStarted { app: None, nodes: Vec::new(), calls: Vec::new() };
     world.history.add(&Writer::Controller, event);
 }
 
 /// The scheduler plans the move of a replica of `shop/web`.
 pub(super) fn plan(world: &mut World, replica: &ReplicaId, from: NodeName, to: NodeName) {
-    let one = Move { replica: replica.clone(), from, to, gain: String::new(), pulls: false };
+    let (replica, gain, pulls, measured_at) = (replica.clone(), String::new(), false, None);
+    let one = Move { replica, from, to, gain, pulls, measured_at };
     let (app, workload, moves) = (app("shop"), workload("web"), vec![one]);
     world.history.add(&Writer::Scheduler, MovesPlanned { app, workload, moves });
 }

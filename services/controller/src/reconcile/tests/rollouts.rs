@@ -97,6 +97,8 @@ impl World {
             instance: "one".to_owned(),
             time_ms: 0,
             replicas: replicas.collect(),
+            calls: Vec::new(),
+            ways: Vec::new(),
         };
         let state = self.history.fold.state();
         let _ = self.traffic.hear(&report, state);

@@ -52,6 +52,8 @@ fn report(gateway: &str, instance: &str, counts: &[(&str, u64, u64)]) -> Traffic
         instance: instance.to_owned(),
         time_ms: 0,
         replicas: replicas.collect(),
+        calls: Vec::new(),
+        ways: Vec::new(),
     }
 }
 

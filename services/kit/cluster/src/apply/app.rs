@@ -248,6 +248,7 @@ fn declare(
         autoscale: spec.autoscale,
         conduct: Conduct::of(spec),
         number: None,
+        calls: None,
         generation: 0,
         requested: 0,
         completed: 0,

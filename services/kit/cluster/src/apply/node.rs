@@ -21,6 +21,7 @@ impl State {
                 described_at: at.position,
                 came_ms: at.recorded_ms,
                 open_ms: at.recorded_ms,
+                ways: Default::default(),
                 cause: cause(at),
             };
             self.nodes.insert(e.node.clone(), node);
@@ -114,6 +115,7 @@ impl State {
             });
         }
         self.nodes.remove(&e.node);
+        self.forget_ways_to(&e.node);
         self.index.loads.remove(&e.node);
         self.touched.nodes.insert(e.node.clone());
         self.touch_all_apps();

@@ -10,6 +10,7 @@ impl State {
     pub(crate) fn rebalance_set(&mut self, at: &At<'_>, e: &RebalanceSet) {
         self.cluster.rebalance.auto = e.on.then(|| cause(at));
         self.cluster.rebalance.since_ms = at.recorded_ms;
+        self.cluster.rebalance.far.clear();
     }
 
     pub(crate) fn rebalance_started(&mut self, at: &At<'_>, e: &RebalanceStarted) {
@@ -18,6 +19,7 @@ impl State {
         }
         if e.app.is_none() {
             self.cluster.rebalance.since_ms = at.recorded_ms;
+            self.cluster.rebalance.far.clear();
         }
         self.cluster.rebalance.now = Some(Rebalancing {
             app: e.app.clone(),

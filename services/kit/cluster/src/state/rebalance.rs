@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemas::event::Called;
 use schemas::id::{AppKey, NodeName, ReplicaId};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,12 @@ pub struct Rebalance {
     pub auto: Option<Cause>,
     /// When that was set, or it last began for every app: what came before is no news.
     pub since_ms: u64,
+    /// Workloads that were stated since to be far from those who call them.
+    #[serde(default)]
+    pub far: BTreeSet<Called>,
+    /// The position of the last event that said so.
+    #[serde(default)]
+    pub far_at: u64,
     /// What is being moved.
     pub now: Option<Rebalancing>,
 }

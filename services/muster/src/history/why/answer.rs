@@ -216,6 +216,9 @@ fn by_itself(event: &Envelope) -> Root {
         (Event::NodeSuspected(_) | Event::NodeLost(_), _) => {
             "nobody: the node's heartbeats stopped coming, and health watches the time".to_owned()
         }
+        (Event::CallsMeasured(_), _) => {
+            "nobody: gateways measured who calls it, and how far that is".to_owned()
+        }
         (Event::NodeReturned(_), _) => "nobody: the node's heartbeats come again".to_owned(),
         (Event::EvictionPaused(_) | Event::EvictionResumed(_), _) => {
             "nobody: health counts the silent nodes".to_owned()

@@ -204,7 +204,27 @@ impl<'a> Life<'a> {
         if let Some((at, _)) = self.in_place_of(event)?.filter(|_| own.replaces.is_none()) {
             part.chain.insert(1, Link::of(at, None));
         }
+        self.add_measured(&mut part, event)?;
         Ok(part)
+    }
+
+    /// Adds what was measured, where another was requested because of that, right behind the plan.
+    fn add_measured(&self, part: &mut Part, requested: &Envelope) -> Result<(), Stop> {
+        let Some(position) = requested.header.causation else { return Ok(()) };
+        let Some(Event::MovesPlanned(e)) =
+            self.case.records.at(position)?.map(|cause| &cause.event)
+        else {
+            return Ok(());
+        };
+        let told = requested_moves(requested, &e.moves).find_map(|one| one.measured_at);
+        let Some(told) = told.filter(|at| part.chain.iter().all(|link| link.position != *at))
+        else {
+            return Ok(());
+        };
+        if let Some(event) = self.case.records.at(told)? {
+            part.chain.insert(part.chain.len().min(2), Link::of(event, None));
+        }
+        Ok(())
     }
 
     /// Why another had to be replaced by the one that was requested here.
@@ -414,7 +434,9 @@ impl<'a> Life<'a> {
             return Ok(None);
         }
         let reasons = vec![format!("{} takes its place: {}", new.id, self.why_replaced(event)?)];
-        self.case.part("Why it was replaced", reasons, event, Some(self.id)).map(Some)
+        let mut part = self.case.part("Why it was replaced", reasons, event, Some(self.id))?;
+        self.add_measured(&mut part, event)?;
+        Ok(Some(part))
     }
 }
 

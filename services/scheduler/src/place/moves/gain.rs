@@ -1,6 +1,8 @@
 //! What is gained by having a replica on one node instead of another.
 
+use cluster::near::{Around, Change};
 use cluster::state::Need;
+use schemas::id::NodeName;
 
 use super::super::{Crowd, fullness_permille};
 use super::Plan;
@@ -8,11 +10,15 @@ use super::Plan;
 /// By how much the fuller of two nodes must become emptier, in permille, for that to be worth a move.
 const WORTH_PERMILLE: u64 = 50;
 
+/// How many nodes are named.
+const NAMED: usize = 3;
+
 /// The differences that a move makes smaller, the first that counts before the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct By {
     of_label: u64,
     of_nodes: u64,
+    nearer: i128,
     permille: u64,
     replicas: u64,
 }
@@ -21,6 +27,14 @@ pub(super) struct By {
 pub(super) struct Gain {
     pub(super) by: By,
     pub(super) told: String,
+    /// The position of the event that says what was measured, when that is why.
+    pub(super) measured_at: Option<u64>,
+}
+
+impl Gain {
+    fn of(by: By, told: String) -> Self {
+        Self { by, told, measured_at: None }
+    }
 }
 
 /// By how much two numbers come closer when one of the first goes to the second. None when they go
@@ -33,11 +47,12 @@ fn told(what: &str, has: u64, gets: u64) -> String {
     format!("{what}: {has} and {gets}, then {} and {}", has - 1, gets + 1)
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
     /// What is gained by a move between two nodes; none when it is nothing, or too little.
     pub(super) fn gain(
         &self,
         crowd: &Crowd<'_>,
+        around: Option<&mut Around<'_, 'a>>,
         need: &Need,
         from: usize,
         to: usize,
@@ -57,7 +72,7 @@ impl Plan<'_> {
                     let value = |value: Option<&str>| value.unwrap_or("none").to_owned();
                     let where_ = format!("{label} {} and {}", value(values.0), value(values.1));
                     let told = told(&format!("of the workload in {where_}"), has, gets);
-                    return Some(Gain { by: By { of_label, ..By::default() }, told });
+                    return Some(Gain::of(By { of_label, ..By::default() }, told));
                 }
             }
         }
@@ -65,19 +80,29 @@ impl Plan<'_> {
         let of_nodes = closer(has, gets)?;
         if of_nodes > 0 {
             let told = told(&format!("of the workload on {between}"), has, gets);
-            return Some(Gain { by: By { of_nodes, ..By::default() }, told });
+            return Some(Gain::of(By { of_nodes, ..By::default() }, told));
+        }
+        if let Some(around) = around {
+            let change = around.moved(spots[from].name, spots[to].name);
+            if change.gained < 0 {
+                return None;
+            }
+            if change.is_worth() {
+                let by = By { nearer: change.gained, ..By::default() };
+                return Some(Gain { by, told: nearer(&change), measured_at: Some(change.at) });
+            }
         }
         let permille = self.evens(need, from, to)?;
         if permille > 0 {
             let tenths = (permille / 10, permille % 10);
             let told =
                 format!("the fuller of {between} becomes emptier by {}.{} %", tenths.0, tenths.1);
-            return Some(Gain { by: By { permille, ..By::default() }, told });
+            return Some(Gain::of(By { permille, ..By::default() }, told));
         }
         let (has, gets) = (self.after[from].replicas, self.after[to].replicas);
         let replicas = closer(has, gets).filter(|gains| *gains > 0)?;
         let told = told(&format!("of all replicas on {between}"), has, gets);
-        Some(Gain { by: By { replicas, ..By::default() }, told })
+        Some(Gain::of(By { replicas, ..By::default() }, told))
     }
 
     /// By how many permille the fuller of two nodes becomes emptier; 0 when that changes nothing. None
@@ -96,4 +121,25 @@ impl Plan<'_> {
         let emptier = before[0].max(before[1]).checked_sub(then[0].max(then[1]))?;
         (emptier >= WORTH_PERMILLE && squares(then) < squares(before)).then_some(emptier)
     }
+}
+
+/// Who becomes nearer, and by how much.
+fn nearer(change: &Change<'_>) -> String {
+    let sides = [("callers", &change.callers), ("what it calls", &change.called)];
+    let sides = sides.into_iter().filter(|(_, on)| !on.is_empty());
+    let sides: Vec<String> = sides.map(|(who, on)| format!("{who} on {}", names(on))).collect();
+    let (before, then) = (ms(change.before_us), ms(change.then_us));
+    format!("{}: {before} to connect, then {then}", sides.join(", "))
+}
+
+fn names(nodes: &[&NodeName]) -> String {
+    let named: Vec<&str> = nodes.iter().take(NAMED).map(|node| node.as_str()).collect();
+    match nodes.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+fn ms(us: u64) -> String {
+    format!("{}.{} ms", us / 1_000, us % 1_000 / 100)
 }

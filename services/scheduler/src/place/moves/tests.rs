@@ -3,9 +3,9 @@
 use cluster::history::{History, app, node, workload};
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, proptest};
 use schemas::event::{
-    AppConverged, AppDeployed, NodeCordoned, NodeLabelled, Outcome, RebalanceEnded,
-    RebalanceStarted, ReplicaEnded, ReplicaReady, ReplicasPlaced, ReplicasRequested,
-    ReplicasRetired, RequestedReplica, RetireReason, RunStarted,
+    AppConverged, AppDeployed, Caller, CallsMeasured, NodeCordoned, NodeLabelled, Outcome,
+    RebalanceEnded, RebalanceStarted, ReplicaEnded, ReplicaReady, ReplicasPlaced,
+    ReplicasRequested, ReplicasRetired, RequestedReplica, RetireReason, RunStarted, Way,
 };
 use schemas::id::Writer;
 use schemas::spec::{AppSpec, Mode, Mount, MountSource, Overlap, Port, Strategy, WorkloadSpec};
@@ -69,7 +69,7 @@ fn place(history: &mut History) {
 }
 
 fn begin(history: &mut History) {
-    let event = RebalanceStarted { app: None, nodes: Vec::new() };
+    let event = RebalanceStarted { app: None, nodes: Vec::new(), calls: Vec::new() };
     history.add(&Writer::Controller, event);
 }
 
@@ -296,6 +296,135 @@ fn constraints_bounds_and_nodes_that_take_nothing_hold_for_moves_as_well() {
     assert_eq!(to_the_end(&mut history), 0);
 }
 
+/// It was measured who calls an app, and how far nodes are apart.
+fn calls(history: &mut History, of: &str, callers: &[(&str, u64)], ways: &[(&str, &str, u64)]) {
+    let caller = |(name, rate): &(&str, u64)| Caller {
+        app: app(name),
+        workload: workload("web"),
+        rate_milli: rate * 1_000,
+    };
+    let way = |(from, to, connect_us): &(&str, &str, u64)| Way {
+        from: node(from),
+        to: node(to),
+        connect_us: *connect_us,
+        connects: 9,
+    };
+    let event = CallsMeasured {
+        app: app(of),
+        workload: workload("web"),
+        connect_us: 0,
+        over_ms: 30_000,
+        callers: callers.iter().map(caller).collect(),
+        ways: ways.iter().map(way).collect(),
+    };
+    history.add(&Writer::Controller, event);
+}
+
+/// `web` on the first of two nodes and `api` on the second, which it calls.
+fn apart() -> History {
+    let mut history = two_nodes();
+    run(&mut history, "web", of_cpu(500, 1));
+    run(&mut history, "api", of_cpu(500, 1));
+    assert_eq!((counts(&history, "web"), counts(&history, "api")), (vec![1, 0], vec![0, 1]));
+    history
+}
+
+#[test]
+fn a_workload_goes_to_its_callers_though_nodes_become_less_even_and_stays_there() {
+    let mut history = apart();
+    assert_eq!(to_the_end(&mut history), 0, "nobody measured anything");
+    calls(&mut history, "api", &[("web", 50)], &[("n1", "n2", 2_140)]);
+    let measured_at = history.fold.place().position;
+    begin(&mut history);
+    let next = plan(&history);
+    let [one] = next.as_slice() else { panic!("one move and not each past the other: {next:?}") };
+    let one = &one.moves[0];
+    assert_eq!((one.from.as_str(), one.to.as_str()), ("n2", "n1"));
+    assert_eq!(one.gain, "callers on n1: 2.1 ms to connect, then 0.2 ms");
+    assert_eq!(one.measured_at, Some(measured_at));
+    history.add(&Writer::Scheduler, RebalanceEnded { planned: 0, stayed: Vec::new() });
+    assert_eq!(to_the_end(&mut history), 1);
+    assert_eq!(counts(&history, "api"), [1, 0]);
+    assert_eq!(to_the_end(&mut history), 0, "evenness does not bring it back");
+    // Nobody calls it any more: then nodes are to be even.
+    calls(&mut history, "api", &[], &[]);
+    assert_eq!(to_the_end(&mut history), 1);
+}
+
+#[test]
+fn two_that_call_each_other_come_together_and_not_past_each_other() {
+    let mut history = apart();
+    let ways = [("n1", "n2", 3_000), ("n2", "n1", 3_100)];
+    calls(&mut history, "api", &[("web", 50)], &ways);
+    calls(&mut history, "web", &[("api", 50)], &ways);
+    assert_eq!(to_the_end(&mut history), 1);
+    assert_eq!(counts(&history, "web"), counts(&history, "api"));
+    assert_eq!(to_the_end(&mut history), 0);
+}
+
+#[test]
+fn a_caller_goes_to_what_it_calls_where_that_has_to_stay() {
+    let mut history = two_nodes();
+    run(&mut history, "web", of_cpu(500, 1));
+    let mut api = of_cpu(500, 1);
+    api.overlap = Overlap::Never;
+    run(&mut history, "api", api);
+    calls(&mut history, "api", &[("web", 50)], &[("n1", "n2", 2_140)]);
+    begin(&mut history);
+    let next = plan(&history);
+    assert_eq!(next.len(), 1);
+    assert_eq!(next[0].moves[0].gain, "what it calls on n2: 2.1 ms to connect, then 0.2 ms");
+    history.add(&Writer::Scheduler, RebalanceEnded { planned: 0, stayed: Vec::new() });
+    assert_eq!(to_the_end(&mut history), 1);
+    assert_eq!(counts(&history, "web"), [0, 1]);
+}
+
+#[test]
+fn spreading_goes_before_and_room_is_needed_and_what_is_little_or_unknown_moves_nothing() {
+    // As many replicas as nodes: they stay spread, wherever they are called from.
+    let mut history = two_nodes();
+    run(&mut history, "web", of_cpu(500, 1));
+    run(&mut history, "api", of_cpu(500, 2));
+    calls(&mut history, "api", &[("web", 50)], &[("n1", "n2", 9_000), ("n1", "n1", 100)]);
+    assert_eq!(to_the_end(&mut history), 0);
+    // No room for it there.
+    let mut history = two_nodes();
+    run(&mut history, "web", of_cpu(7_900, 1));
+    run(&mut history, "api", of_cpu(500, 1));
+    calls(&mut history, "api", &[("web", 50)], &[("n1", "n2", 9_000)]);
+    assert_eq!(to_the_end(&mut history), 0);
+    for us in [0, 400, 650] {
+        let mut history = apart();
+        calls(&mut history, "api", &[("web", 50)], &[("n1", "n2", us)]);
+        assert_eq!(to_the_end(&mut history), 0, "{us}");
+    }
+    // Somebody who calls it is somewhere from where nobody knows how far it is.
+    let mut history = apart();
+    history.node("n3", 8, 8);
+    run(&mut history, "job", of_cpu(500, 1));
+    assert_eq!(counts(&history, "job"), [0, 0, 1]);
+    calls(&mut history, "api", &[("job", 1)], &[("n1", "n2", 9_000)]);
+    assert_eq!(to_the_end(&mut history), 0);
+    calls(&mut history, "api", &[("web", 50), ("job", 1)], &[]);
+    assert_eq!(to_the_end(&mut history), 1);
+    assert_eq!(counts(&history, "api"), [0, 1, 0], "the one that is known to be far comes instead");
+}
+
+#[test]
+fn evenness_does_not_carry_a_workload_away_from_those_who_call_it() {
+    let mut history = History::default();
+    history.node("n1", 8, 8);
+    run(&mut history, "web", of_cpu(1_000, 1));
+    run(&mut history, "api", of_cpu(1_000, 1));
+    run(&mut history, "else", of_cpu(1_000, 1));
+    calls(&mut history, "api", &[("web", 50)], &[]);
+    history.node("n2", 8, 8);
+    calls(&mut history, "api", &[("web", 50)], &[("n1", "n2", 2_000)]);
+    assert_eq!(to_the_end(&mut history), 1);
+    assert_eq!(counts(&history, "else"), [0, 1], "nobody calls that one");
+    assert_eq!((counts(&history, "web"), counts(&history, "api")), (vec![1, 0], vec![1, 0]));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -304,6 +433,8 @@ proptest! {
         nodes in prop::collection::vec((1_u64..6, 0_u8..3), 2..7),
         late in 1_usize..3,
         wants in prop::collection::vec((0_u64..9, 1_u32..7, any::<bool>(), any::<bool>()), 1..7),
+        asks in prop::collection::vec((0_usize..7, 0_usize..7, 1_u64..100), 0..8),
+        ways in prop::collection::vec((0_usize..7, 0_usize..7, 0_u64..9_000), 0..20),
     ) {
         let mut history = History::default();
         let join = |history: &mut History, i: usize, cores: u64, zone: u8| {
@@ -325,9 +456,22 @@ proptest! {
         for (i, (cores, zone)) in nodes.iter().enumerate().skip(early) {
             join(&mut history, i, *cores, *zone);
         }
+        let apps: Vec<String> = (0..wants.len()).map(|i| format!("app-{i}")).collect();
+        let names: Vec<String> = (0..nodes.len()).map(|i| format!("n{i}")).collect();
+        let ways: Vec<(&str, &str, u64)> = ways
+            .iter()
+            .filter_map(|(from, to, us)| Some((names.get(*from)?.as_str(), names.get(*to)?.as_str(), *us)))
+            .collect();
+        for (i, of) in apps.iter().enumerate() {
+            let callers = asks.iter().filter(|(_, to, _)| *to == i);
+            let callers: Vec<(&str, u64)> = callers
+                .filter_map(|(from, _, rate)| Some((apps.get(*from)?.as_str(), *rate)))
+                .collect();
+            calls(&mut history, of, &callers, &ways);
+        }
         let replicas = history.fold.state().replicas.len();
         let rounds = to_the_end(&mut history);
-        prop_assert!(rounds <= 10 * replicas.max(1));
+        prop_assert!(rounds <= 20 * replicas.max(1));
         prop_assert_eq!(to_the_end(&mut history), 0);
     }
 }
