@@ -47,7 +47,7 @@ pub(crate) async fn measure(args: &Args) -> Result<Vec<Row>, Failure> {
     if std::thread::available_parallelism()?.get() < 2 {
         return Err("it needs two cores: one for the proxy, one for client and backend".into());
     }
-    let mut world = World::start().await?;
+    let mut world = World::start(args).await?;
     let mut rows = Vec::new();
     let mut all: Vec<Measured> = Kind::ALL.iter().map(|_| Measured::default()).collect();
     let mut last: Each = Default::default();

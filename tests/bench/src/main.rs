@@ -60,6 +60,9 @@ struct Args {
     /// Where logs are written and deleted again; the folder for temporary files, if not given
     #[arg(long, value_name = "DIR")]
     folder: Option<std::path::PathBuf>,
+    /// The gateway that is measured beside other proxies; the one beside this program, if not given
+    #[arg(long, value_name = "PATH")]
+    gateway: Option<std::path::PathBuf>,
     /// Makes connections to this port here for a second, and prints how many: what a figure is measured by
     #[arg(long, value_name = "PORT", hide = true)]
     connect: Option<u16>,

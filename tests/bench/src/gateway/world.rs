@@ -18,6 +18,7 @@ use schemas::spec::{AppProtocol, AppSpec, Port, Protocol, WorkloadSpec};
 use schemas::stream;
 
 use super::configs::{self, Ports};
+use crate::Args;
 use crate::clock::Since;
 use crate::cluster::binary;
 
@@ -54,7 +55,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn start() -> Result<Self, Failure> {
+    pub(super) async fn start(args: &Args) -> Result<Self, Failure> {
+        let program = args.gateway.clone().map_or_else(|| binary("muster-gateway"), Ok)?;
         let server = Server::start();
         let bus = server.bus("bench").await;
         for spec in stream::ALL {
@@ -76,7 +78,7 @@ impl World {
         let haproxy = start(PROXY_CORE, "/usr/sbin/haproxy", &["-db", "-f", &at("haproxy.conf")])?;
         let gateway = start(
             PROXY_CORE,
-            &binary("muster-gateway")?.display().to_string(),
+            &program.display().to_string(),
             &[
                 "--node=n1",
                 "--listen=127.0.0.1",
