@@ -111,6 +111,7 @@ fn goods_on(cluster: &Cluster, name: &str) -> Option<(String, String)> {
 }
 
 #[track_caller]
+#[expect(clippy::disallowed_methods, reason = "a test waits by the clock, with a bound")]
 fn until(cluster: &Cluster, what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
