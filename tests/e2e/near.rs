@@ -95,7 +95,11 @@ fn deploy(cluster: &Cluster, name: &str, port: u16) {
     let app = json!({"name": name, "workloads": {"front": front, "goods": goods}});
     let deployed = cluster.deploy(&app.to_string());
     assert!(deployed.status.success(), "{}{}", text(&deployed.stderr), cluster.logs());
-    assert_eq!(goods_on(cluster, name), Some((on(cluster, name).0, second)));
+    until(cluster, &format!("goods are ready on one node: {:?}", replicas(cluster)), || {
+        goods_on(cluster, name).is_some()
+    });
+    let (_, node) = on(cluster, name);
+    assert_eq!(node, second, "{:?}", replicas(cluster));
 }
 
 fn on(cluster: &Cluster, name: &str) -> (String, String) {
