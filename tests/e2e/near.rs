@@ -11,7 +11,6 @@ use tests::cluster::{Cluster, free_port, get, text};
 use tests::engines::{Engines, Host};
 
 use super::cli::json as told;
-use super::life::replicas;
 
 /// How much longer everything takes from one host to the other, each way, in ms.
 const SLOW_MS: u32 = 2;
@@ -95,11 +94,8 @@ fn deploy(cluster: &Cluster, name: &str, port: u16) {
     let app = json!({"name": name, "workloads": {"front": front, "goods": goods}});
     let deployed = cluster.deploy(&app.to_string());
     assert!(deployed.status.success(), "{}{}", text(&deployed.stderr), cluster.logs());
-    until(cluster, &format!("goods are ready on one node: {:?}", replicas(cluster)), || {
-        goods_on(cluster, name).is_some()
-    });
-    let (_, node) = on(cluster, name);
-    assert_eq!(node, second, "{:?}", replicas(cluster));
+    until(cluster, "goods are ready", || goods_on(cluster, name).is_some());
+    assert_eq!(on(cluster, name).1, second);
 }
 
 fn on(cluster: &Cluster, name: &str) -> (String, String) {
@@ -108,10 +104,11 @@ fn on(cluster: &Cluster, name: &str) -> (String, String) {
 
 /// The replica of an app's goods, and its node; none while there are several, or none is ready.
 fn goods_on(cluster: &Cluster, name: &str) -> Option<(String, String)> {
-    let of = format!("{name}-goods-");
-    let mut there = replicas(cluster).into_iter().filter(|[id, ..]| id.starts_with(&of));
-    let [id, node, status, ..] = there.next()?;
-    (there.next().is_none() && status == "ready").then_some((id, node))
+    let (of, listed) = (format!("{name}-goods-"), cluster.ok(&["ps", name]));
+    let mut there = listed.lines().filter(|line| line.starts_with(&of));
+    let cells: Vec<&str> = there.next()?.split_whitespace().collect();
+    let (id, node, status) = (cells.first()?, cells.get(2)?, cells.get(3)?);
+    (there.next().is_none() && *status == "ready").then(|| (id.to_string(), node.to_string()))
 }
 
 #[track_caller]
