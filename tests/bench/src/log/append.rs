@@ -65,8 +65,8 @@ struct Sample {
     us: [u64; 3],
     /// Microseconds of each group, alike.
     groups: [Vec<u64>; 3],
-    /// Of those that the log was given one at a time.
-    alone: Vec<u64>,
+    /// Of those that the log was given one at a time, and the bare database as well: both store as much.
+    alone: [Vec<u64>; 2],
     /// What JetStream took a second.
     jetstream: u64,
 }
@@ -93,7 +93,8 @@ impl Sides {
             sample.events += self.driver.position() + 1 - from;
             sample.us[0] += ran.us;
             sample.groups[0].extend(ran.groups);
-            sample.alone.extend(self.driver.run(TIMES, group, 1)?.groups);
+            let alone = self.driver.run(TIMES, group, 1)?;
+            sample.alone[0].extend(alone.groups);
             let mut rows = Vec::new();
             for end in ran.ends {
                 rows.push(rows_between(self.driver.store(), from, end)?);
@@ -103,6 +104,13 @@ impl Sides {
                 let since = Since::now();
                 self.bare.write(rows)?;
                 sample.took(1, since.us());
+            }
+            for end in alone.ends {
+                let rows = rows_between(self.driver.store(), from, end)?;
+                from = end + 1;
+                let since = Since::now();
+                self.bare.write(&rows)?;
+                sample.alone[1].push(since.us());
             }
             for rows in rows {
                 let bytes: Vec<u8> = rows.into_iter().flat_map(BareRow::into_value).collect();
@@ -115,7 +123,7 @@ impl Sides {
         let rows = event_log::store::rows(self.driver.store(), begin, self.driver.position())?;
         let few = &rows[..rows.len().min(group * JETSTREAM_TIMES)];
         sample.jetstream = self.jetstream.publish(few, group).await?;
-        for side in sample.groups.iter_mut().chain([&mut sample.alone]) {
+        for side in sample.groups.iter_mut().chain(&mut sample.alone) {
             side.sort_unstable();
         }
         Ok(sample)
@@ -155,7 +163,7 @@ async fn groups_of(args: &Args, folder: &Path, group: usize) -> Result<Vec<Row>,
         let named = "3 × p99 of one fdatasync of its bytes + 5 ms".to_owned();
         Some((named, spread(&|sample| 3 * sample.worst(2) + 5_000)))
     };
-    let alone = |sample: &Sample| percentile(&sample.alone, 99);
+    let alone = |side: usize| spread(&|sample| percentile(&sample.alone[side], 99));
     let one_by_one = |sample: &Sample| per_second((TURNS * TIMES) as u64, sample.us[2]);
     Ok(vec![
         row(
@@ -175,18 +183,15 @@ async fn groups_of(args: &Args, folder: &Path, group: usize) -> Result<Vec<Row>,
         Row {
             what: format!("p99 of a group of {group} requests, one at a time"),
             unit: Unit::Microseconds,
-            ours: spread(&alone),
+            ours: alone(0),
             beside: fsync(),
             goal: Some(Goal::TimesYardstick(100)),
         },
         Row {
             what: format!("p99 of a group of {group} requests, one at a time"),
             unit: Unit::Microseconds,
-            ours: spread(&alone),
-            beside: Some((
-                "p99 of the bare database, the same rows".to_owned(),
-                spread(&|sample| sample.worst(1)),
-            )),
+            ours: alone(0),
+            beside: Some(("p99 of the bare database, the same rows".to_owned(), alone(1))),
             goal: None,
         },
     ])
