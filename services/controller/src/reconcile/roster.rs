@@ -26,14 +26,20 @@ impl<'a> Roster<'a> {
             .replicas_of(subject.key, subject.name)
             .filter(|(_, replica)| replica.retired.is_none() && subject.owns(replica))
             .collect();
+        let replaced = |replica: &Replica| {
+            let id = replica.replaces.as_ref()?;
+            live.get_key_value(id).map(|(id, replica)| (*id, *replica))
+        };
         let mut replacements = BTreeMap::new();
         let mut roots = Vec::new();
         for (id, replica) in &live {
-            match replica.replaces.as_ref().filter(|replaced| live.contains_key(replaced)) {
-                Some(replaced) => {
-                    replacements.insert(replaced, (*id, *replica));
+            // One of another part may have come to this one: the place that it was to take has another for it, or
+            // is to be taken itself. It counts by itself.
+            match replaced(replica).filter(|(_, old)| replaced(old).is_none()) {
+                Some((old, _)) if !replacements.contains_key(old) => {
+                    replacements.insert(old, (*id, *replica));
                 }
-                None => roots.push((*id, *replica)),
+                _ => roots.push((*id, *replica)),
             }
         }
         let members = roots

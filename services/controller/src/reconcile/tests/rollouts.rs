@@ -429,3 +429,29 @@ fn a_revision_of_which_more_requests_fail_is_taken_back() {
         assert!(!world.has_said("RolloutFailed"), "{:?}", world.said);
     }
 }
+
+#[test]
+fn two_that_are_to_take_the_same_place_are_counted_both() {
+    let held = |image: &str| updated(image, 2, canary(&[(50, None)]));
+    let mut world = World::with(2, &Update::default());
+    world.ill = vec!["web:2"];
+    world.deploy(&[web("web:2", 2)]);
+    world.step();
+    // What was to take the place of an old one stands beside it now, and another takes its place.
+    world.deploy(&[held("web:2")]);
+    world.history.add(&Writer::Controller, NodeCordoned { node: node("n1"), drain: true });
+    world.step();
+    let places: Vec<_> =
+        world.state().replicas.iter().filter_map(|(_, r)| r.replaces.clone()).collect();
+    assert!(places.len() >= 2 && places[0] == places[1], "{places:?}");
+    // All of them are of the old part of this one, which has two and another for one of them.
+    world.deploy(&[held("web:3")]);
+    world.step();
+    let old = world.state().replicas.iter().filter(|(_, replica)| {
+        let spec = world.state().spec_of(replica);
+        replica.retired.is_none() && spec.is_some_and(|spec| spec.image != "web:3")
+    });
+    assert!(old.count() <= 3, "{:?}", world.said);
+    world.settle();
+    assert_eq!((world.of("web:1"), world.of("web:2"), world.of("web:3")), (2, 0, 1));
+}
