@@ -1,7 +1,7 @@
 //! The real controller, blind to something that its rules go by: what it decides then must be seen to be wrong.
 
 use cluster::State;
-use cluster::state::Workload;
+use cluster::state::{App, Workload};
 use controller::{Controller, Heard};
 use decider::{Decision, Now, Rules};
 use schemas::id::{AppKey, Writer};
@@ -21,6 +21,8 @@ pub(crate) enum Blindness {
     Before,
     /// That a job has run.
     Done,
+    /// Which files the good declaration had: it takes those that are declared.
+    Files,
 }
 
 impl Blindness {
@@ -38,7 +40,19 @@ impl Blindness {
             Self::Done if conduct.task.is_some() && !begun => {
                 (workload.due, workload.failures, workload.completed) = (true, 0, 0);
             }
-            Self::Done => {}
+            Self::Done | Self::Files => {}
+        }
+    }
+
+    /// An app as it is seen.
+    fn hide_of(self, app: &mut App) {
+        let Some(good) = app.good.as_mut().filter(|_| self == Self::Files) else { return };
+        for (name, spec) in &mut good.spec.workloads {
+            let declared =
+                app.workloads.get(name).and_then(|workload| app.specs.get(&workload.spec));
+            if let Some(declared) = declared {
+                spec.configs.clone_from(&declared.configs);
+            }
         }
     }
 }
@@ -77,6 +91,7 @@ impl Rules for Blind {
         let apps: Vec<AppKey> = seen.apps.iter().map(|(key, _)| key.clone()).collect();
         for key in &apps {
             seen.apps.update(key, |app| {
+                to.hide_of(app);
                 for (name, workload) in &mut app.workloads {
                     let begun = state.replicas_of(key, name).next().is_some();
                     to.hide(workload, begun);

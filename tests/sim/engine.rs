@@ -15,6 +15,12 @@ use crate::dice::Dice;
 /// An image that no engine ever finds.
 pub(crate) const HOPELESS: &str = "nowhere";
 
+/// An image that exits soon after each start; one that is never healthy; one that answers half of what
+/// it is asked with an error.
+pub(crate) const CRASHES: &str = "crash";
+pub(crate) const SICK: &str = "sick";
+pub(crate) const ERRS: &str = "errs";
+
 /// What a container does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -37,9 +43,10 @@ pub(crate) struct Container {
     pub(crate) sick_until_ms: u64,
     /// Whether a probe of it ever failed.
     pub(crate) was_sick: bool,
-    /// When it exits by itself, with 0.
+    /// When it exits by itself.
     ends_ms: Option<u64>,
     job: bool,
+    image: String,
     host_ports: Vec<(Protocol, u16)>,
     /// Where its ports are reached.
     endpoints: Vec<Endpoint>,
@@ -72,13 +79,21 @@ fn failed(step: &str, error: &str) -> Effect {
     Effect::Done(Done::Failed { step: step.to_owned(), error: error.to_owned() })
 }
 
+impl Container {
+    /// Whether it runs, and answers half of what it is asked with an error.
+    pub(crate) fn errs(&self) -> bool {
+        self.status == Status::Running && self.image.starts_with(ERRS)
+    }
+}
+
 impl Engine {
     /// Containers that ran out their time exit.
     fn pass(&mut self, now_ms: u64) {
         for container in self.containers.values_mut() {
             let over = container.ends_ms.is_some_and(|at| at <= now_ms);
             if over && container.status == Status::Running {
-                container.status = Status::Exited(0);
+                let code = i64::from(container.image.starts_with(CRASHES));
+                container.status = Status::Exited(code);
             }
         }
     }
@@ -164,6 +179,7 @@ impl Engine {
             was_sick: false,
             ends_ms: None,
             job: spec.mode == Mode::Job,
+            image: spec.image.clone(),
             host_ports,
             endpoints,
         };
@@ -189,7 +205,10 @@ impl Engine {
         let container = self.containers.get_mut(name).expect("it was there a moment ago");
         if container.status != Status::Running {
             container.status = Status::Running;
-            container.ends_ms = container.job.then(|| now_ms + dice.within(200, 3_000));
+            container.ends_ms = match container.image.starts_with(CRASHES) {
+                true => Some(now_ms + dice.within(20, 150)),
+                false => container.job.then(|| now_ms + dice.within(200, 3_000)),
+            };
         }
         Effect::Done(Done::Started {
             container: name.to_owned(),
@@ -235,7 +254,7 @@ impl Engine {
     fn probe(&mut self, name: &str, now_ms: u64) -> Effect {
         let outcome = match self.containers.get_mut(name) {
             Some(container) if container.status == Status::Running => {
-                if container.sick_until_ms > now_ms {
+                if container.sick_until_ms > now_ms || container.image.starts_with(SICK) {
                     container.was_sick = true;
                     Err("no answer".to_owned())
                 } else {
@@ -291,6 +310,7 @@ impl Engine {
             was_sick: false,
             ends_ms: None,
             job: false,
+            image: String::new(),
             host_ports: Vec::new(),
             endpoints: Vec::new(),
         };

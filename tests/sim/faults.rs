@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use node_agent::agent::Input;
-use schemas::id::ReplicaId;
+use schemas::id::{ReplicaId, Writer};
 
 use crate::checks::Failure;
 use crate::engine::Status;
 use crate::log::Log;
-use crate::service::Mail;
+use crate::scenario::Mix;
+use crate::service::{Host, Mail};
 use crate::world::{What, World};
 
 impl World {
@@ -16,7 +17,37 @@ impl World {
         if !self.stormy {
             return Ok(());
         }
-        self.plan_soon(700, What::Fault);
+        self.plan_soon(self.scenario.mix.fault_every_ms(), What::Fault);
+        self.go_wrong()
+    }
+
+    /// While a revision is taken back, more goes wrong than otherwise.
+    pub(crate) fn notice_ways_back(&mut self) {
+        let ways_back = self.checks.model.ways_back;
+        if ways_back > self.ways_back && self.stormy && self.scenario.mix == Mix::Rollouts {
+            for within_ms in [100, 1_500, 4_000] {
+                self.plan_soon(within_ms, What::Trouble);
+            }
+        }
+        self.ways_back = ways_back;
+    }
+
+    /// Whoever takes a revision back crashes, or something else goes wrong meanwhile.
+    pub(crate) fn trouble(&mut self) -> Result<(), Failure> {
+        if !self.stormy {
+            return Ok(());
+        }
+        self.count("something went wrong on a way back");
+        let leads =
+            |host: &Host| host.process.writer() == Writer::Controller && host.process.leads();
+        match self.hosts.iter().position(leads).filter(|_| self.dice.once_in(3)) {
+            Some(host) => self.host_crash(host),
+            None => self.go_wrong()?,
+        }
+        Ok(())
+    }
+
+    fn go_wrong(&mut self) -> Result<(), Failure> {
         self.gateway_fault();
         let host = self.dice.below(self.hosts.len());
         let node = self.dice.below(self.nodes.len());

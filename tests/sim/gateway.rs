@@ -17,6 +17,7 @@ use schemas::report::{GATEWAY_MS, GatewayReport, OpenOn, Standing};
 use crate::dice::Dice;
 use crate::log::MARK_EVERY;
 use crate::near::Talk;
+use crate::requests::Measured;
 
 /// How many clients it has at most.
 const CLIENTS_MAX: usize = 20;
@@ -35,7 +36,7 @@ pub(crate) struct Gateway {
     pub(crate) serving: Option<Serving>,
     /// Chance of its own, so that what it does moves nothing else about.
     pub(crate) dice: Dice,
-    /// What it measures, if anything.
+    /// Who calls whom through it, if anybody does.
     pub(crate) talk: Option<Talk>,
 }
 
@@ -54,6 +55,8 @@ pub(crate) struct Serving {
     told: Option<(u64, Place, Vec<OpenOn>)>,
     /// Since when it has reported without a pause.
     reports_since_ms: Option<u64>,
+    /// What it measures of requests.
+    pub(crate) measured: Measured,
 }
 
 /// A client that is served.
@@ -88,6 +91,7 @@ impl Gateway {
             clients: Vec::new(),
             told: None,
             reports_since_ms: None,
+            measured: Measured::default(),
         });
     }
 

@@ -23,6 +23,7 @@ mod moves;
 mod near;
 mod node;
 mod redacted;
+mod requests;
 mod rollouts;
 mod scenario;
 mod service;
@@ -39,6 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use blind::Blindness;
 use checks::{Failure, failure};
+use scenario::Mix;
 use world::{Bent, Protections, World};
 
 /// How many seeds are run when nobody says.
@@ -47,8 +49,7 @@ const SEEDS: u64 = 500;
 /// After how many seeds that failed it is enough.
 const FAILURES: usize = 20;
 
-/// How long things go wrong, and how long they may take to settle after that, in simulated ms.
-const STORM_MS: u64 = 25_000;
+/// How long things may take to settle when nothing goes wrong any more, in simulated ms.
 const CALM_MS: u64 = 400_000;
 
 /// Longer than any wait of these apps, but that of the controller before it tries again what failed
@@ -65,12 +66,13 @@ fn quiet_ms(world: &World) -> u64 {
 }
 
 fn live(world: &mut World) -> Result<(), Failure> {
-    while world.now_ms < STORM_MS {
+    let storm_ms = world.scenario.mix.storm_ms();
+    while world.now_ms < storm_ms {
         world.step()?;
     }
     world.heal()?;
     let (mut moved, mut since_ms) = (0, world.now_ms);
-    while world.now_ms < STORM_MS + CALM_MS {
+    while world.now_ms < storm_ms + CALM_MS {
         world.step()?;
         if world.checks.model.moved != moved {
             (moved, since_ms) = (world.checks.model.moved, world.now_ms);
@@ -198,6 +200,11 @@ fn stormy_enough(happened: &Happened) {
         "the server restarted",
         "ReplicasReleased",
         "a workload went back and runs what ran before",
+        "replicas failed, and a revision went back",
+        "requests failed, and a revision went back",
+        "a job failed, and a revision went back",
+        "somebody took a revision back",
+        "something went wrong on a way back",
         "a job of a rollout was asked for",
         "a job of a rollout completed",
         "a job of a rollout failed",
@@ -314,18 +321,36 @@ fn bent_is_noticed(who: Bent) {
     is_noticed(Protections { bent: Some(who), ..Protections::ALL }, 20, &["states-agree"]);
 }
 
+/// Where revision follows revision: most of what a rollout must not do shows there.
+const ROLLOUTS: Protections = Protections { mix: Some(Mix::Rollouts), ..Protections::ALL };
+
+#[track_caller]
+fn a_wrong_way_back_is_noticed(protections: Protections) {
+    // A replica that runs again and has something else then, or what nobody stated, is noticed as well.
+    let as_well = ["runs-alike", "image-of-record"];
+    let mut failed = (0..100).filter_map(|seed| Some(run(seed, protections).err()?.0));
+    let of_the_way_back = failed.find(|failure| !as_well.contains(&failure.check));
+    assert_eq!(of_the_way_back.expect("one of these seeds must fail").check, "goes-back");
+}
+
 #[test]
 fn a_way_back_that_asks_anew_what_an_image_is_is_noticed() {
-    let protections = Protections { images: false, ..Protections::ALL };
-    // A replica that runs again and has another image then is noticed as well.
-    let mut failed = (0..500).filter_map(|seed| Some(run(seed, protections).err()?.0));
-    let of_the_way_back = failed.find(|failure| failure.check != "runs-alike");
-    assert_eq!(of_the_way_back.expect("one of these seeds must fail").check, "goes-back");
+    a_wrong_way_back_is_noticed(Protections { images: false, ..ROLLOUTS });
+}
+
+#[test]
+fn a_way_back_that_has_files_as_they_are_now_is_noticed() {
+    a_wrong_way_back_is_noticed(Protections { files: false, ..ROLLOUTS });
+}
+
+#[test]
+fn a_way_back_that_keeps_the_files_of_what_failed_is_noticed() {
+    blindness_is_noticed(Blindness::Files, &["goes-back"]);
 }
 
 #[track_caller]
 fn blindness_is_noticed(to: Blindness, by: &[&str]) {
-    is_noticed(Protections { blind: Some(to), ..Protections::ALL }, 500, by);
+    is_noticed(Protections { blind: Some(to), ..ROLLOUTS }, 200, by);
 }
 
 #[test]

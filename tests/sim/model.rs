@@ -48,6 +48,8 @@ pub(crate) struct Model {
     /// The last event that was a decision, or more than another failure of what is hopeless.
     pub(crate) moved: u64,
     pub(crate) moves: Moves,
+    /// How many revisions were taken back.
+    pub(crate) ways_back: u64,
     /// Releases that came too early, by the batch they are in.
     pub(crate) too_early: BTreeMap<(Series, u64), String>,
     /// The time.
@@ -147,7 +149,7 @@ impl Model {
                 self.check_turns(e)?;
                 return self.converged(&e.app);
             }
-            Event::RolloutFailed(e) => self.app(&e.app).way.failed = true,
+            Event::RolloutFailed(e) => self.went_back(e),
             Event::RolloutStepped(e) => return self.held(&e.app, &e.workload, Held::step(e.step)),
             Event::RolloutPromoted(e) => {
                 return self.held(&e.app, &e.workload, |held| held.promoted = true);
@@ -224,7 +226,7 @@ impl Model {
         Ok(())
     }
 
-    fn app(&mut self, key: &AppKey) -> &mut App {
+    pub(crate) fn app(&mut self, key: &AppKey) -> &mut App {
         self.apps.entry(key.clone()).or_default()
     }
 

@@ -4,16 +4,15 @@
 
 use std::collections::BTreeMap;
 
+use cluster::State;
 use cluster::state::Phase;
 use controller::calls::Pace;
 use schemas::envelope::Header;
 use schemas::event::{CallsMeasured, Move, MovesPlanned};
 use schemas::id::{AppKey, NodeName, WorkloadName};
-use schemas::place::Place;
-use schemas::report::{Calls, TRAFFIC_MS, TrafficReport, WayTo};
+use schemas::report::{Calls, WayTo};
 
 use crate::dice::Dice;
-use crate::gateway::Gateway;
 use crate::model::{Judged, Model, wrong};
 
 /// Everything is sooner than with people.
@@ -42,14 +41,13 @@ pub(crate) struct Talk {
     dice: Dice,
     counts: BTreeMap<(Key, Key), u64>,
     life: u64,
-    told_ms: u64,
 }
 
 impl Talk {
     /// Of a third of all worlds. Chance of its own, so that what is measured moves nothing else about.
     pub(crate) fn of(seed: u64) -> Option<Self> {
         let dice = Dice::new(seed.rotate_left(32));
-        let talk = Self { dice, counts: BTreeMap::new(), life: 0, told_ms: 0 };
+        let talk = Self { dice, counts: BTreeMap::new(), life: 0 };
         (seed >> 8).is_multiple_of(3).then_some(talk)
     }
 }
@@ -72,52 +70,44 @@ fn distance_us(from: &NodeName, to: &NodeName) -> u64 {
     }
 }
 
-impl Gateway {
-    /// What went through it, once a second.
-    pub(crate) fn traffic(&mut self, now_ms: u64) -> Option<TrafficReport> {
-        let (node, life) = (self.node.clone(), self.life);
-        let talk = self.talk.as_mut()?;
-        let serving =
-            self.serving.as_ref().filter(|serving| serving.table.place != Place::START)?;
-        if talk.life != life {
-            (talk.life, talk.told_ms) = (life, 0);
-            talk.counts.clear();
+impl Talk {
+    /// What a gateway's process on a node was asked for by those who call there, and how far others are.
+    pub(crate) fn tell(
+        &mut self,
+        node: &NodeName,
+        life: u64,
+        state: &State,
+        seconds: u64,
+    ) -> (Vec<Calls>, Vec<WayTo>) {
+        if self.life != life {
+            self.life = life;
+            self.counts.clear();
         }
-        if now_ms < talk.told_ms + TRAFFIC_MS {
-            return None;
-        }
-        // What a pause kept from being sent comes with the next one.
-        let seconds = if talk.told_ms == 0 { 1 } else { (now_ms - talk.told_ms) / TRAFFIC_MS };
-        talk.told_ms = now_ms;
-        let state = serving.follower.fold().state();
         for (app, from, to_app, to, rate) in CALLS {
             let (from, to) = (key(app, from), key(to_app, to));
             let ready = |of: &Key, here: bool| {
                 let replicas =
                     state.replicas_of(&of.0, &of.1).filter(|(_, r)| r.phase == Phase::Ready);
-                replicas.filter(|(_, r)| !here || r.node.as_ref() == Some(&node)).count()
+                replicas.filter(|(_, r)| !here || r.node.as_ref() == Some(node)).count()
             };
             let callers = u64::try_from(ready(&from, true)).unwrap_or(0);
             if callers > 0 && ready(&to, false) > 0 {
-                *talk.counts.entry((from, to)).or_default() += rate * callers * seconds;
+                *self.counts.entry((from, to)).or_default() += rate * callers * seconds;
             }
         }
-        let calls = talk.counts.iter().map(|((from, to), requests)| Calls {
+        let calls = self.counts.iter().map(|((from, to), requests)| Calls {
             from_app: from.0.clone(),
             from: from.1.clone(),
             to_app: to.0.clone(),
             to: to.1.clone(),
             requests: *requests,
         });
-        let calls = calls.collect();
-        let dice = &mut talk.dice;
+        let dice = &mut self.dice;
         let ways = state.nodes.iter().map(|(to, _)| {
-            let us = distance_us(&node, to);
+            let us = distance_us(node, to);
             WayTo { to: to.clone(), connects: 9, connect_us: us + dice.within(0, us / 20) }
         });
-        let ways = ways.collect();
-        let instance = format!("{node}.{life}");
-        Some(TrafficReport { node, instance, time_ms: now_ms, replicas: Vec::new(), calls, ways })
+        (calls.collect(), ways.collect())
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster::state::volumes_of;
 use schemas::document::{Assignment, SpecDocument};
 use schemas::envelope::Header;
-use schemas::event::{ReplicasRetired, RetireReason};
+use schemas::event::{ReplicasRetired, RetireReason, RolloutFailed};
 use schemas::id::{AppKey, NodeName, ReplicaId, WorkloadName};
 use schemas::spec::{AppSpec, Mode, Overlap, UpdateStrategy, WorkloadSpec};
 
@@ -166,6 +166,19 @@ impl Workload {
 }
 
 impl Model {
+    /// A revision has failed, or somebody does not want it any more.
+    pub(crate) fn went_back(&mut self, e: &RolloutFailed) {
+        self.app(&e.app).way.failed = true;
+        self.ways_back += 1;
+        let why = match &e.measured {
+            Some(_) => "requests failed, and a revision went back",
+            None if e.reason.starts_with("it was aborted") => "somebody took a revision back",
+            None if e.reason.starts_with("the job") => "a job failed, and a revision went back",
+            None => "replicas failed, and a revision went back",
+        };
+        *self.kinds.entry(why).or_default() += 1;
+    }
+
     /// A run began. Whatever follows on whatever else, a replica runs one thing, and what takes a failed
     /// revision back runs what ran before it.
     pub(crate) fn runs(&mut self, id: &ReplicaId, ran: Ran) -> Judged {
@@ -268,14 +281,19 @@ impl Model {
             .iter()
             .filter(|(_, r)| r.app == *app && r.workload == *name && !r.retired)
             .collect();
-        let beside =
-            |replica: &Replica| replica.replaces.as_ref().is_some_and(|old| live.contains_key(old));
-        let pairs = live.values().filter(|replica| beside(replica) && !replica.at_once).count();
-        let roots = live.values().filter(|replica| !beside(replica)).count();
         let beside_all = matches!(
             spec.update.strategy,
             UpdateStrategy::Canary { .. } | UpdateStrategy::BlueGreen { .. }
         );
+        // While it is held back it is two workloads: none takes the place of one of the other.
+        let is_two = beside_all && workload.held.rolls && !workload.held.promoted;
+        let is_new = |replica: &Replica| replica.digest == workload.digest;
+        let beside = |replica: &Replica| {
+            let old = replica.replaces.as_ref().and_then(|old| live.get(old));
+            old.is_some_and(|old| !is_two || is_new(old) == is_new(replica))
+        };
+        let pairs = live.values().filter(|replica| beside(replica) && !replica.at_once).count();
+        let roots = live.values().filter(|replica| !beside(replica)).count();
         // While it is held back there are two of them.
         let most = spec.update.max_surge.unwrap_or(u32::MAX).min(spec.update.parallelism);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -284,7 +302,7 @@ impl Model {
             return wrong("surge", format!("{app}/{name}: {pairs} are replaced at once"));
         }
         // What is held back stands beside all of what was there before.
-        let new = live.values().filter(|r| !beside(r) && r.digest == workload.digest).count();
+        let new = live.values().filter(|r| !beside(r) && is_new(r)).count();
         let roots = if beside_all { new.max(roots - new) } else { roots };
         if spec.mode != Mode::Global && u64::try_from(roots).unwrap_or(u64::MAX) > declared {
             return wrong(

@@ -1,29 +1,71 @@
 //! What people ask of the cluster: apps of every shape, changes, mistakes and repeats.
 
+mod rollouts;
+mod specs;
+
 use controller::commands::CommandMessage;
-use schemas::id::{Digest, NodeName};
+use schemas::id::NodeName;
 use serde_json::{Value, json};
 
 use crate::dice::Dice;
-use crate::engine::HOPELESS;
 use crate::node::Node;
-use crate::redacted::CANARY;
 use crate::world::{UTC_MS, What, World};
+
+use rollouts::Stand;
 
 const APPS: [&str; 3] = ["red", "blue", "green"];
 
 /// What files of theirs say, in base64: stored before anything else is asked for.
 const FILES: [&str; 2] = ["b25l", "dHdv"];
 
-/// How long waits of restarts are at most: short, so that what is at rest is known to be soon.
-const LONGEST_WAIT_MS: u64 = 3_000;
+/// What people mostly ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mix {
+    /// Everything.
+    Everything,
+    /// Revision after revision of two apps, many of which fail, and what else people do to a rollout.
+    Rollouts,
+}
+
+impl Mix {
+    /// The mix of a seed: three of nine are about rollouts.
+    pub(crate) fn of(seed: u64) -> Self {
+        match seed / 3 % 3 {
+            1 => Self::Rollouts,
+            _ => Self::Everything,
+        }
+    }
+
+    /// How long things go wrong, in ms: in time for some revisions one after the other.
+    pub(crate) fn storm_ms(self) -> u64 {
+        match self {
+            Self::Everything => 25_000,
+            Self::Rollouts => 45_000,
+        }
+    }
+
+    /// After how long at most the next thing goes wrong, in ms.
+    pub(crate) fn fault_every_ms(self) -> u64 {
+        match self {
+            Self::Everything => 700,
+            Self::Rollouts => 2_400,
+        }
+    }
+}
 
 /// After how long in the calm, at most half as long again, replicas are to be better spread.
 const CALM_MS: u64 = 8_000;
 
+/// How often somebody looks after things in the calm.
+const LOOKS: u64 = 6;
+
 /// What this run is about.
 #[derive(Debug)]
 pub(crate) struct Scenario {
+    pub(crate) mix: Mix,
+    /// What all revisions of an app have in common follows from this, until somebody rebuilds it.
+    shapes: [u64; 2],
+    stands: [Stand; 2],
     nodes: Vec<NodeName>,
     sent: u64,
     /// The last command, for who sends it again.
@@ -42,8 +84,11 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    pub(crate) fn new(nodes: &[Node], seed: u64, dice: &mut Dice) -> Self {
+    pub(crate) fn new(nodes: &[Node], mix: Mix, seed: u64, dice: &mut Dice) -> Self {
         Self {
+            mix,
+            shapes: [seed << 1, (seed << 1) | 1],
+            stands: <[Stand; 2]>::default(),
             nodes: nodes.iter().map(|node| node.name.clone()).collect(),
             sent: 0,
             last: None,
@@ -61,6 +106,12 @@ impl Scenario {
         format!("c{}", self.sent)
     }
 
+    /// Files come before all else.
+    fn file(&self) -> Option<(&'static str, Value)> {
+        let content = FILES.get(usize::try_from(self.sent).ok()?)?;
+        Some(("config.put", json!({ "content_base64": content })))
+    }
+
     /// The `noun.verb` of a command, and what it says.
     fn command(&mut self, dice: &mut Dice) -> (&'static str, Value) {
         // Whoever paused something has it go on, most of the time.
@@ -69,11 +120,14 @@ impl Scenario {
         {
             return ("rollout.resume", json!({ "app": app }));
         }
+        if self.mix == Mix::Rollouts {
+            return self.of_rollouts(dice);
+        }
         let app = *dice.pick(&APPS);
         let node = dice.pick(&self.nodes).clone();
         let workload = *dice.pick(&["web", "web", "db", "job", "each", "before"]);
-        if let Some(content) = FILES.get(usize::try_from(self.sent).unwrap_or(usize::MAX)) {
-            return ("config.put", json!({ "content_base64": content }));
+        if let Some(file) = self.file() {
+            return file;
         }
         match dice.below(if self.sent < 4 { 1 } else { 28 }) {
             0..=7 => ("app.deploy", json!({ "app": self.app(app, dice) })),
@@ -106,228 +160,6 @@ impl Scenario {
             _ => mistake(app, dice),
         }
     }
-
-    fn app(&self, name: &str, dice: &mut Dice) -> Value {
-        let mut workloads = serde_json::Map::new();
-        let mut has = |name: &str, spec: Value| {
-            workloads.insert(name.to_owned(), spec);
-        };
-        let (db, job, each) = (dice.once_in(3), dice.once_in(3), dice.once_in(4));
-        if db {
-            has("db", self.db(name, dice));
-        }
-        if job {
-            has("job", self.job(db, dice));
-        }
-        if each {
-            has("each", self.each(dice));
-        }
-        for when in ["before", "after"] {
-            if dice.once_in(4) {
-                has(when, self.task(when, dice));
-            }
-        }
-        has("web", self.web(name, db, job, dice));
-        json!({ "name": name, "workloads": workloads })
-    }
-
-    fn image(&self, dice: &mut Dice) -> String {
-        let hopeless = self.hopeless && dice.once_in(8);
-        format!("{}:{}", if hopeless { HOPELESS } else { "app" }, dice.below(3))
-    }
-
-    fn web(&self, app: &str, db: bool, job: bool, dice: &mut Dice) -> Value {
-        let image = self.image(dice);
-        let mut spec = json!({
-            "env": { "TOKEN": format!("{CANARY}{image}") },
-            "image": image,
-            "replicas": dice.below(5),
-            "priority": dice.below(3),
-            "resources": { "cpu_millis": dice.within(50, 700), "memory_bytes": dice.within(8, 200) << 20 },
-            "restart": restart(dice),
-            "update": rollout(dice),
-            "stop_grace_ms": 500,
-            "ports": [{ "container": 80, "published": 8_000 + app.len() }],
-            "drain_ms": self.drain_ms,
-        });
-        let recreates = spec["update"]["strategy"] == json!("recreate");
-        let replicas = spec["replicas"].as_u64().unwrap_or(0);
-        if replicas > 1 && !recreates && dice.once_in(2) {
-            spec["min_ready"] = json!(dice.within(1, replicas - 1));
-        }
-        if dice.once_in(2) {
-            let said: &[u8] = dice.pick::<&[u8]>(&[b"one", b"two"]);
-            spec["configs"] = json!({ "/etc/app": { "digest": Digest::of(said) } });
-        }
-        if dice.once_in(2) {
-            spec["probe"] = probe(dice);
-        }
-        let mut placement = serde_json::Map::new();
-        if dice.once_in(4) {
-            placement.insert("max_per_node".to_owned(), json!(dice.within(1, 2)));
-        }
-        if dice.once_in(4) {
-            let (attribute, value) =
-                *dice.pick(&[("label.zone", "a"), ("label.disk", "ssd"), ("node", "n0")]);
-            let constraint =
-                json!({ "attribute": attribute, "equal": dice.once_in(2), "value": value });
-            placement.insert("constraints".to_owned(), json!([constraint]));
-        }
-        if dice.once_in(4) {
-            placement.insert("strategy".to_owned(), json!("bin_pack"));
-        }
-        if dice.once_in(5) {
-            placement.insert("spread_over".to_owned(), json!("zone"));
-        }
-        spec["placement"] = Value::Object(placement);
-        let mut first = serde_json::Map::new();
-        if db && dice.once_in(2) {
-            first.insert("db".to_owned(), json!(dice.pick(&["started", "healthy"])));
-        }
-        if job && dice.once_in(2) {
-            first.insert("job".to_owned(), json!("completed"));
-        }
-        spec["depends_on"] = Value::Object(first);
-        spec
-    }
-
-    /// A workload that has a volume, a port of its node, or both.
-    fn db(&self, app: &str, dice: &mut Dice) -> Value {
-        let mut spec = json!({
-            "image": self.image(dice),
-            "resources": { "cpu_millis": 200, "memory_bytes": 32 << 20 },
-            "restart": restart(dice),
-            "update": update(dice),
-            "stop_grace_ms": 1_000,
-            "drain_ms": self.drain_ms,
-        });
-        let volume = dice.once_in(2);
-        if volume {
-            spec["mounts"] = json!([{ "source": { "volume": "data" }, "target": "/data" }]);
-        }
-        if !volume || dice.once_in(2) {
-            let port =
-                if dice.once_in(2) { 5_432 } else { 5_000 + u64::try_from(app.len()).unwrap_or(0) };
-            spec["ports"] = json!([{ "container": 5_432, "host": port }]);
-        }
-        if dice.once_in(2) {
-            spec["probe"] = probe(dice);
-        }
-        spec
-    }
-
-    fn job(&self, db: bool, dice: &mut Dice) -> Value {
-        let mut spec = json!({
-            "image": self.image(dice),
-            "mode": "job",
-            "replicas": dice.within(1, 2),
-            "restart": { "delay_ms": 200, "delay_max_ms": LONGEST_WAIT_MS },
-            "update": update(dice),
-        });
-        if db && dice.once_in(2) {
-            spec["depends_on"] = json!({ "db": dice.pick(&["started", "healthy"]) });
-        }
-        spec
-    }
-
-    /// A job of the rollouts of `web`.
-    fn task(&self, when: &str, dice: &mut Dice) -> Value {
-        let rollback = when == "after" && dice.once_in(2);
-        json!({
-            "image": self.image(dice),
-            "mode": "job",
-            "task": { "of": "web", "when": when, "rollback": rollback },
-            "restart": restart(dice),
-            "update": update(dice),
-            "stop_grace_ms": 500,
-        })
-    }
-
-    fn each(&self, dice: &mut Dice) -> Value {
-        let mut spec = json!({
-            "image": self.image(dice),
-            "mode": "global",
-            "resources": { "cpu_millis": 20 },
-            "restart": restart(dice),
-            "update": update(dice),
-            "stop_grace_ms": 500,
-        });
-        if dice.once_in(3) {
-            let constraint = json!({ "attribute": "label.zone", "value": "a" });
-            spec["placement"] = json!({ "constraints": [constraint] });
-        }
-        if dice.once_in(2) {
-            spec["min_ready"] = json!(dice.within(1, 4));
-        }
-        if dice.once_in(3) {
-            spec["update"]["max_surge"] = json!(0);
-            spec["update"]["max_unavailable"] = json!(dice.within(1, 2));
-        }
-        spec
-    }
-}
-
-fn restart(dice: &mut Dice) -> Value {
-    let mut restart = json!({
-        "delay_ms": dice.within(100, 500),
-        "delay_max_ms": LONGEST_WAIT_MS,
-        "reset_ms": 5_000,
-    });
-    if dice.once_in(4) {
-        restart["attempts"] = json!(dice.within(1, 3));
-    }
-    restart
-}
-
-fn update(dice: &mut Dice) -> Value {
-    json!({
-        "parallelism": dice.within(1, 2),
-        "healthy_for_ms": dice.within(200, 2_000),
-        "deadline_ms": 15_000,
-    })
-}
-
-/// An update of what may stand side by side, in all of its ways.
-fn rollout(dice: &mut Dice) -> Value {
-    let mut update = update(dice);
-    match dice.below(8) {
-        0 => update["strategy"] = json!("recreate"),
-        1 => {
-            let hold = |dice: &mut Dice| match dice.once_in(4) {
-                true => Value::Null,
-                false => json!(dice.within(200, 3_000)),
-            };
-            let steps = json!([
-                { "weight_percent": dice.within(1, 50), "hold_ms": hold(dice) },
-                { "weight_percent": dice.within(50, 100), "hold_ms": hold(dice) },
-            ]);
-            update["strategy"] = json!({ "canary": { "steps": steps } });
-        }
-        2 => {
-            let after = match dice.once_in(4) {
-                true => Value::Null,
-                false => json!(dice.within(200, 3_000)),
-            };
-            update["strategy"] = json!({ "blue_green": { "promote_after_ms": after } });
-        }
-        3 => {
-            update["max_surge"] = json!(dice.below(2));
-            update["max_unavailable"] = json!(1);
-        }
-        4 => update["rollback"] = json!(false),
-        _ => {}
-    }
-    update
-}
-
-fn probe(dice: &mut Dice) -> Value {
-    json!({
-        "check": { "tcp": { "port": 80 } },
-        "interval_ms": dice.within(500, 2_000),
-        "timeout_ms": 500,
-        "retries": dice.within(1, 3),
-        "start_period_ms": dice.below(1_500),
-    })
 }
 
 /// Commands that must be refused, or change nothing.
@@ -356,15 +188,10 @@ impl World {
     /// Somebody wants something.
     pub(crate) fn ask(&mut self) {
         if !self.stormy {
-            self.scenario.calm += 1;
-            // Later, when most is as declared, replicas are to go to where they are better off.
-            match self.scenario.calm {
-                1 => self.plan_soon(2 * CALM_MS, What::Ask),
-                2 => self.send("rebalance.start", &json!({})),
-                _ => {}
-            }
+            self.ask_in_the_calm();
             return;
         }
+        self.look_how_apps_stand();
         let scenario = &mut self.scenario;
         let again = self.dice.once_in(12);
         let (id, subject, payload) = match scenario.last.clone().filter(|_| again) {
@@ -379,6 +206,21 @@ impl World {
         let every_ms = scenario.asks_every_ms;
         self.arrive(&id, &subject, payload);
         self.plan_soon(2 * every_ms, What::Ask);
+    }
+
+    fn ask_in_the_calm(&mut self) {
+        self.scenario.calm += 1;
+        let calm = self.scenario.calm;
+        match calm {
+            1 => return self.plan_soon(2 * CALM_MS, What::Ask),
+            // Now that most is as declared, replicas are to go to where they are better off.
+            2 => self.send("rebalance.start", &json!({})),
+            _ => {}
+        }
+        if self.scenario.mix == Mix::Rollouts && calm <= LOOKS {
+            self.mend();
+            self.plan_soon(CALM_MS, What::Ask);
+        }
     }
 
     fn send(&mut self, verb: &str, body: &Value) {

@@ -25,7 +25,7 @@ use crate::dice::Dice;
 use crate::gateway::Gateway;
 use crate::log::Log;
 use crate::node::Node;
-use crate::scenario::Scenario;
+use crate::scenario::{Mix, Scenario};
 use crate::service::{self, Host, Mail};
 use crate::streams::{Appends, Commands, Documents};
 use crate::trace::Trace;
@@ -176,6 +176,8 @@ pub(crate) enum What {
     /// Somebody wants something, or something goes wrong.
     Ask,
     Fault,
+    /// Something goes wrong because of what happens just now.
+    Trouble,
 }
 
 /// What event-log wants of the events stream.
@@ -208,8 +210,12 @@ pub(crate) struct Protections {
     pub(crate) letting_go: bool,
     /// What a way back brings back are the images that ran.
     pub(crate) images: bool,
+    /// What a way back brings back are the files that were there.
+    pub(crate) files: bool,
     /// What the controller does not see.
     pub(crate) blind: Option<Blindness>,
+    /// What people ask for, where that is not for the seed to say.
+    pub(crate) mix: Option<Mix>,
 }
 
 /// Who folds something else. Nothing follows from it: only the hash tells.
@@ -238,7 +244,9 @@ impl Protections {
         bent: None,
         letting_go: true,
         images: true,
+        files: true,
         blind: None,
+        mix: None,
     };
 }
 
@@ -270,11 +278,14 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     /// How often each thing happened, so that a test sees that there was a storm.
     pub(crate) happened: BTreeMap<&'static str, u64>,
+    /// How many revisions were taken back so far.
+    pub(crate) ways_back: u64,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, protections: Protections) -> Self {
         let mut dice = Dice::new(seed);
+        let mix = protections.mix.unwrap_or_else(|| Mix::of(seed));
         let store = || match protections.durability {
             true => FakeStore::new(),
             false => FakeStore::without_durability(),
@@ -320,13 +331,14 @@ impl World {
             documents: Documents::default(),
             cuts: BTreeMap::new(),
             hosts,
-            scenario: Scenario::new(&nodes, seed, &mut dice),
+            scenario: Scenario::new(&nodes, mix, seed, &mut dice),
             gateways,
             reports: BTreeMap::new(),
             nodes,
             checks: Checks::new(),
             trace: Trace::default(),
             happened: BTreeMap::new(),
+            ways_back: 0,
             dice,
         };
         world.begin();
@@ -459,6 +471,9 @@ impl World {
                 Ok(())
             }
             What::Fault => self.fault(),
-        }
+            What::Trouble => self.trouble(),
+        }?;
+        self.notice_ways_back();
+        Ok(())
     }
 }

@@ -11,7 +11,8 @@ use schemas::read::LogRequest;
 use schemas::report::GatewayReport;
 
 use crate::checks::{Failure, failure};
-use crate::engine::Status;
+use crate::engine::{Container, Status};
+use crate::scenario::Mix;
 use crate::service::Mail;
 use crate::world::{Bent, What, World, bend};
 
@@ -21,6 +22,9 @@ const AT_ONCE: u64 = 300;
 /// How long a gateway must have reported before it is held against a controller that it did not wait for
 /// it, in ms: reports may be late, and whoever begins to listen has a moment to do so.
 const SURELY_HEARD_MS: u64 = 3_000;
+
+/// How long it takes at most, where nothing goes wrong, until what is recorded is seen, in ms.
+const PUBLISHED_MS: u64 = 10;
 
 impl World {
     pub(crate) fn gateway_up(&mut self, gateway: usize, life: u64) -> Result<(), Failure> {
@@ -93,6 +97,13 @@ impl World {
             there.any(|container| container.status == Status::Running)
         };
         self.gateways[gateway].serve(now_ms, self.stormy, runs);
+        if self.scenario.mix == Mix::Rollouts {
+            let errs = |name: &str| {
+                let mut there = nodes.iter().filter_map(|node| node.engine.containers.get(name));
+                there.any(Container::errs)
+            };
+            self.gateways[gateway].request(errs);
+        }
         if !is_cut && let Some(report) = self.gateways[gateway].report(now_ms) {
             self.gateway_reports(gateway, report)?;
         }
@@ -213,7 +224,8 @@ impl World {
         if known.replicas.get(id).is_some_and(|replica| known.is_unknown(replica)) {
             return None;
         }
-        let waited_ms = self.now_ms.saturating_sub(left_ms);
+        // What is under way has its time from when the end is recorded, a little before that is seen.
+        let waited_ms = (self.now_ms + PUBLISHED_MS).saturating_sub(left_ms);
         let drain_ms = replica.spec.drain_ms;
         let is_lost = |name| {
             known

@@ -206,6 +206,7 @@ impl World {
     ) -> Result<(), Failure> {
         let name = self.nodes[node].name.clone();
         self.nodes[node].was_described |= self.checks.model.nodes.contains_key(&name);
+        let op = if self.protections.files { op } else { self.with_new_files(op) };
         let before = self.checks.before(&op, step, &self.nodes[node]);
         let engine = &mut self.nodes[node].engine;
         let effect = engine.request(&op, step, self.now_ms, &mut self.dice, self.stormy);
@@ -225,6 +226,16 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What went back is started with files as they are now.
+    fn with_new_files(&self, mut op: Op) -> Op {
+        if let Op::Start { assignment, spec, .. } = &mut op
+            && self.checks.model.apps.get(&assignment.app).is_some_and(|app| app.way.back)
+        {
+            spec.configs.values_mut().for_each(|content| "bm93".clone_into(content));
+        }
+        op
     }
 
     fn say_effect(&mut self, node: &schemas::id::NodeName, op: &Op, effect: &Effect) {
