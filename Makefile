@@ -9,6 +9,7 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 ARGS ?=
+OLD ?=
 # A program that is compiled by itself and so is not seen by cargo.
 WEB := tests/web/main.rs
 
@@ -29,9 +30,9 @@ build: ## compile everything, for release
 	cargo build --workspace --release
 
 .PHONY: dist
-dist: ## compile what is installed (target/dist/): takes longer, runs faster
-	cargo build --profile dist -p muster -p event-log -p controller -p scheduler -p autoscaler -p health \
-		-p node-agent -p gateway
+dist: setup ## compile what is installed (target/dist/), the gateway by how it ran under load (as root; needs two cores)
+	@infra/rivals.sh
+	@infra/dist.sh
 
 .PHONY: fmt
 fmt: ## format the code
@@ -73,14 +74,14 @@ bench: images ## measure speed and size, each figure beside its yardstick; ARGS=
 .PHONY: bench-gateway
 bench-gateway: setup ## measure the gateway beside HAProxy and nginx on one core (as root; needs two cores)
 	@infra/rivals.sh
-	cargo build --release -p bench
-	cargo build --profile dist -p gateway
+	@infra/dist.sh gateway
 	@target/release/muster-bench --only gateway --gateway target/dist/muster-gateway $(ARGS)
 
 .PHONY: torture
-torture: images ## kill, cut the power, fill disks, and see what holds (as root); ARGS='--list' shows which
+torture: images ## kill, cut power, fill disks (as root); ARGS='--list' shows which; OLD=COMMIT: upgrades from there too
 	cargo build --workspace --release
-	@target/release/muster-torture $(ARGS)
+	@[[ -z '$(OLD)' ]] || infra/older.sh '$(OLD)'
+	@target/release/muster-torture $(if $(OLD),--old target/older/release) $(ARGS)
 
 .PHONY: clean
 clean: ## delete what cargo built (.tools/ stays)

@@ -38,17 +38,8 @@ python3-venv     /usr/bin/python3 -c "import ensurepip, venv"
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 
-# retry COMMAND...: three times, because mirrors and networks fail for a moment.
-retry() {
-  local try
-  for try in 1 2 3; do
-    "$@" && return
-    ((try < 3)) || break
-    say "failed, trying again in $((try * 5)) s: $*" >&2
-    sleep $((try * 5))
-  done
-  return 1
-}
+# shellcheck source=infra/unstable.sh
+source infra/unstable.sh
 
 missing_packages() {
   local package probe
@@ -99,30 +90,11 @@ install_packages() {
   ((${#missing[@]} == 0)) || die "still not usable after installing: ${missing[*]} (what each must provide: infra/setup.sh, 'packages')"
 }
 
-# The Debian mirror that this machine already uses.
-# shellcheck disable=SC2016 # $(REPO_URI) is apt's own syntax
-debian_mirror() { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sed -n 1p; }
-
-# bookworm's nats-server lacks what we need, and unstable's is one static binary: it is unpacked into .tools/ with an
-# apt state of its own, so that the machine's apt never hears of unstable.
+# bookworm's nats-server lacks what we need, and unstable's is one static binary.
 install_nats() {
-  local apt=$tools/apt mirror
-  mirror=$(debian_mirror)
-  [[ -n $mirror ]] || { apt_update; mirror=$(debian_mirror); }
-  [[ -n $mirror ]] || die "no Debian mirror in apt's sources (apt-get indextargets names none): add one to /etc/apt"
-  say "fetching nats-server from Debian unstable"
-  rm -rf "$apt"
-  mkdir -p "$apt"/{lists/partial,cache/archives/partial,unpacked}
-  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror unstable main" >"$apt/sources.list"
-  local private=(apt-get -q -o APT::Sandbox::User=root -o Acquire::Languages=none
-    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
-    -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=-
-    -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache")
-  retry "${private[@]}" update --error-on=any || die "cannot read Debian unstable's package list (see above): check the network"
-  (cd "$apt" && retry "${private[@]}" download nats-server) || die "cannot download nats-server from Debian unstable (see above)"
-  dpkg -x "$apt"/nats-server_*.deb "$apt/unpacked"
-  mv -f "$apt/unpacked/usr/sbin/nats-server" "$tools/nats-server"
-  rm -rf "$apt"
+  unpack_unstable "$tools/nats" nats-server
+  mv -f "$tools/nats/usr/sbin/nats-server" "$tools/nats-server"
+  rm -rf "$tools/nats"
   have_nats || die "$tools/nats-server is '$("$tools/nats-server" --version 2>&1 || true)', not $nats_oldest or newer"
 }
 

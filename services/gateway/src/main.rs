@@ -7,6 +7,9 @@ use gateway::handover::Turn;
 use runtime::manager::Managed;
 use runtime::{Admin, process, tasks::Tasks};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let managed = Managed::begin();
     let config = gateway::Config::parse();
