@@ -22,12 +22,13 @@ pub struct Certificates(BTreeMap<String, (NodeName, Ordered)>);
 impl Certificates {
     /// A gateway says how its orders stand.
     pub fn heard(&mut self, report: &GatewayReport, state: &State) {
+        let oldest = oldest_of_many(state);
         for one in report.ordered.iter().filter(|one| is_host(&one.host)) {
             let newer = self.0.get(&one.host).is_none_or(|(_, known)| {
                 (known.since_ms, rank(known.phase)) < (one.since_ms, rank(one.phase))
             });
             let room = self.0.len() < CERTIFICATES_MAX || self.0.contains_key(&one.host);
-            if newer && room && is_news(one, state) {
+            if newer && room && is_news(one, state, oldest) {
                 self.0.insert(one.host.clone(), (report.node.clone(), one.clone()));
             }
         }
@@ -35,19 +36,26 @@ impl Certificates {
 
     /// What should be stated, and what each goes back to: who declared the route.
     pub fn news(&mut self, state: &State) -> Vec<(Event, Cause)> {
-        self.0.retain(|_, (_, one)| is_news(one, state));
+        let oldest = oldest_of_many(state);
+        self.0.retain(|_, (_, one)| is_news(one, state, oldest));
         let stated =
             self.0.values().map(|(node, one)| (stated(node, one), asked_by(state, &one.host)));
         stated.collect()
     }
 }
 
-/// Whether history has nothing as new of a host.
-fn is_news(one: &Ordered, state: &State) -> bool {
-    state
-        .certificates
-        .get(&one.host)
-        .is_none_or(|known| (known.since_ms, rank(known.phase)) < (one.since_ms, rank(one.phase)))
+/// What history forgets next: it has as many hosts as it keeps.
+fn oldest_of_many(state: &State) -> Option<(u64, &str)> {
+    let known = state.certificates.iter().map(|(host, known)| (known.since_ms, host.as_str()));
+    known.min().filter(|_| state.certificates.len() >= CERTIFICATES_MAX)
+}
+
+/// Whether history has nothing as new of a host, and would not forget it at once.
+fn is_news(one: &Ordered, state: &State, oldest: Option<(u64, &str)>) -> bool {
+    match state.certificates.get(&one.host) {
+        Some(known) => (known.since_ms, rank(known.phase)) < (one.since_ms, rank(one.phase)),
+        None => oldest.is_none_or(|oldest| oldest < (one.since_ms, one.host.as_str())),
+    }
 }
 
 /// Of two steps at the same moment the one that comes later.
@@ -185,6 +193,22 @@ mod tests {
         assert_eq!(states(&mut history, &mut certificates), ["CertificateFailed"]);
         let known = history.fold.state().certificates.get("shop.example").expect("it is known");
         assert_eq!((known.phase, known.not_after_ms), (Phase::Failed, 50_000));
+    }
+
+    #[test]
+    fn what_history_would_forget_at_once_is_not_stated() {
+        let (mut history, mut certificates) = (declared(), Certificates::default());
+        for number in 0..CERTIFICATES_MAX {
+            let (host, node) = (format!("h{number}.example"), node("n1"));
+            history.add(&Writer::Controller, CertificateOrdered { host, node, since_ms: 100 });
+        }
+        let steps = [(99, vec![]), (101, vec!["CertificateOrdered"]), (101, vec![]), (99, vec![])];
+        for (since_ms, expected) in steps {
+            let said = report("n2", vec![one(Phase::Ordering, since_ms)]);
+            certificates.heard(&said, history.fold.state());
+            assert_eq!(states(&mut history, &mut certificates), expected, "{since_ms}");
+            assert_eq!(certificates.0.len(), expected.len());
+        }
     }
 
     #[test]

@@ -121,8 +121,10 @@ pub(crate) async fn traffic(
         }
         let (node, instance) = (shared.node.clone(), instance.clone());
         let replicas = shared.tally.tell(&shared.open);
-        // Of two instances the one that takes what is new tells: what one says replaces what the other did.
-        if !bus.connected() || shared.handover.over().is_requested() {
+        // Of two instances the one that takes what is new tells, once it alone does: what one says replaces what
+        // the other did, and another instance is taken to count from zero.
+        let other = shared.handover.over().is_requested() || *shared.handover.shared().borrow();
+        if other || !bus.connected() {
             continue;
         }
         let (calls, ways) = (shared.callers.tell(), shared.ways.tell(clock::mono_ms()));

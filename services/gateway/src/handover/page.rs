@@ -71,11 +71,16 @@ impl Page {
             let _ = self.shared.wait_for(|shared| !*shared).await;
             admin.serve_on(self.listener, shutdown.clone()).await
         };
-        tokio::select! {
+        let shown = tokio::select! {
             shown = show => shown,
             () = shutdown.requested() => Ok(()),
             () = over => Ok(()),
+        };
+        // Its socket stays kept for the next process, whether this ends before the gateway does or after it.
+        if let Some((kept, _)) = self.kept.as_ref().filter(|_| shutdown.is_requested()) {
+            kept.handover.close();
         }
+        shown
     }
 }
 

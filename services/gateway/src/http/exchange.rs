@@ -126,9 +126,11 @@ impl Journey<'_> {
             let picked = match self.pool.pick(who, &tried, now_us / 1_000) {
                 Some(picked) => picked,
                 // Apart, so that whoever need not wait has no room to carry for it.
-                None => Box::pin(self.pool.wait_for_one(who, &mut tried, until_ms))
-                    .await
-                    .ok_or(Trouble::Nobody)?,
+                None => {
+                    let waited = Box::pin(self.pool.wait_for_one(who, &mut tried, until_ms)).await;
+                    now_us = clock::mono_us();
+                    waited.ok_or(Trouble::Nobody)?
+                }
             };
             let carrier = self.carrier(&picked, &message, http2, now_us / 1_000).await;
             let mut carrier = match carrier {
@@ -141,8 +143,8 @@ impl Journey<'_> {
                 }
             };
             let used = carrier.is_used();
-            if !used {
-                // It may have taken a while to make it.
+            if !used || http2 {
+                // It may have taken a while to make it, or to wait for it.
                 now_us = clock::mono_us();
             }
             let answered = carrier.exchange(message.request, late_ms).await;
@@ -242,6 +244,11 @@ impl Journey<'_> {
             return Ok(Carrier::Lane(lane));
         }
         let stream = match connect().await {
+            // One in, one out: a replica may serve no second one while it reads the first.
+            Ok(stream) if due => {
+                drop(site.lanes.take(u64::MAX, now_ms));
+                stream
+            }
             Ok(stream) => stream,
             Err(error) => {
                 let lane = if due { site.lanes.take(idle_ms, clock::mono_ms()) } else { None };

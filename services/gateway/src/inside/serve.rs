@@ -116,9 +116,11 @@ impl Serving {
              this gateway and its node's agent"
                 .to_owned()
         })?;
-        let host = Host::take(range).await?;
         let server = range.name_server();
         let failed = |error: std::io::Error| format!("cannot listen on {server}: {error}");
+        // From here on, so that it is nobody's when something fails, and can be put out again.
+        let kept = handover.keep(Socket::Sign, &sign).map_err(failed)?;
+        let host = Host::take(range).await?;
         let at = SocketAddr::from((server, 0));
         let listen = |what| {
             let before = handover.taken(what).and_then(|listener| tcp::go_on(listener, at));
@@ -131,7 +133,7 @@ impl Serving {
             None => udp::bind(at).await.map_err(failed)?,
         };
         let kept = vec![
-            handover.keep(Socket::Sign, &sign).map_err(failed)?,
+            kept,
             handover.keep(Socket::Streams, &streams).map_err(failed)?,
             handover.keep(Socket::NamesTcp, &names_tcp).map_err(failed)?,
             handover.keep(Socket::NamesUdp, &names_udp).map_err(failed)?,
