@@ -80,8 +80,8 @@ impl Offer {
             let given = match next {
                 Ok((next, _)) => {
                     let process = process(&next);
+                    // Also while we end: what the next one has not got yet, nobody would listen on.
                     tokio::select! {
-                        () = shutdown.requested() => return Ok(()),
                         given = self.give(&next, &ends) => given.map(|()| next),
                         never = place.turn_away(process) => match never {},
                     }
@@ -129,8 +129,11 @@ impl Offer {
         // What the controller hears of the next one must not replace what it hears of us.
         self.handover.0.beside.send_replace(true);
         let mut told = self.handover.0.told.subscribe();
-        // Without a server nobody hears of either.
-        let _ = tokio::time::timeout(TOLD, told.wait_for(|beside| *beside)).await;
+        // Without a server nobody hears of either, and who ends says nothing more.
+        tokio::select! {
+            () = ends.requested() => {}
+            _ = tokio::time::timeout(TOLD, told.wait_for(|beside| *beside)) => {}
+        }
         let giving = async {
             for (what, socket) in &sockets {
                 send(next, &Say::Socket(*what), Some(socket)).await?;

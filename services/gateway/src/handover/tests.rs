@@ -24,7 +24,7 @@ struct Running {
     /// Has it end.
     end: Stopper,
     /// All of it has ended, when this says so.
-    _done: Stopper,
+    done: Stopper,
 }
 
 impl Running {
@@ -38,7 +38,7 @@ impl Running {
         let listener = TcpListener::bind((HERE, 0)).await.expect("there are ports");
         let port = listener.local_addr().expect("it has an address").port();
         let kept = handover.keep(socket(port), &listener).expect("it can be kept");
-        let ((end, ends), (_done, done)) = (Shutdown::new(), Shutdown::new());
+        let ((end, ends), (all, done)) = (Shutdown::new(), Shutdown::new());
         let mut tasks = Tasks::default();
         let (over, asked) = (handover.over(), ends.clone());
         tasks.spawn("port", async move {
@@ -52,7 +52,7 @@ impl Running {
         let offer =
             Offer { handover: handover.clone(), path: path.clone(), listen: HERE, range, within };
         tasks.spawn("offer", offer.run(ends, done));
-        let running = Self { handover, path, port, tasks, end, _done };
+        let running = Self { handover, path, port, tasks, end, done: all };
         let found = async {
             while !running.path.exists() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -141,6 +141,29 @@ async fn one_that_ends_leaves_its_sockets_to_who_has_them_though_that_one_is_not
     let at = std::net::SocketAddr::from((HERE, running.port));
     let listener = crate::tcp::go_on(listener, at).expect("it is the port");
     listener.accept().await.expect("the client waits");
+}
+
+#[tokio::test]
+async fn one_that_ends_while_the_next_one_waits_for_its_sockets_still_gives_them() {
+    let mut running = Running::with("waited-for", PATIENCE).await;
+    let mut beside = running.handover.beside();
+    let next = Handover::default();
+    // Nobody tells that there are two: it is asked to end in the time that it gives for that.
+    let ends = async {
+        beside.wait_for(|beside| *beside).await.expect("it is there");
+        running.end.stop();
+        running.done.stop();
+    };
+    let (before, ()) = tokio::join!(next.ask(&running.path, HERE, None), ends);
+    let before = before.expect("it is the only one").expect("it gives them");
+    let _listener = next.taken(socket(running.port)).expect("it is given");
+    TcpStream::connect((HERE, running.port)).await.expect("it is listened on");
+    let alone = watch::Sender::default();
+    let turn = next.take_turn(Some(before), std::future::pending(), &alone);
+    tokio::time::timeout(PATIENCE, turn).await.expect("it is told").expect("it is its turn");
+    while let Some((_, ended)) = running.tasks.ended().await {
+        ended.expect("it ends well");
+    }
 }
 
 #[tokio::test]
